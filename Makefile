@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+# The targets; `make help` lists them.  The work is done by scripts/.
+
+KERNEL ?= 6.12
+BUILD := build
+CFLAGS ?= -O2 -g
+USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Iinclude/uapi -Iinclude
+
+HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
+CLIENT := $(wildcard tests/client/*.c)
+BENCH := $(wildcard tests/bench/*.c)
+
+.PHONY: all modules delta test bench check tools clean help
+.DEFAULT_GOAL := all
+
+all: modules ## Build the fork's nvme-core.ko and nvme.ko
+
+modules:
+	@scripts/overlay --kernel $(KERNEL)
+
+delta: ## Show what the fork changes in the stock files
+	@scripts/overlay --kernel $(KERNEL) --delta
+
+bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/ngXnY)
+	@scripts/bench $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE)) $(if $(WRITE),--write)
+
+test: modules ## Run every test (NAME=t-integrity for one)
+	@scripts/setup vm test
+	@$(MAKE) -s tools
+	@tests/run $(NAME)
+
+check: ## Compile our files with W=1 and sparse, lint the scripts
+	@scripts/setup build test
+	@scripts/overlay --kernel $(KERNEL) --check
+	@shellcheck -x -P SCRIPTDIR scripts/overlay scripts/setup scripts/vm tests/run tests/*.sh
+	@codespell -q 3 -L fo,nd,te README.md CHANGELOG.md drivers include scripts tests
+
+tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read
+
+$(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(BENCH) -o $@ -luring
+
+$(BUILD)/tests/pmap-test: $(CLIENT) $(wildcard tests/client/*.h) $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(CLIENT) -o $@ -luring -lpthread
+
+$(BUILD)/tests/pmap-read: include/examples/pmap-read.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $< -o $@ -luring
+
+clean: ## Remove build/
+	rm -rf $(BUILD)
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,39 @@
+// The file operations of /dev/ngXnY: the doors, the end of an open file, and
+// what /proc shows of it.
+//
+// proof: nvme_ns_chr_release: nvme_pmap_release(file);
+// proof: nvme_ns_chr_fops: .show_fdinfo = nvme_pmap_show_fdinfo,
+// proof: nvme_ns_chr_fops: .uring_cmd = nvme_pmap_chr_uring_cmd,
+// proof: nvme_ns_chr_fops: .uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
+// proof: -: #include "pmap.h"
+
+@@ @@
+ #include "nvme.h"
++#include "pmap.h"
+
+@@
+identifier inode, file;
+@@
+ static int nvme_ns_chr_release(struct inode *inode, struct file *file)
+ {
++nvme_pmap_release(file);
+ ...
+ }
+
+@@ @@
+ static const struct file_operations nvme_ns_chr_fops = {
++	.show_fdinfo = nvme_pmap_show_fdinfo,
+ 	...,
+ };
+
+@@ @@
+ static const struct file_operations nvme_ns_chr_fops = {
+-	.uring_cmd = nvme_ns_chr_uring_cmd,
++	.uring_cmd = nvme_pmap_chr_uring_cmd,
+ };
+
+@@ @@
+ static const struct file_operations nvme_ns_chr_fops = {
+-	.uring_cmd_iopoll = nvme_ns_chr_uring_cmd_iopoll,
++	.uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
+ };

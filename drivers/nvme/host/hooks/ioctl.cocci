@@ -1,0 +1,50 @@
+// The control door on /dev/ngXnY, and a plain refusal on the multipath head,
+// which has no single controller to map against.
+//
+// proof: nvme_ns_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
+// proof: nvme_ns_head_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
+// proof: nvme_ns_uring_cmd: case NVME_URING_CMD_PMAP: return -EXDEV;
+// proof: -: #include "pmap.h"
+
+@@ @@
+ #include "nvme.h"
++#include "pmap.h"
+
+@@
+identifier file, cmd, arg;
+statement S, S1;
+@@
+ long nvme_ns_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+ {
+ ... when != S
++if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
+ S1
+ ... when any
+ }
+
+@@
+identifier file, cmd, arg;
+statement S, S1;
+@@
+ long nvme_ns_head_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+ {
+ ... when != S
++if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
+ S1
+ ... when any
+ }
+
+// Reached through the head only: the namespace's file has its own (core.cocci).
+@@
+identifier ns, ioucmd, issue_flags;
+@@
+ int nvme_ns_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+ {
+ <...
+ switch (ioucmd->cmd_op) {
++case NVME_URING_CMD_PMAP: return -EXDEV;
+ case NVME_URING_CMD_IO:
+ ...
+ }
+ ...>
+ }

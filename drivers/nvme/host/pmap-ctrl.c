@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The registry of controllers that buffers can be mapped against.
+ *
+ * A side table rather than a member of struct nvme_ctrl: every transport's
+ * module embeds that struct, and those modules stay the distribution's.  Only
+ * pci.c registers, because only its requests carry a ready data pointer through
+ * to the device when they have no bio.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
+#include <linux/slab.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+static LIST_HEAD(nvme_pmap_ctrls);
+static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
+
+/**
+ * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
+ * @ctrl: the controller
+ * @dev: the device that does its DMA
+ *
+ * Called at the end of probe.  Without memory the controller works as stock
+ * and pmap ioctls on it answer ENOTTY.
+ */
+void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev)
+{
+	struct nvme_pmap_ctrl *pc = kzalloc(sizeof(*pc), GFP_KERNEL);
+
+	if (!pc) {
+		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
+		return;
+	}
+	kref_init(&pc->ref);
+	pc->ctrl = ctrl;
+	pc->dev = dev;
+	mutex_init(&pc->lock);
+	INIT_LIST_HEAD(&pc->pmaps);
+
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	list_add_tail(&pc->node, &nvme_pmap_ctrls);
+	mutex_unlock(&nvme_pmap_ctrls_lock);
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_add);
+
+static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc;
+
+	lockdep_assert_held(&nvme_pmap_ctrls_lock);
+	list_for_each_entry(pc, &nvme_pmap_ctrls, node)
+		if (pc->ctrl == ctrl)
+			return pc;
+	return NULL;
+}
+
+/**
+ * nvme_pmap_ctrl_get - find a controller's state and take a reference
+ * @ctrl: the controller, held by the caller
+ *
+ * Return: the state, or NULL for a controller that never offered itself, or
+ * whose removal is complete.
+ */
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc;
+
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	pc = nvme_pmap_ctrl_find(ctrl);
+	if (pc)
+		kref_get(&pc->ref);
+	mutex_unlock(&nvme_pmap_ctrls_lock);
+	return pc;
+}
+
+static void nvme_pmap_ctrl_free(struct kref *ref)
+{
+	kfree(container_of(ref, struct nvme_pmap_ctrl, ref));
+}
+
+void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc)
+{
+	kref_put(&pc->ref, nvme_pmap_ctrl_free);
+}
+
+/* What prepare allocated; the device is still bound. */
+static void nvme_pmap_ctrl_unprepare(struct nvme_pmap_ctrl *pc)
+{
+	lockdep_assert_held(&pc->lock);
+
+	if (pc->guard)
+		dma_free_coherent(pc->dev, PAGE_SIZE, pc->guard, pc->guard_dma);
+	pc->guard = NULL;
+	dma_pool_destroy(pc->built_pool);
+	pc->built_pool = NULL;
+	kvfree(pc->scratch);
+	pc->scratch = NULL;
+}
+
+/**
+ * nvme_pmap_ctrl_del - end every mapping of a controller that goes away
+ * @ctrl: the controller
+ *
+ * Called in remove, when the device is disabled and all its requests have been
+ * cancelled: references on pmaps are then on their way back, and nothing takes
+ * new ones for long, since requests can no longer be allocated.  Afterwards the
+ * buffers of open files are empty shells that answer ENODEV.
+ */
+void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc;
+	struct nvme_pmap *pmap;
+
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	pc = nvme_pmap_ctrl_find(ctrl);
+	if (pc)
+		list_del(&pc->node);
+	mutex_unlock(&nvme_pmap_ctrls_lock);
+	if (!pc)
+		return;
+
+	mutex_lock(&pc->lock);
+	WRITE_ONCE(pc->dead, true);
+	/* one RCU grace period for all rather than one for each */
+	list_for_each_entry(pmap, &pc->pmaps, node)
+		nvme_pmap_kill(pmap);
+	while (!list_empty(&pc->pmaps)) {
+		pmap = list_first_entry(&pc->pmaps, struct nvme_pmap, node);
+		wait_for_completion(&pmap->idle);
+		nvme_pmap_strip(pmap);
+	}
+	nvme_pmap_ctrl_unprepare(pc);
+	mutex_unlock(&pc->lock);
+	nvme_pmap_ctrl_put(pc);
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_del);
+
+/*
+ * MDTS, which the stock driver does not keep: it lowers max_hw_sectors to what
+ * one dma_map_sg() does fast, a limit that mappings made beforehand don't have.
+ */
+static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
+{
+	struct nvme_command c = {
+		.identify.opcode = nvme_admin_identify,
+		.identify.cns = NVME_ID_CNS_CTRL,
+	};
+	u32 shift = NVME_CAP_MPSMIN(pc->ctrl->cap) + 12, max = SZ_8M;
+	struct nvme_id_ctrl *id;
+	int ret;
+
+	id = kmalloc(sizeof(*id), GFP_KERNEL);
+	if (!id)
+		return -ENOMEM;
+	ret = nvme_submit_sync_cmd(pc->ctrl->admin_q, &c, id, sizeof(*id));
+	if (!ret && id->mdts && shift + id->mdts < ilog2(max))
+		max = 1u << (shift + id->mdts);
+	kfree(id);
+	if (ret)
+		return ret < 0 ? ret : -EIO;
+	WRITE_ONCE(pc->max_transfer, max);
+	return 0;
+}
+
+static int nvme_pmap_ctrl_alloc(struct nvme_pmap_ctrl *pc)
+{
+	pc->scratch = kvmalloc_array(PMAP_CHUNK_PAGES, sizeof(*pc->scratch),
+				     GFP_KERNEL);
+	if (!pc->scratch)
+		return -ENOMEM;
+	pc->built_pool = dma_pool_create("nvme pmap list", pc->dev,
+					 PMAP_SLOT_SIZE, PMAP_SLOT_SIZE, 0);
+	if (!pc->built_pool)
+		return -ENOMEM;
+	pc->guard = dma_alloc_coherent(pc->dev, PAGE_SIZE, &pc->guard_dma,
+				       GFP_KERNEL);
+	return pc->guard ? 0 : -ENOMEM;
+}
+
+/**
+ * nvme_pmap_ctrl_prepare - allocate what mappings need, at the first use
+ * @pc: the controller
+ *
+ * A controller that nobody uses through the overlay costs nothing but @pc.
+ *
+ * Return: 0; -ENODEV when it is being removed; -ENOMEM; or the error of an
+ * Identify command.
+ */
+int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc)
+{
+	int ret = 0;
+
+	/* not under the lock: an admin command can take as long as a reset */
+	if (!READ_ONCE(pc->max_transfer))
+		ret = nvme_pmap_identify(pc);
+	if (ret)
+		return READ_ONCE(pc->dead) ? -ENODEV : ret;
+
+	mutex_lock(&pc->lock);
+	if (pc->dead)
+		ret = -ENODEV;
+	else if (!pc->guard)
+		ret = nvme_pmap_ctrl_alloc(pc);
+	if (ret && !pc->dead)
+		nvme_pmap_ctrl_unprepare(pc);
+	mutex_unlock(&pc->lock);
+	return ret;
+}

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The control side of an open /dev/ngXnY: the table of its buffers, the ioctls,
+ * and what /proc/PID/fdinfo shows.
+ */
+#include <linux/fs.h>
+#include <linux/percpu.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+/* Entries of the first table; it doubles when they are used up. */
+#define PMAP_TABLE_MIN	16u
+
+/*
+ * State of the file, or NULL before the first registration.  Pairs with the
+ * cmpxchg() that publishes it.
+ */
+static struct nvme_pmap_file *nvme_pmap_file(struct file *file)
+{
+	return smp_load_acquire(&file->private_data);
+}
+
+static struct nvme_pmap_table *nvme_pmap_table(struct nvme_pmap_file *pf)
+{
+	return rcu_dereference_protected(pf->table, lockdep_is_held(&pf->lock));
+}
+
+static struct nvme_pmap *nvme_pmap_entry(struct nvme_pmap_file *pf, u32 index)
+{
+	struct nvme_pmap_table *table = nvme_pmap_table(pf);
+
+	if (index >= table->nr)
+		return NULL;
+	return rcu_dereference_protected(table->pmap[index],
+					 lockdep_is_held(&pf->lock));
+}
+
+static struct nvme_pmap_table *nvme_pmap_alloc_table(u32 nr)
+{
+	struct nvme_pmap_table *table;
+
+	table = kvzalloc(struct_size(table, pmap, nr), GFP_KERNEL_ACCOUNT);
+	if (table)
+		table->nr = nr;
+	return table;
+}
+
+/* Make room for @index: a larger copy, published whole. */
+static int nvme_pmap_grow(struct nvme_pmap_file *pf, u32 index)
+{
+	struct nvme_pmap_table *old = nvme_pmap_table(pf), *new;
+	u32 i;
+
+	if (index < old->nr)
+		return 0;
+	new = nvme_pmap_alloc_table(roundup_pow_of_two(index + 1));
+	if (!new)
+		return -ENOMEM;
+	for (i = 0; i < old->nr; i++)
+		RCU_INIT_POINTER(new->pmap[i], nvme_pmap_entry(pf, i));
+	rcu_assign_pointer(pf->table, new);
+	kvfree_rcu(old, rcu);
+	return 0;
+}
+
+/* Find the index that a registration asks for, or the lowest free one. */
+static int nvme_pmap_pick_index(struct nvme_pmap_file *pf, u32 *index)
+{
+	if (*index != NVME_PMAP_INDEX_ANY)
+		return nvme_pmap_entry(pf, *index) ? -EEXIST : 0;
+
+	while (nvme_pmap_entry(pf, pf->first_free))
+		pf->first_free++;
+	if (pf->first_free >= NVME_PMAP_MAX_INDEX)
+		return -ENOSPC;
+	*index = pf->first_free;
+	return 0;
+}
+
+static void nvme_pmap_account(struct nvme_pmap_file *pf,
+			      const struct nvme_pmap *pmap, int sign)
+{
+	pf->nr += sign;
+	pf->pinned += sign * ((s64)pmap->l.nr_slots << PMAP_SLOT_SHIFT);
+	pf->kept += sign * (s64)pmap->kept;
+}
+
+/* Publish a finished buffer. */
+static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
+			    u32 *index)
+{
+	int ret;
+
+	mutex_lock(&pf->lock);
+	ret = nvme_pmap_pick_index(pf, index);
+	if (!ret)
+		ret = nvme_pmap_grow(pf, *index);
+	if (!ret) {
+		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[*index], pmap);
+		nvme_pmap_account(pf, pmap, 1);
+	}
+	mutex_unlock(&pf->lock);
+	return ret;
+}
+
+static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
+{
+	kvfree(rcu_dereference_protected(pf->table, true));
+	free_percpu(pf->counts);
+	kfree(pf);
+}
+
+static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_pmap_ctrl *pc)
+{
+	struct nvme_pmap_file *pf = kzalloc(sizeof(*pf), GFP_KERNEL_ACCOUNT);
+	struct nvme_pmap_table *table;
+
+	if (!pf)
+		return NULL;
+	mutex_init(&pf->lock);
+	pf->pc = pc;
+	pf->max_transfer = pc->max_transfer;
+	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts,
+				      GFP_KERNEL_ACCOUNT);
+	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN);
+	RCU_INIT_POINTER(pf->table, table);
+	if (pf->counts && table)
+		return pf;
+	nvme_pmap_file_free(pf);
+	return NULL;
+}
+
+/* The file's state; made at the first registration. */
+static struct nvme_pmap_file *nvme_pmap_file_get(struct file *file,
+						 struct nvme_pmap_ctrl *pc)
+{
+	struct nvme_pmap_file *pf = nvme_pmap_file(file), *old;
+
+	if (pf)
+		return pf;
+	pf = nvme_pmap_file_alloc(pc);
+	if (!pf)
+		return NULL;
+	/* another thread may be first; pairs with nvme_pmap_file() */
+	old = cmpxchg((struct nvme_pmap_file **)&file->private_data, NULL, pf);
+	if (old) {
+		nvme_pmap_file_free(pf);
+		return old;
+	}
+	kref_get(&pc->ref);
+	return pf;
+}
+
+/**
+ * nvme_pmap_release - the last reference on an open file is gone
+ * @file: the file
+ *
+ * No command is in flight: each holds the file.
+ */
+void nvme_pmap_release(struct file *file)
+{
+	struct nvme_pmap_file *pf = nvme_pmap_file(file);
+	struct nvme_pmap_table *table;
+	u32 i;
+
+	if (!pf)
+		return;
+	table = rcu_dereference_protected(pf->table, true);
+	for (i = 0; i < table->nr; i++) {
+		struct nvme_pmap *pmap;
+
+		pmap = rcu_dereference_protected(table->pmap[i], true);
+		if (pmap)
+			nvme_pmap_destroy(pmap);
+		cond_resched();
+	}
+	nvme_pmap_ctrl_put(pf->pc);
+	nvme_pmap_file_free(pf);
+}
+
+static long nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
+				  struct nvme_pmap_register *reg)
+{
+	struct nvme_pmap_file *pf;
+	struct nvme_pmap *pmap;
+	long ret;
+
+	if (reg->flags & ~(NVME_PMAP_REG_PRP | NVME_PMAP_REG_SGL_LIST))
+		return -EOPNOTSUPP;
+	if (reg->flags == (NVME_PMAP_REG_PRP | NVME_PMAP_REG_SGL_LIST))
+		return -EINVAL;
+	if (reg->flags & NVME_PMAP_REG_SGL_LIST &&
+	    !nvme_ctrl_sgl_supported(pc->ctrl))
+		return -EOPNOTSUPP;
+	if ((reg->addr | reg->len) & (NVME_PMAP_ALIGN - 1))
+		return -EDOM;
+	if (!reg->len || reg->addr + reg->len < reg->addr)
+		return -ERANGE;
+	if (reg->len > NVME_PMAP_MAX_LEN)
+		return -EFBIG;
+	if (reg->index != NVME_PMAP_INDEX_ANY &&
+	    reg->index >= NVME_PMAP_MAX_INDEX)
+		return -ENOSPC;
+
+	pf = nvme_pmap_file_get(file, pc);
+	if (!pf)
+		return -ENOMEM;
+	pmap = nvme_pmap_create(pc, reg);
+	if (IS_ERR(pmap))
+		return PTR_ERR(pmap);
+	/* once it is published another thread may unregister it */
+	reg->form = pmap->l.form;
+	reg->kept = pmap->kept;
+	ret = nvme_pmap_insert(pf, pmap, &reg->index);
+	if (ret)
+		nvme_pmap_destroy(pmap);
+	return ret;
+}
+
+/*
+ * Take a buffer off the table once it is idle.  The entry stays, dead, while a
+ * call waits: the index must not be given away before the memory is free.
+ */
+static int nvme_pmap_remove(struct nvme_pmap_file *pf, u32 index)
+{
+	struct nvme_pmap *pmap;
+	int ret;
+
+	mutex_lock(&pf->lock);
+	pmap = nvme_pmap_entry(pf, index);
+	if (!pmap || pmap->waiting) {
+		mutex_unlock(&pf->lock);
+		return -ENOENT;
+	}
+	pmap->waiting = true;
+	nvme_pmap_kill(pmap);
+	mutex_unlock(&pf->lock);
+
+	ret = wait_for_completion_interruptible(&pmap->idle);
+
+	mutex_lock(&pf->lock);
+	pmap->waiting = false;
+	if (!ret) {
+		RCU_INIT_POINTER(nvme_pmap_table(pf)->pmap[index], NULL);
+		pf->first_free = min(pf->first_free, index);
+		nvme_pmap_account(pf, pmap, -1);
+	}
+	mutex_unlock(&pf->lock);
+	if (ret)
+		return -EINTR;
+	nvme_pmap_destroy(pmap);
+	return 0;
+}
+
+static long nvme_pmap_do_unregister(struct nvme_pmap_file *pf,
+				    const struct nvme_pmap_unregister *unreg)
+{
+	if (unreg->flags)
+		return -EOPNOTSUPP;
+	if (unreg->reserved)
+		return -EINVAL;
+	return pf ? nvme_pmap_remove(pf, unreg->index) : -ENOENT;
+}
+
+static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
+			       struct nvme_pmap_file *pf,
+			       struct nvme_pmap_query *q)
+{
+	if (q->flags)
+		return -EOPNOTSUPP;
+	*q = (struct nvme_pmap_query) {
+		.size = sizeof(*q),
+		.version = NVME_PMAP_VERSION,
+		.doors = NVME_PMAP_DOOR_PMAP,
+		.forms = BIT(NVME_PMAP_FORM_PRP),
+		.align = NVME_PMAP_ALIGN,
+		.max_index = NVME_PMAP_MAX_INDEX,
+		.max_len = NVME_PMAP_MAX_LEN,
+		.max_transfer = pc->max_transfer,
+		.lba_bytes = 1u << ns->head->lba_shift,
+	};
+	if (nvme_ctrl_sgl_supported(pc->ctrl))
+		q->forms |= BIT(NVME_PMAP_FORM_SGL_LIST) |
+			    BIT(NVME_PMAP_FORM_SGL_RUN);
+	if (ns->head->features & NVME_NS_EXT_LBAS)
+		q->lba_bytes += ns->head->ms;
+	if (!pf)
+		return 0;
+	mutex_lock(&pf->lock);
+	q->nr_pmaps = pf->nr;
+	q->pinned = pf->pinned;
+	q->kept = pf->kept;
+	mutex_unlock(&pf->lock);
+	return 0;
+}
+
+static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
+{
+	struct nvme_pmap_counts sum = { };
+	int cpu, i;
+
+	for_each_possible_cpu(cpu) {
+		struct nvme_pmap_counts *c = per_cpu_ptr(pf->counts, cpu);
+
+		for (i = 0; i < PMAP_KINDS; i++)
+			sum.kind[i] += READ_ONCE(c->kind[i]);
+		sum.direct += READ_ONCE(c->direct);
+		sum.deferred += READ_ONCE(c->deferred);
+	}
+	return sum;
+}
+
+static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
+			       struct nvme_pmap_stats *stats)
+{
+	struct nvme_pmap_counts sum = { };
+
+	if (stats->flags)
+		return -EOPNOTSUPP;
+	if (pf)
+		sum = nvme_pmap_sum(pf);
+	stats->prp = sum.kind[PMAP_KIND_PRP];
+	stats->sgl_list = sum.kind[PMAP_KIND_SGL_LIST];
+	stats->sgl_run = sum.kind[PMAP_KIND_SGL_RUN];
+	stats->built = sum.kind[PMAP_KIND_BUILT];
+	stats->direct = sum.direct;
+	stats->deferred = sum.deferred;
+	return 0;
+}
+
+/**
+ * nvme_pmap_show_fdinfo - the file's part of /proc/PID/fdinfo/FD
+ * @m: where it goes
+ * @file: the open /dev/ngXnY
+ */
+void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct nvme_pmap_file *pf = nvme_pmap_file(file);
+	struct nvme_pmap_counts sum;
+	bool dead;
+
+	if (!pf)
+		return;
+	/* after removal the buffers are shells that pin and map nothing */
+	dead = READ_ONCE(pf->pc->dead);
+	mutex_lock(&pf->lock);
+	seq_printf(m, "pmap-buffers:\t%u\npmap-pinned:\t%llu\npmap-kept:\t%llu\n",
+		   pf->nr, dead ? 0 : pf->pinned, dead ? 0 : pf->kept);
+	mutex_unlock(&pf->lock);
+
+	sum = nvme_pmap_sum(pf);
+	seq_printf(m, "pmap-prp:\t%llu\npmap-sgl_list:\t%llu\npmap-sgl_run:\t%llu\npmap-built:\t%llu\npmap-direct:\t%llu\npmap-deferred:\t%llu\n",
+		   sum.kind[PMAP_KIND_PRP], sum.kind[PMAP_KIND_SGL_LIST],
+		   sum.kind[PMAP_KIND_SGL_RUN], sum.kind[PMAP_KIND_BUILT],
+		   sum.direct, sum.deferred);
+}
+
+/* Each ioctl's structure; all begin with their size. */
+union nvme_pmap_arg {
+	u32 size;
+	struct nvme_pmap_query query;
+	struct nvme_pmap_register reg;
+	struct nvme_pmap_unregister unreg;
+	struct nvme_pmap_stats stats;
+};
+
+static const size_t nvme_pmap_arg_size[] = {
+	[_IOC_NR(NVME_PMAP_IOC_QUERY) - 0xb0] = sizeof(struct nvme_pmap_query),
+	[_IOC_NR(NVME_PMAP_IOC_REGISTER) - 0xb0] = sizeof(struct nvme_pmap_register),
+	[_IOC_NR(NVME_PMAP_IOC_UNREGISTER) - 0xb0] = sizeof(struct nvme_pmap_unregister),
+	[_IOC_NR(NVME_PMAP_IOC_STATS) - 0xb0] = sizeof(struct nvme_pmap_stats),
+};
+
+static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
+			       unsigned int cmd, struct nvme_pmap_ctrl *pc,
+			       union nvme_pmap_arg *arg)
+{
+	struct nvme_pmap_file *pf = nvme_pmap_file(file);
+
+	switch (cmd) {
+	case NVME_PMAP_IOC_QUERY:
+		return nvme_pmap_do_query(ns, pc, pf, &arg->query);
+	case NVME_PMAP_IOC_REGISTER:
+		return nvme_pmap_do_register(file, pc, &arg->reg);
+	case NVME_PMAP_IOC_UNREGISTER:
+		return nvme_pmap_do_unregister(pf, &arg->unreg);
+	default:
+		return nvme_pmap_do_stats(pf, &arg->stats);
+	}
+}
+
+/* Find the controller, see that it is alive, and make the call. */
+static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
+			   unsigned int cmd, union nvme_pmap_arg *arg)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
+	long ret;
+
+	if (!pc) {
+		/* removed, or never offered: another transport */
+		if (nvme_pmap_file(file) || nvme_state_terminal(ns->ctrl))
+			return -ENODEV;
+		return -ENOTTY;
+	}
+	ret = nvme_pmap_ctrl_prepare(pc);
+	if (!ret)
+		ret = nvme_pmap_dispatch(ns, file, cmd, pc, arg);
+	nvme_pmap_ctrl_put(pc);
+	return ret;
+}
+
+/* Give the caller what it asked for, and not more than it has room for. */
+static long nvme_pmap_copy_out(void __user *uarg, union nvme_pmap_arg *arg,
+			       size_t known, u32 usize)
+{
+	arg->size = usize;
+	return copy_to_user(uarg, arg, min_t(size_t, known, usize)) ? -EFAULT : 0;
+}
+
+/**
+ * nvme_pmap_ioctl - the pmap ioctls of /dev/ngXnY
+ * @file: the open file
+ * @cmd: one for which nvme_pmap_is_ioctl() is true
+ * @arg: user pointer to the structure that belongs to @cmd
+ *
+ * Return: 0 or an errno that linux/nvme_pmap.h lists.
+ */
+long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct nvme_ns *ns = container_of(file_inode(file)->i_cdev,
+					  struct nvme_ns, cdev);
+	size_t known = nvme_pmap_arg_size[cmd - NVME_PMAP_IOC_QUERY];
+	void __user *uarg = (void __user *)arg;
+	union nvme_pmap_arg karg = { };
+	u32 usize;
+	long ret;
+
+	if (get_user(usize, (u32 __user *)uarg))
+		return -EFAULT;
+	if (usize < known)
+		return -EINVAL;
+	ret = copy_struct_from_user(&karg, known, uarg, usize);
+	if (ret)
+		return ret;
+	ret = nvme_pmap_call(ns, file, cmd, &karg);
+	if (ret)
+		return ret;
+	ret = nvme_pmap_copy_out(uarg, &karg, known, usize);
+	if (ret && cmd == NVME_PMAP_IOC_REGISTER)
+		nvme_pmap_remove(nvme_pmap_file(file), karg.reg.index);
+	return ret;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The layout of a persistent data pointer: which words a command carries for a
+ * slice of a registered buffer, and what the lists hold that they point into.
+ * Arithmetic only, no kernel services: tests/layout compiles it in user space.
+ *
+ * A buffer is a row of slots, one per 4 KiB controller page.  Its bytes begin
+ * @head bytes into slot 0.
+ *
+ * PRP.  List page h ("window" h) holds the addresses of slots 256h to
+ * 256h+511, so each address stands in two windows.  A list that begins at slot
+ * s is read from entry s % 256 of window s / 256 and has at least 256 entries
+ * ahead of it before entry 511, which a controller may take for the pointer to
+ * another list (NVMe base specification, "Physical Region Page Entry and
+ * List").  Entry 511 is never part of a transfer here.
+ *
+ * SGL.  Blocks of 16-byte data block descriptors, one per slot.  A segment must
+ * be contiguous, so a slice that crosses blocks has a list built for it; so has
+ * one whose ends are not on page boundaries.  Where aligned groups of
+ * 2^run_shift slots are DMA-contiguous, a slice inside a group is a single
+ * descriptor in the command itself.
+ */
+#ifndef _NVME_PMAP_LAYOUT_H
+#define _NVME_PMAP_LAYOUT_H
+
+#define PMAP_SLOT_SHIFT		12
+#define PMAP_SLOT_SIZE		(1u << PMAP_SLOT_SHIFT)
+#define PMAP_SLOT_MASK		(PMAP_SLOT_SIZE - 1)
+
+#define PMAP_PRP_ENTRIES	(PMAP_SLOT_SIZE / sizeof(__le64))	/* 512 */
+#define PMAP_PRP_LAST		(PMAP_PRP_ENTRIES - 1)
+#define PMAP_PRP_SHIFT		8	/* windows begin every 256 slots */
+
+/* A run_shift that no slot number reaches: the buffer is one run. */
+#define PMAP_RUN_ALL		31
+
+/**
+ * struct pmap_list - one list page (PRP) or block of descriptors (SGL)
+ * @prp: its entries, as the CPU sees them
+ * @sgl: its descriptors, likewise
+ * @dma: where the device reads it
+ */
+struct pmap_list {
+	union {
+		__le64 *prp;
+		struct nvme_sgl_desc *sgl;
+	};
+	u64 dma;
+};
+
+/**
+ * struct pmap_layout - what a submission reads; constant once published
+ * @len: bytes of the buffer
+ * @head: bytes from the start of slot 0 to the start of the buffer
+ * @nr_slots: slots that the buffer touches
+ * @run_phase: added to a slot number before it is shifted by @run_shift
+ * @run_shift: log2 of the slots that are sure to be one DMA-contiguous run
+ * @list_shift: log2 of the slots from one list to the next
+ * @list_mask: 2^list_shift - 1
+ * @form: enum nvme_pmap_form
+ * @whole_lists: the controller wants lists that begin on a page boundary
+ * @base: DMA address of slot 0 where the buffer is one run
+ * @list: the lists, slots / 2^list_shift of them; none where it is one run
+ */
+struct pmap_layout {
+	u64 len;
+	u32 head;
+	u32 nr_slots;
+	u32 run_phase;
+	u32 list_mask;
+	u8 run_shift;
+	u8 list_shift;
+	u8 form;
+	bool whole_lists;
+	u64 base;
+	struct pmap_list *list;
+};
+
+/* How a command's data pointer came about; indexes the counters. */
+enum pmap_kind {
+	PMAP_KIND_PRP,
+	PMAP_KIND_SGL_LIST,
+	PMAP_KIND_SGL_RUN,
+	PMAP_KIND_BUILT,	/* the caller has to build a list */
+	PMAP_KINDS
+};
+
+/* A slice in slots: the first, their number, and the byte it begins at. */
+struct pmap_slice {
+	u32 first;
+	u32 nr;
+	u32 in_page;
+	u32 len;
+};
+
+/* @offset + @len must lie inside the buffer, and @len not be zero. */
+static inline struct pmap_slice pmap_slice(const struct pmap_layout *l,
+					   u64 offset, u32 len)
+{
+	u64 start = l->head + offset;
+	struct pmap_slice s = {
+		.first = start >> PMAP_SLOT_SHIFT,
+		.in_page = start & PMAP_SLOT_MASK,
+		.len = len,
+	};
+
+	s.nr = (s.in_page + len + PMAP_SLOT_MASK) >> PMAP_SLOT_SHIFT;
+	return s;
+}
+
+/* Windows or blocks that @nr_slots slots take at @list_shift. */
+static inline u32 pmap_nr_lists(u32 nr_slots, u8 list_shift)
+{
+	return (nr_slots + (1u << list_shift) - 1) >> list_shift;
+}
+
+static inline u64 pmap_slot_prp(const struct pmap_layout *l, u32 slot)
+{
+	const struct pmap_list *list = &l->list[slot >> PMAP_PRP_SHIFT];
+
+	return le64_to_cpu(list->prp[slot & ((1u << PMAP_PRP_SHIFT) - 1)]);
+}
+
+static inline u64 pmap_slot_sgl(const struct pmap_layout *l, u32 slot)
+{
+	const struct pmap_list *list = &l->list[slot >> l->list_shift];
+
+	return le64_to_cpu(list->sgl[slot & l->list_mask].addr);
+}
+
+/* The DMA address of a slot, whatever the form. */
+static inline u64 pmap_slot_dma(const struct pmap_layout *l, u32 slot)
+{
+	switch (l->form) {
+	case NVME_PMAP_FORM_PRP:
+		return pmap_slot_prp(l, slot);
+	case NVME_PMAP_FORM_SGL_LIST:
+		return pmap_slot_sgl(l, slot);
+	default:
+		return l->base + ((u64)slot << PMAP_SLOT_SHIFT);
+	}
+}
+
+static inline void pmap_set_sgl(struct nvme_sgl_desc *sgl, u64 addr, u32 len,
+				u8 type)
+{
+	sgl->addr = cpu_to_le64(addr);
+	sgl->length = cpu_to_le32(len);
+	sgl->rsvd[0] = sgl->rsvd[1] = sgl->rsvd[2] = 0;
+	sgl->type = type << 4;
+}
+
+static inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
+					   const struct pmap_slice *s,
+					   union nvme_data_ptr *dptr)
+{
+	u32 next = s->first + 1, i = next & ((1u << PMAP_PRP_SHIFT) - 1);
+
+	dptr->prp1 = cpu_to_le64(pmap_slot_prp(l, s->first) + s->in_page);
+	dptr->prp2 = 0;
+	if (s->nr == 1)
+		return PMAP_KIND_PRP;
+	if (s->nr == 2) {
+		dptr->prp2 = cpu_to_le64(pmap_slot_prp(l, next));
+		return PMAP_KIND_PRP;
+	}
+	/* nr - 1 entries from i on, none of them the last of the page */
+	if (l->whole_lists || i + s->nr - 1 > PMAP_PRP_LAST)
+		return PMAP_KIND_BUILT;
+	dptr->prp2 = cpu_to_le64(l->list[next >> PMAP_PRP_SHIFT].dma +
+				 i * sizeof(__le64));
+	return PMAP_KIND_PRP;
+}
+
+static inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
+					   const struct pmap_slice *s,
+					   union nvme_data_ptr *dptr)
+{
+	u32 first = s->first, last = first + s->nr - 1;
+	u64 addr = pmap_slot_sgl(l, first) + s->in_page;
+
+	if (!(((first + l->run_phase) ^ (last + l->run_phase)) >> l->run_shift)) {
+		pmap_set_sgl(&dptr->sgl, addr, s->len,
+			     NVME_SGL_FMT_DATA_DESC);
+		return PMAP_KIND_SGL_RUN;
+	}
+	if ((s->in_page | s->len) & PMAP_SLOT_MASK ||
+	    (first ^ last) >> l->list_shift) {
+		dptr->prp1 = cpu_to_le64(addr);
+		dptr->prp2 = cpu_to_le64(pmap_slot_sgl(l, first + 1));
+		return s->nr == 2 ? PMAP_KIND_PRP : PMAP_KIND_BUILT;
+	}
+	pmap_set_sgl(&dptr->sgl, l->list[first >> l->list_shift].dma +
+				 (first & l->list_mask) *
+				 sizeof(struct nvme_sgl_desc),
+		     s->nr * sizeof(struct nvme_sgl_desc),
+		     NVME_SGL_FMT_LAST_SEG_DESC);
+	return PMAP_KIND_SGL_LIST;
+}
+
+/**
+ * pmap_dptr - the data pointer of a slice
+ * @l: the buffer
+ * @offset: bytes from its start
+ * @len: bytes; not zero, and @offset + @len inside the buffer
+ * @dptr: filled in; with PMAP_KIND_BUILT only PRP1 is final, and PRP2 is to
+ *	point at a list that pmap_fill_list() writes
+ *
+ * Return: the kind; the SGL kinds want NVME_CMD_SGL_METABUF in the command.
+ */
+static inline enum pmap_kind pmap_dptr(const struct pmap_layout *l, u64 offset,
+				       u32 len, union nvme_data_ptr *dptr)
+{
+	struct pmap_slice s;
+
+	if (l->form == NVME_PMAP_FORM_SGL_RUN) {
+		pmap_set_sgl(&dptr->sgl, l->base + l->head + offset, len,
+			     NVME_SGL_FMT_DATA_DESC);
+		return PMAP_KIND_SGL_RUN;
+	}
+	s = pmap_slice(l, offset, len);
+	return l->form == NVME_PMAP_FORM_PRP ? pmap_dptr_prp(l, &s, dptr) :
+					       pmap_dptr_sgl(l, &s, dptr);
+}
+
+/* List pages that a built list of @nr slots needs (its first is in PRP1). */
+static inline u32 pmap_built_pages(u32 nr)
+{
+	u32 entries = nr - 1;
+
+	/* every page but the last gives its last entry to the chain */
+	if (entries <= PMAP_PRP_ENTRIES)
+		return 1;
+	return (entries - 2) / PMAP_PRP_LAST + 1;
+}
+
+/**
+ * pmap_fill_list - write the PRP list of a slice into fresh list pages
+ * @l: the buffer
+ * @s: the slice, of three slots or more
+ * @page: pmap_built_pages(s->nr) pages of PMAP_PRP_ENTRIES entries
+ */
+static inline void pmap_fill_list(const struct pmap_layout *l,
+				  const struct pmap_slice *s,
+				  const struct pmap_list *page)
+{
+	u32 slot = s->first + 1, end = s->first + s->nr, i = 0;
+
+	for (; slot < end; slot++) {
+		if (i == PMAP_PRP_LAST && slot + 1 < end) {
+			page->prp[i] = cpu_to_le64(page[1].dma);
+			page++;
+			i = 0;
+		}
+		page->prp[i++] = cpu_to_le64(pmap_slot_dma(l, slot));
+	}
+}
+
+/**
+ * pmap_write_lists - write the kept lists of a buffer
+ * @l: the buffer, with @l->list allocated
+ * @dma: the DMA address of each slot
+ * @guard: DMA address for entries past the end
+ */
+static inline void pmap_write_lists(const struct pmap_layout *l,
+				    const u64 *dma, u64 guard)
+{
+	u32 slot;
+
+	if (l->form == NVME_PMAP_FORM_SGL_LIST) {
+		for (slot = 0; slot < l->nr_slots; slot++)
+			pmap_set_sgl(&l->list[slot >> l->list_shift].sgl[slot & l->list_mask],
+				     dma[slot], PMAP_SLOT_SIZE,
+				     NVME_SGL_FMT_DATA_DESC);
+		return;
+	}
+	for (slot = 0; slot < l->nr_slots; slot += 1u << PMAP_PRP_SHIFT) {
+		__le64 *prp = l->list[slot >> PMAP_PRP_SHIFT].prp;
+		u32 left = l->nr_slots - slot, i;
+
+		if (left > PMAP_PRP_ENTRIES)
+			left = PMAP_PRP_ENTRIES;
+		for (i = 0; i < left; i++)
+			prp[i] = cpu_to_le64(dma[slot + i]);
+		for (; i < PMAP_PRP_ENTRIES; i++)
+			prp[i] = cpu_to_le64(guard);
+	}
+}
+
+/**
+ * pmap_find_runs - how far the slots of a buffer are DMA-contiguous
+ * @dma: the DMA address of each slot
+ * @nr: slots
+ * @phase: added to a slot number before shifting, so that groups may line up
+ *	with huge pages rather than with the start of the buffer
+ *
+ * Return: PMAP_RUN_ALL for one run, else the largest shift such that no break
+ * lies inside an aligned group of 2^shift slots.
+ */
+static inline u8 pmap_find_runs(const u64 *dma, u32 nr, u32 phase)
+{
+	u8 shift = PMAP_RUN_ALL;
+	u32 i;
+
+	for (i = 1; i < nr; i++) {
+		u32 at = i + phase;
+
+		if (dma[i] == dma[i - 1] + PMAP_SLOT_SIZE)
+			continue;
+		/* a group must end here */
+		while (at & ((1u << shift) - 1))
+			shift--;
+	}
+	return shift;
+}
+
+#endif /* _NVME_PMAP_LAYOUT_H */

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pinning of user memory, and its charge.
+ *
+ * The charge goes where io_uring's registered buffers put theirs, so that one
+ * RLIMIT_MEMLOCK bounds both: the user's locked_vm, and VmPin of the process.
+ */
+#include <linux/cred.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+#include <linux/slab.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+/* Pages asked for at a time: a fatal signal is noticed in between. */
+#define PMAP_PIN_BATCH	512u
+
+static int nvme_pmap_charge(struct nvme_pmap *pmap)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	struct user_struct *user = get_uid(current_user());
+	bool unlimited = capable(CAP_IPC_LOCK);
+	unsigned long old = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (!unlimited && old + pmap->nr_pages > limit) {
+			free_uid(user);
+			return -EDQUOT;
+		}
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old,
+					  old + pmap->nr_pages));
+
+	pmap->user = user;
+	mmgrab(current->mm);
+	pmap->mm = current->mm;
+	atomic64_add(pmap->nr_pages, &pmap->mm->pinned_vm);
+	return 0;
+}
+
+static void nvme_pmap_uncharge(struct nvme_pmap *pmap)
+{
+	if (!pmap->user)
+		return;
+	atomic64_sub(pmap->nr_pages, &pmap->mm->pinned_vm);
+	mmdrop(pmap->mm);
+	pmap->mm = NULL;
+	atomic_long_sub(pmap->nr_pages, &pmap->user->locked_vm);
+	free_uid(pmap->user);
+	pmap->user = NULL;
+}
+
+static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
+{
+	u32 done = 0;
+	long n;
+
+	while (done < pmap->nr_pages) {
+		if (fatal_signal_pending(current)) {
+			n = -EINTR;
+			goto unpin;
+		}
+		n = pin_user_pages_fast(addr + ((u64)done << PAGE_SHIFT),
+					min(pmap->nr_pages - done, PMAP_PIN_BATCH),
+					FOLL_WRITE | FOLL_LONGTERM,
+					pmap->pages + done);
+		if (n <= 0)
+			goto unpin;
+		done += n;
+		cond_resched();
+	}
+	return 0;
+
+unpin:
+	unpin_user_pages(pmap->pages, done);
+	/* io_uring and the rest of mm know no other reason but these */
+	return n == -ENOMEM || n == -EINTR ? n : -EFAULT;
+}
+
+/**
+ * nvme_pmap_pin - pin the pages of a buffer and charge for them
+ * @pmap: the buffer; nr_pages is set
+ * @addr: user address, at the start of a page
+ *
+ * Return: 0, -EDQUOT, -ENOMEM, -EFAULT (not writable, or memory that must not
+ * be pinned for long, such as a file's page cache), or -EINTR to a dying task.
+ */
+int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
+{
+	int ret;
+
+	ret = nvme_pmap_charge(pmap);
+	if (ret)
+		return ret;
+
+	ret = -ENOMEM;
+	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages),
+				     GFP_KERNEL_ACCOUNT);
+	if (!pmap->pages)
+		goto uncharge;
+
+	ret = nvme_pmap_pin_pages(pmap, addr);
+	if (ret)
+		goto free;
+	return 0;
+
+free:
+	kvfree(pmap->pages);
+	pmap->pages = NULL;
+uncharge:
+	nvme_pmap_uncharge(pmap);
+	return ret;
+}
+
+/**
+ * nvme_pmap_unpin - give back what nvme_pmap_pin() took; idempotent
+ * @pmap: the buffer, no longer mapped
+ */
+void nvme_pmap_unpin(struct nvme_pmap *pmap)
+{
+	if (!pmap->pages)
+		return;
+	/* the device may have written to any of them */
+	unpin_user_pages_dirty_lock(pmap->pages, pmap->nr_pages, true);
+	kvfree(pmap->pages);
+	pmap->pages = NULL;
+	nvme_pmap_uncharge(pmap);
+}

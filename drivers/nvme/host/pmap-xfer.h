@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * How many bytes a command makes the controller transfer.
+ *
+ * A PRP list carries no length: the controller takes it from the command, and
+ * a command that asks for more than the list describes makes it run on into
+ * whatever follows (CVE-2023-6238).  So the length is computed here from the
+ * command's own fields, for each opcode whose definition gives one, and a
+ * command that exceeds its data_len is refused.  Arithmetic only, no kernel
+ * services: tests/layout compiles it in user space.
+ *
+ * Sources: NVMe base specification 2.0 (reservations, I/O management, data
+ * transfer bits of the opcode), NVM command set 1.0 (read, write, compare,
+ * dataset management, copy), ZNS command set 1.1 (zone management, append).
+ */
+#ifndef _NVME_PMAP_XFER_H
+#define _NVME_PMAP_XFER_H
+
+/* Opcodes that not every kernel's linux/nvme.h names. */
+enum {
+	PMAP_OP_IO_MGMT_RECV	= 0x12,
+	PMAP_OP_COPY		= 0x19,
+};
+
+/* Zone Send Action that carries data: Set Zone Descriptor Extension. */
+#define PMAP_ZSA_SET_EXT	0x10
+
+/**
+ * struct pmap_format - what of a namespace's format decides lengths
+ * @csi: command set identifier
+ * @lba_shift: log2 of the bytes of a logical block
+ * @ms: metadata bytes of a logical block
+ * @pi_size: bytes of protection information in them
+ * @ext: metadata is transferred as part of an extended logical block
+ */
+struct pmap_format {
+	u8 csi;
+	u8 lba_shift;
+	u16 ms;
+	u16 pi_size;
+	bool ext;
+};
+
+/* Read, Write, Compare, Zone Append: blocks, and metadata where it is inline. */
+static inline s64 pmap_xfer_blocks(const struct pmap_format *f, u8 opcode,
+				   u32 cdw12)
+{
+	u32 blocks = (cdw12 & 0xffff) + 1;
+	u64 bytes = (u64)blocks << f->lba_shift;
+	bool pract = cdw12 & ((u32)NVME_RW_PRINFO_PRACT << 16);
+
+	if (likely(!f->ms))
+		return bytes;
+	/* the controller inserts and strips metadata that is all PI */
+	if (pract && f->ms == f->pi_size && opcode != nvme_cmd_compare)
+		return bytes;
+	if (!f->ext)
+		return -EPROTONOSUPPORT;
+	return bytes + (u64)blocks * f->ms;
+}
+
+static inline s64 pmap_xfer_zns(u8 opcode, const __le32 cdw[6])
+{
+	switch (opcode) {
+	case nvme_cmd_zone_mgmt_send:
+		/* the extension's size is not kept by the driver */
+		if ((le32_to_cpu(cdw[3]) & 0xff) == PMAP_ZSA_SET_EXT)
+			return -EPERM;
+		return 0;
+	case nvme_cmd_zone_mgmt_recv:
+		return ((u64)le32_to_cpu(cdw[2]) + 1) * 4;
+	default:
+		return -EPERM;
+	}
+}
+
+/* Copy: source ranges, of the size that the descriptor format says. */
+static inline s64 pmap_xfer_copy(u32 cdw12)
+{
+	u32 ranges = (cdw12 & 0xff) + 1;
+
+	switch ((cdw12 >> 8) & 0xf) {
+	case 0:
+	case 2:
+		return ranges * 32;
+	case 1:
+	case 3:
+		return ranges * 40;
+	default:
+		return -EPERM;
+	}
+}
+
+/* Every opcode but those that move blocks; out of line, off the hot path. */
+static noinline s64 pmap_xfer_other(u8 csi, u8 opcode, const __le32 cdw[6])
+{
+	/* data transfer bits 00b: no data, in every standard opcode */
+	if (opcode < nvme_cmd_vendor_start && !(opcode & 3))
+		return 0;
+
+	switch (opcode) {
+	case nvme_cmd_dsm:
+		return ((le32_to_cpu(cdw[0]) & 0xff) + 1) * 16;
+	case nvme_cmd_resv_register:
+	case nvme_cmd_resv_acquire:
+		return 16;
+	case nvme_cmd_resv_release:
+		return 8;
+	case nvme_cmd_resv_report:
+		return ((u64)le32_to_cpu(cdw[0]) + 1) * 4;
+	case PMAP_OP_IO_MGMT_RECV:
+		return ((u64)le32_to_cpu(cdw[1]) + 1) * 4;
+	case PMAP_OP_COPY:
+		return pmap_xfer_copy(le32_to_cpu(cdw[2]));
+	}
+	return csi == NVME_CSI_ZNS ? pmap_xfer_zns(opcode, cdw) : -EPERM;
+}
+
+/**
+ * pmap_xfer - bytes that a command transfers through its data pointer
+ * @f: the namespace's format
+ * @opcode: I/O command set opcode
+ * @cdw: command dwords 10 to 15
+ *
+ * Return: bytes; -EPERM where the definition of the command does not tell, or
+ * is not known; -EPROTONOSUPPORT where it would also transfer metadata through
+ * a separate buffer.
+ */
+static inline s64 pmap_xfer(const struct pmap_format *f, u8 opcode,
+			    const __le32 cdw[6])
+{
+	if (unlikely(f->csi != NVME_CSI_NVM && f->csi != NVME_CSI_ZNS))
+		return -EPERM;
+	if (likely(opcode == nvme_cmd_read || opcode == nvme_cmd_write))
+		return pmap_xfer_blocks(f, opcode, le32_to_cpu(cdw[2]));
+
+	switch (opcode) {
+	case nvme_cmd_zone_append:
+		if (f->csi != NVME_CSI_ZNS)
+			return -EPERM;
+		fallthrough;
+	case nvme_cmd_compare:
+		return pmap_xfer_blocks(f, opcode, le32_to_cpu(cdw[2]));
+	default:
+		return pmap_xfer_other(f->csi, opcode, cdw);
+	}
+}
+
+#endif /* _NVME_PMAP_XFER_H */

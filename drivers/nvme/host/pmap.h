@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * nvme-pmap inside nvme-core: the objects, who holds whom, and the calls that
+ * the hooks in the stock files make.
+ *
+ *   nvme_pmap_ctrl   one per PCIe controller, from the end of probe to the end
+ *		      of remove; files hold a reference, so it outlives remove
+ *   nvme_pmap_file   one per open /dev/ngXnY that registered something, in
+ *		      file->private_data; holds the table
+ *   nvme_pmap	      one registered buffer; in its file's table, and while it
+ *		      is mapped on its controller's list
+ *
+ * Lifetimes.  A command holds a reference on its pmap (nvme_pmap.ref) from the
+ * look-up to the end of the request, which is after the last DMA.  Whoever ends
+ * a pmap kills that reference, waits until it is idle, and only then unmaps and
+ * unpins: unregister, the close of the file (no command can be in flight then,
+ * each holds the file), and the removal of the controller (after the device is
+ * disabled and every request cancelled).
+ *
+ * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.lock.  The
+ * submission path takes neither; it reads the table under RCU.
+ */
+#ifndef _NVME_PMAP_H
+#define _NVME_PMAP_H
+
+#include <linux/completion.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/nvme.h>
+#include <linux/percpu-refcount.h>
+#include <linux/scatterlist.h>
+#include <linux/types.h>
+
+#include <uapi/linux/nvme_pmap.h>
+
+#include "pmap-layout.h"
+
+struct dma_pool;
+struct io_comp_batch;
+struct io_uring_cmd;
+struct nvme_ctrl;
+struct nvme_ns;
+struct seq_file;
+
+/* Pages that are mapped in one go; the size of the scratch scatterlist. */
+#define PMAP_CHUNK_PAGES	8192u
+#define PMAP_SLOTS_PER_PAGE	(PAGE_SIZE >> PMAP_SLOT_SHIFT)
+
+/**
+ * struct nvme_pmap_ctrl - what the overlay keeps for a controller
+ * @ref: the registry's, and one per nvme_pmap_file
+ * @node: in the registry
+ * @ctrl: the controller; only to be compared, or used by those who hold it
+ * @dev: what DMA is mapped against; valid until @dead
+ * @lock: guards the rest, and every mapping and unmapping
+ * @dead: the controller is being removed; nothing may be mapped any more
+ * @pmaps: the mapped buffers
+ * @scratch: PMAP_CHUNK_PAGES entries, to map and unmap chunk by chunk
+ * @built_pool: list pages for commands whose list is built for them
+ * @guard: a page for unused list entries to point at
+ * @guard_dma: its DMA address
+ * @max_transfer: MDTS in bytes; zero until it has been asked for
+ */
+struct nvme_pmap_ctrl {
+	struct kref ref;
+	struct list_head node;
+	struct nvme_ctrl *ctrl;
+	struct device *dev;
+	struct mutex lock;
+	bool dead;
+	struct list_head pmaps;
+	struct scatterlist *scratch;
+	struct dma_pool *built_pool;
+	void *guard;
+	dma_addr_t guard_dma;
+	u32 max_transfer;
+};
+
+enum nvme_pmap_flags {
+	PMAP_KILLED,		/* percpu_ref_kill() has been called */
+	PMAP_CHUNK_SPLIT,	/* chunks are one DMA segment per run of pages */
+};
+
+/**
+ * struct nvme_pmap - one registered buffer
+ * @ref: one per command in flight; killed to end the buffer
+ * @l: what a submission reads
+ * @pc: the controller it is mapped against
+ * @node: on @pc->pmaps
+ * @idle: completed when @ref has drained
+ * @rcu: readers of the table may still hold the pointer when it ends
+ * @flags: enum nvme_pmap_flags
+ * @waiting: an unregister call is waiting for @idle (file lock)
+ * @pages: the pinned pages
+ * @nr_pages: their number
+ * @nr_mapped: how many of them are mapped so far
+ * @list_bytes: bytes of each list but perhaps the last
+ * @nr_lists: lists allocated
+ * @kept: bytes of kernel memory that describe the buffer
+ * @slot_dma: DMA addresses while the lists are not yet written, else NULL
+ * @user: whose RLIMIT_MEMLOCK is charged
+ * @mm: whose VmPin is charged
+ */
+struct nvme_pmap {
+	struct percpu_ref ref;
+	struct pmap_layout l;
+
+	struct nvme_pmap_ctrl *pc;
+	struct list_head node;
+	struct completion idle;
+	struct rcu_head rcu;
+	unsigned long flags;
+	bool waiting;
+	struct page **pages;
+	u32 nr_pages;
+	u32 nr_mapped;
+	u32 list_bytes;
+	u32 nr_lists;
+	u64 kept;
+	u64 *slot_dma;
+	struct user_struct *user;
+	struct mm_struct *mm;
+};
+
+/**
+ * struct nvme_pmap_table - the pmaps of a file by index
+ * @rcu: a larger copy replaces the table; readers may be in the old one
+ * @nr: entries
+ * @pmap: the entries; each points at a buffer that is ready for use
+ */
+struct nvme_pmap_table {
+	struct rcu_head rcu;
+	u32 nr;
+	struct nvme_pmap __rcu *pmap[] __counted_by(nr);
+};
+
+/* Per CPU, so that a submission touches no shared cache line. */
+struct nvme_pmap_counts {
+	u64 kind[PMAP_KINDS];
+	u64 direct;
+	u64 deferred;
+};
+
+/**
+ * struct nvme_pmap_file - the state of an open /dev/ngXnY
+ * @table: the buffers; replaced under @lock, read under RCU
+ * @max_transfer: bytes one command may transfer
+ * @counts: commands and completions
+ * @pc: the controller
+ * @lock: guards the table
+ * @nr: buffers in it
+ * @first_free: no index below this is free
+ * @pinned: bytes that the buffers pin
+ * @kept: bytes that describe them
+ */
+struct nvme_pmap_file {
+	struct nvme_pmap_table __rcu *table;
+	u32 max_transfer;
+	struct nvme_pmap_counts __percpu *counts;
+	struct nvme_pmap_ctrl *pc;
+	struct mutex lock;
+	u32 nr;
+	u32 first_free;
+	u64 pinned;
+	u64 kept;
+};
+
+/* pmap-ctrl.c */
+void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev);
+void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
+void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
+int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc);
+
+/* pmap-map.c */
+struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
+				   const struct nvme_pmap_register *reg);
+void nvme_pmap_kill(struct nvme_pmap *pmap);
+void nvme_pmap_strip(struct nvme_pmap *pmap);
+void nvme_pmap_destroy(struct nvme_pmap *pmap);
+
+/* pmap-pin.c */
+int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr);
+void nvme_pmap_unpin(struct nvme_pmap *pmap);
+
+/* pmap-file.c */
+long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+void nvme_pmap_release(struct file *file);
+void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file);
+
+static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
+{
+	return cmd >= NVME_PMAP_IOC_QUERY && cmd <= NVME_PMAP_IOC_STATS;
+}
+
+/* pmap-cmd.c, which is compiled at the end of ioctl.c */
+int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
+			    unsigned int issue_flags);
+int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
+				   struct io_comp_batch *iob,
+				   unsigned int poll_flags);
+
+#endif /* _NVME_PMAP_H */

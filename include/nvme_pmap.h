@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * User-space helper for nvme-pmap, on top of liburing.  Header only, C11 and
+ * C++.  Every function returns 0 or -errno; the errors are listed in
+ * linux/nvme_pmap.h.
+ *
+ *	struct io_uring ring;
+ *	io_uring_queue_init(64, &ring, NVME_PMAP_RING_FLAGS);
+ *	int fd = open("/dev/ng0n1", O_RDWR), nsid = ioctl(fd, NVME_IOCTL_ID);
+ *	uint32_t buf;
+ *	nvme_pmap_register_buf(fd, mem, len, 0, &buf);
+ *	nvme_pmap_prep_read(io_uring_get_sqe(&ring), fd, nsid, buf, 0, 4096,
+ *			    slba, nblocks);
+ */
+#ifndef NVME_PMAP_HELPER_H
+#define NVME_PMAP_HELPER_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include <liburing.h>
+#include <linux/nvme_pmap.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Flags that a ring needs for NVMe passthrough; add IORING_SETUP_IOPOLL etc. */
+#define NVME_PMAP_RING_FLAGS (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)
+
+/** NVMe I/O command set opcodes that the prep functions use. */
+enum { NVME_PMAP_OP_WRITE = 0x01, NVME_PMAP_OP_READ = 0x02 };
+
+static inline int nvme_pmap_ioctl(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, request, arg) < 0 ? -errno : 0;
+}
+
+/**
+ * nvme_pmap_query_file - ask what the driver offers on an open /dev/ngXnY
+ * @fd: the file
+ * @query: filled in; see struct nvme_pmap_query for units
+ *
+ * Return: 0, or -ENOTTY from a driver or a controller without pmap.
+ */
+static inline int nvme_pmap_query_file(int fd, struct nvme_pmap_query *query)
+{
+	memset(query, 0, sizeof(*query));
+	query->size = sizeof(*query);
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_QUERY, query);
+}
+
+/**
+ * nvme_pmap_stats_file - read the counters of an open file
+ * @fd: the file
+ * @stats: filled in; commands and completions since the file was opened
+ */
+static inline int nvme_pmap_stats_file(int fd, struct nvme_pmap_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+	stats->size = sizeof(*stats);
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_STATS, stats);
+}
+
+/**
+ * nvme_pmap_register_buf - pin and map a buffer at the lowest free index
+ * @fd: the file
+ * @addr: start of the buffer, a multiple of 4 bytes
+ * @len: bytes, a multiple of 4
+ * @flags: enum nvme_pmap_register_flags
+ * @index: (out) the buffer's index for commands
+ */
+static inline int nvme_pmap_register_buf(int fd, const void *addr, size_t len,
+					 uint32_t flags, uint32_t *index)
+{
+	struct nvme_pmap_register reg;
+	int ret;
+
+	memset(&reg, 0, sizeof(reg));
+	reg.size = sizeof(reg);
+	reg.flags = flags;
+	reg.addr = (uintptr_t)addr;
+	reg.len = len;
+	reg.index = NVME_PMAP_INDEX_ANY;
+	ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_REGISTER, &reg);
+	if (!ret)
+		*index = reg.index;
+	return ret;
+}
+
+/**
+ * nvme_pmap_unregister_buf - end a registration; waits for commands in flight
+ * @fd: the file
+ * @index: the buffer
+ *
+ * Return: 0, or -EINTR when a signal came first: call it again.
+ */
+static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
+{
+	struct nvme_pmap_unregister unreg;
+
+	memset(&unreg, 0, sizeof(unreg));
+	unreg.size = sizeof(unreg);
+	unreg.index = index;
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, &unreg);
+}
+
+/**
+ * nvme_pmap_prep - prepare an SQE for any command with data
+ * @sqe: a 128-byte SQE
+ * @fd: the file (or its index with IOSQE_FIXED_FILE set afterwards)
+ * @opcode: NVMe opcode
+ * @nsid: NSID of the namespace
+ * @index: the registered buffer
+ * @offset: bytes into it, a multiple of 4
+ * @data_len: bytes of it that the command may touch, a multiple of 4
+ *
+ * Return: the command area, zeroed but for these, for the caller to set cdw2,
+ * cdw3, cdw10 to cdw15 and timeout_ms in.
+ */
+static inline struct nvme_pmap_cmd *
+nvme_pmap_prep(struct io_uring_sqe *sqe, int fd, uint8_t opcode, uint32_t nsid,
+	       uint32_t index, uint64_t offset, uint32_t data_len)
+{
+	struct nvme_pmap_cmd *cmd = (struct nvme_pmap_cmd *)(void *)sqe->cmd;
+
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd;
+	sqe->cmd_op = NVME_URING_CMD_PMAP;
+	cmd->opcode = opcode;
+	cmd->nsid = nsid;
+	cmd->index = index;
+	cmd->offset = offset;
+	cmd->data_len = data_len;
+	return cmd;
+}
+
+/* The fields that Read and Write share. */
+static inline void nvme_pmap_prep_rw(struct io_uring_sqe *sqe, int fd,
+				     uint8_t opcode, uint32_t nsid,
+				     uint32_t index, uint64_t offset,
+				     uint32_t data_len, uint64_t slba,
+				     uint32_t nblocks)
+{
+	struct nvme_pmap_cmd *cmd =
+		nvme_pmap_prep(sqe, fd, opcode, nsid, index, offset, data_len);
+
+	cmd->cdw10 = (uint32_t)slba;
+	cmd->cdw11 = (uint32_t)(slba >> 32);
+	cmd->cdw12 = nblocks - 1;
+}
+
+/**
+ * nvme_pmap_prep_read - prepare a Read into a registered buffer
+ * @sqe: a 128-byte SQE
+ * @fd: the file
+ * @nsid: NSID of the namespace
+ * @index: the registered buffer
+ * @offset: bytes into it
+ * @data_len: bytes; nblocks times nvme_pmap_query.lba_bytes
+ * @slba: first logical block
+ * @nblocks: logical blocks, 1 to 65536
+ */
+static inline void nvme_pmap_prep_read(struct io_uring_sqe *sqe, int fd,
+				       uint32_t nsid, uint32_t index,
+				       uint64_t offset, uint32_t data_len,
+				       uint64_t slba, uint32_t nblocks)
+{
+	nvme_pmap_prep_rw(sqe, fd, NVME_PMAP_OP_READ, nsid, index, offset,
+			  data_len, slba, nblocks);
+}
+
+/**
+ * nvme_pmap_prep_write - prepare a Write from a registered buffer
+ *
+ * The arguments are nvme_pmap_prep_read()'s.
+ */
+static inline void nvme_pmap_prep_write(struct io_uring_sqe *sqe, int fd,
+					uint32_t nsid, uint32_t index,
+					uint64_t offset, uint32_t data_len,
+					uint64_t slba, uint32_t nblocks)
+{
+	nvme_pmap_prep_rw(sqe, fd, NVME_PMAP_OP_WRITE, nsid, index, offset,
+			  data_len, slba, nblocks);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NVME_PMAP_HELPER_H */

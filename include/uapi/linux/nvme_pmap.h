@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * nvme-pmap: persistent mappings for NVMe passthrough.
+ *
+ * A program that has /dev/ngXnY open registers a buffer once: the kernel pins
+ * it, DMA-maps it against that controller and keeps the NVMe data pointer that
+ * describes it.  An io_uring command then names the buffer by index, with an
+ * offset and a length, and costs the same at every size.
+ *
+ * Control is by ioctl on /dev/ngXnY, data by IORING_OP_URING_CMD on the same
+ * file.  Every ioctl structure begins with its own size; a larger one from a
+ * newer program is accepted as long as the part this kernel does not know is
+ * zero.  Everything is in host byte order.
+ *
+ * Errors.  Each has one meaning here; ioctls return them in errno, commands in
+ * cqe->res.  (A positive cqe->res is the NVMe status of a command the
+ * controller failed, as with NVME_URING_CMD_IO.)
+ *
+ *   E2BIG            size is larger than this kernel's structure and the rest
+ *                    is not zero
+ *   EINVAL           size too small; a reserved field is not zero; the NVMe
+ *                    command flags (FUSE, PSDT) are not zero; the NSID is not
+ *                    this namespace's
+ *   EOPNOTSUPP       a flag this kernel does not know; a data pointer form that
+ *                    the controller does not offer; IORING_URING_CMD_FIXED on a
+ *                    pmap command; a ring without SQE128 and CQE32
+ *   EFAULT           memory that cannot be read, written or pinned
+ *   EDOM             address, offset or length not a multiple of 4 bytes
+ *   ERANGE           offset and length do not lie inside the buffer, or a
+ *                    length of zero
+ *   EFBIG            more than NVME_PMAP_MAX_LEN in one registration
+ *   EMSGSIZE         more than the controller's MDTS in one command
+ *   EOVERFLOW        the command would transfer more than data_len
+ *   EPROTONOSUPPORT  the command would transfer metadata through a separate
+ *                    buffer; use NVME_URING_CMD_IO for it
+ *   ENOENT           no buffer is registered at this index
+ *   EEXIST           a buffer is registered at this index already
+ *   EACCES           the file or the caller may not send this command, by the
+ *                    same rules as NVME_URING_CMD_IO
+ *   EPERM            the length of this command's transfer is not known to the
+ *                    driver, and the caller lacks CAP_SYS_ADMIN
+ *   ENOSPC           no index is free, or the one asked for is not below
+ *                    NVME_PMAP_MAX_INDEX
+ *   EDQUOT           RLIMIT_MEMLOCK
+ *   ENOMEM           the kernel is out of memory
+ *   ENXIO            the device cannot reach this memory directly (it would
+ *                    need a bounce buffer or cache maintenance)
+ *   EIO              the controller failed the Identify command that asks for MDTS
+ *   EXDEV            an NVMe multipath node: it has no single controller to map
+ *                    against (load nvme_core with multipath=N)
+ *   ENOTTY           not a PCIe controller, or not this driver
+ *   ENODEV           the controller or the namespace is gone
+ *   EINTR            a signal ended the wait (NVME_PMAP_IOC_UNREGISTER; call it
+ *                    again), or the driver cancelled the command
+ */
+#ifndef _UAPI_LINUX_NVME_PMAP_H
+#define _UAPI_LINUX_NVME_PMAP_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/** The ABI described here; nvme_pmap_query.version. */
+#define NVME_PMAP_VERSION	1
+
+/** Buffers that one open file can hold, and one more than the largest index. */
+#define NVME_PMAP_MAX_INDEX	65536u
+/** Let the kernel choose the lowest free index. */
+#define NVME_PMAP_INDEX_ANY	0xffffffffu
+/** Bytes in one registration. */
+#define NVME_PMAP_MAX_LEN	(1ull << 39)
+/** Addresses, offsets and lengths are multiples of this many bytes. */
+#define NVME_PMAP_ALIGN		4u
+
+#define NVME_PMAP_IOC_QUERY		_IO('N', 0xb0)
+#define NVME_PMAP_IOC_REGISTER		_IO('N', 0xb1)
+#define NVME_PMAP_IOC_UNREGISTER	_IO('N', 0xb2)
+#define NVME_PMAP_IOC_STATS		_IO('N', 0xb3)
+#define NVME_URING_CMD_PMAP		_IOWR('N', 0xb8, struct nvme_pmap_cmd)
+
+/**
+ * enum nvme_pmap_form - how the NVMe data pointer of a buffer is kept
+ * @NVME_PMAP_FORM_PRP: PRP lists that the controller reads in place
+ * @NVME_PMAP_FORM_SGL_LIST: page-granular SGL descriptors, read in place
+ * @NVME_PMAP_FORM_SGL_RUN: the whole buffer is one DMA-contiguous run; each
+ *	command carries a single SGL data block descriptor
+ */
+enum nvme_pmap_form {
+	NVME_PMAP_FORM_PRP = 0,
+	NVME_PMAP_FORM_SGL_LIST = 1,
+	NVME_PMAP_FORM_SGL_RUN = 2,
+};
+
+/**
+ * enum nvme_pmap_door - bits of nvme_pmap_query.doors
+ * @NVME_PMAP_DOOR_PMAP: NVME_URING_CMD_PMAP through blk-mq
+ */
+enum nvme_pmap_door {
+	NVME_PMAP_DOOR_PMAP = 1 << 0,
+};
+
+/**
+ * struct nvme_pmap_query - NVME_PMAP_IOC_QUERY: what the driver offers here
+ * @size: (in) sizeof(struct nvme_pmap_query)
+ * @flags: (in) zero
+ * @version: (out) NVME_PMAP_VERSION of the driver
+ * @doors: (out) bits of enum nvme_pmap_door
+ * @forms: (out) bit (1 << enum nvme_pmap_form) for each form the controller
+ *	supports; whether a buffer can be an SGL run depends on its memory
+ * @align: (out) NVME_PMAP_ALIGN, bytes
+ * @max_index: (out) NVME_PMAP_MAX_INDEX
+ * @nr_pmaps: (out) buffers registered on this file
+ * @max_len: (out) NVME_PMAP_MAX_LEN, bytes
+ * @max_transfer: (out) bytes one command may transfer (MDTS)
+ * @pinned: (out) bytes of memory that this file's buffers keep pinned
+ * @kept: (out) bytes of kernel memory spent on describing them
+ * @lba_bytes: (out) bytes of one logical block as transferred in the data
+ *	buffer, extended metadata included
+ * @queues_free: (out) passthrough queues left; zero where there are none
+ *
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
+ */
+struct nvme_pmap_query {
+	__u32 size;
+	__u32 flags;
+	__u32 version;
+	__u32 doors;
+	__u32 forms;
+	__u32 align;
+	__u32 max_index;
+	__u32 nr_pmaps;
+	__u64 max_len;
+	__u64 max_transfer;
+	__u64 pinned;
+	__u64 kept;
+	__u32 lba_bytes;
+	__u32 queues_free;
+};
+
+/**
+ * enum nvme_pmap_register_flags - bits of nvme_pmap_register.flags
+ * @NVME_PMAP_REG_PRP: keep PRP lists even where the controller supports SGLs
+ * @NVME_PMAP_REG_SGL_LIST: keep an SGL list even where one run would do
+ *
+ * The two exclude each other (EINVAL).  Without them the driver chooses.
+ */
+enum nvme_pmap_register_flags {
+	NVME_PMAP_REG_PRP = 1 << 0,
+	NVME_PMAP_REG_SGL_LIST = 1 << 1,
+};
+
+/**
+ * struct nvme_pmap_register - NVME_PMAP_IOC_REGISTER: pin and map a buffer
+ * @size: (in) sizeof(struct nvme_pmap_register)
+ * @flags: (in) bits of enum nvme_pmap_register_flags
+ * @addr: (in) user address of the buffer; a multiple of NVME_PMAP_ALIGN
+ * @len: (in) bytes; a multiple of NVME_PMAP_ALIGN, not zero
+ * @index: (in) the index to use, or NVME_PMAP_INDEX_ANY; (out) the index
+ * @form: (out) enum nvme_pmap_form
+ * @kept: (out) bytes of kernel memory spent on describing the buffer
+ *
+ * The memory must be writable: anonymous memory, huge pages, memfd or shmem.
+ * The pages are charged to the caller's RLIMIT_MEMLOCK unless it has
+ * CAP_IPC_LOCK, and shown as VmPin.  The buffer stays registered until
+ * NVME_PMAP_IOC_UNREGISTER, the close of the file or the removal of the
+ * controller; unmapping it from the program's address space does not end it.
+ * After fork() it belongs to whoever holds the file, and describes the pages
+ * of the process that registered it.
+ *
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EEXIST,
+ * ENOSPC, EDQUOT, ENOMEM, ENXIO, EIO, EXDEV, ENOTTY, ENODEV.
+ */
+struct nvme_pmap_register {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 len;
+	__u32 index;
+	__u32 form;
+	__u64 kept;
+};
+
+/**
+ * struct nvme_pmap_unregister - NVME_PMAP_IOC_UNREGISTER: end a registration
+ * @size: (in) sizeof(struct nvme_pmap_unregister)
+ * @flags: (in) zero
+ * @index: (in) the buffer
+ * @reserved: (in) zero
+ *
+ * From the start of the call new commands fail with ENOENT.  It returns when
+ * the commands in flight have ended and the memory is unpinned.  A signal ends
+ * the wait with EINTR; the index then stays taken until the call is repeated
+ * or the file is closed.
+ *
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EXDEV, ENOTTY, ENODEV,
+ * EINTR.
+ */
+struct nvme_pmap_unregister {
+	__u32 size;
+	__u32 flags;
+	__u32 index;
+	__u32 reserved;
+};
+
+/**
+ * struct nvme_pmap_stats - NVME_PMAP_IOC_STATS: commands of this open file
+ * @size: (in) sizeof(struct nvme_pmap_stats)
+ * @flags: (in) zero
+ * @prp: (out) commands submitted with a kept PRP list (or with PRP1 and PRP2)
+ * @sgl_list: (out) commands submitted with a kept SGL list
+ * @sgl_run: (out) commands submitted with one SGL data block descriptor
+ * @built: (out) commands whose list was built for them, because the kept form
+ *	could not express the slice
+ * @direct: (out) completions posted by the ring that polled them
+ * @deferred: (out) completions handed to the submitter by task work
+ *
+ * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
+ *
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
+ */
+struct nvme_pmap_stats {
+	__u32 size;
+	__u32 flags;
+	__u64 prp;
+	__u64 sgl_list;
+	__u64 sgl_run;
+	__u64 built;
+	__u64 direct;
+	__u64 deferred;
+};
+
+/**
+ * struct nvme_pmap_cmd - NVME_URING_CMD_PMAP: the command area of the SQE
+ * @opcode: NVMe I/O command set opcode
+ * @flags: NVMe command flags (FUSE, PSDT); zero
+ * @rsvd1: zero
+ * @nsid: NSID of the namespace that the file is open on
+ * @cdw2: command dword 2
+ * @cdw3: command dword 3
+ * @index: the registered buffer
+ * @rsvd2: zero
+ * @offset: bytes from the start of the buffer; a multiple of NVME_PMAP_ALIGN
+ * @rsvd3: zero
+ * @data_len: bytes of the buffer that the command may touch; a multiple of
+ *	NVME_PMAP_ALIGN, not zero, at most nvme_pmap_query.max_transfer, and at
+ *	least what the command transfers
+ * @cdw10: command dword 10
+ * @cdw11: command dword 11
+ * @cdw12: command dword 12
+ * @cdw13: command dword 13
+ * @cdw14: command dword 14
+ * @cdw15: command dword 15
+ * @timeout_ms: milliseconds until the command is aborted; zero for the default
+ * @rsvd4: zero
+ *
+ * Field for field where struct nvme_uring_cmd has them, with the buffer's
+ * index in place of the metadata pointer and the offset in place of the
+ * address.  The ring must have IORING_SETUP_SQE128 and IORING_SETUP_CQE32;
+ * cqe->res is the NVMe status or -errno, cqe->big_cqe[0] dword 0 and 1 of the
+ * completion queue entry.  Commands without data go by NVME_URING_CMD_IO.
+ *
+ * Errors: EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW,
+ * EPROTONOSUPPORT, ENOENT, EACCES, EPERM, ENOMEM, EXDEV, ENOTTY, ENODEV, EINTR.
+ */
+struct nvme_pmap_cmd {
+	__u8  opcode;
+	__u8  flags;
+	__u16 rsvd1;
+	__u32 nsid;
+	__u32 cdw2;
+	__u32 cdw3;
+	__u32 index;
+	__u32 rsvd2;
+	__u64 offset;
+	__u32 rsvd3;
+	__u32 data_len;
+	__u32 cdw10;
+	__u32 cdw11;
+	__u32 cdw12;
+	__u32 cdw13;
+	__u32 cdw14;
+	__u32 cdw15;
+	__u32 timeout_ms;
+	__u32 rsvd4;
+};
+
+#if defined(__cplusplus) || \
+	(defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L)
+#if !defined(__cplusplus) && !defined(static_assert)
+#define NVME_PMAP_ASSERT(cond)	_Static_assert(cond, #cond)
+#else
+#define NVME_PMAP_ASSERT(cond)	static_assert(cond, #cond)
+#endif
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 72);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_register) == 40);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_unregister) == 16);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 56);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_cmd) == 72);
+NVME_PMAP_ASSERT(__builtin_offsetof(struct nvme_pmap_cmd, offset) == 24);
+NVME_PMAP_ASSERT(__builtin_offsetof(struct nvme_pmap_cmd, data_len) == 36);
+NVME_PMAP_ASSERT(__builtin_offsetof(struct nvme_pmap_cmd, timeout_ms) == 64);
+#undef NVME_PMAP_ASSERT
+#endif
+
+#endif /* _UAPI_LINUX_NVME_PMAP_H */
