@@ -240,6 +240,7 @@ static int nvme_pmap_remove(struct nvme_pmap_file *pf, u32 index)
 	nvme_pmap_kill(pmap);
 	mutex_unlock(&pf->lock);
 
+	/* restarted by the kernel where only task work came in between */
 	ret = wait_for_completion_interruptible(&pmap->idle);
 
 	mutex_lock(&pf->lock);
@@ -250,10 +251,9 @@ static int nvme_pmap_remove(struct nvme_pmap_file *pf, u32 index)
 		nvme_pmap_account(pf, pmap, -1);
 	}
 	mutex_unlock(&pf->lock);
-	if (ret)
-		return -EINTR;
-	nvme_pmap_destroy(pmap);
-	return 0;
+	if (!ret)
+		nvme_pmap_destroy(pmap);
+	return ret;
 }
 
 static long nvme_pmap_do_unregister(struct nvme_pmap_file *pf,

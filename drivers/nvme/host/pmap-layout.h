@@ -257,60 +257,59 @@ static inline void pmap_fill_list(const struct pmap_layout *l,
 }
 
 /**
- * pmap_write_lists - write the kept lists of a buffer
- * @l: the buffer, with @l->list allocated
- * @dma: the DMA address of each slot
- * @guard: DMA address for entries past the end
+ * pmap_put_run - write DMA-contiguous slots into the kept lists
+ * @l: the buffer, in a form that has lists
+ * @slot: the first
+ * @dma: its DMA address
+ * @nr: slots
  */
-static inline void pmap_write_lists(const struct pmap_layout *l,
-				    const u64 *dma, u64 guard)
+static inline void pmap_put_run(const struct pmap_layout *l, u32 slot, u64 dma,
+				u32 nr)
 {
-	u32 slot;
+	for (; nr; nr--, slot++, dma += PMAP_SLOT_SIZE) {
+		u32 h = slot >> l->list_shift, i = slot & l->list_mask;
 
-	if (l->form == NVME_PMAP_FORM_SGL_LIST) {
-		for (slot = 0; slot < l->nr_slots; slot++)
-			pmap_set_sgl(&l->list[slot >> l->list_shift].sgl[slot & l->list_mask],
-				     dma[slot], PMAP_SLOT_SIZE,
+		if (l->form == NVME_PMAP_FORM_SGL_LIST) {
+			pmap_set_sgl(&l->list[h].sgl[i], dma, PMAP_SLOT_SIZE,
 				     NVME_SGL_FMT_DATA_DESC);
-		return;
-	}
-	for (slot = 0; slot < l->nr_slots; slot += 1u << PMAP_PRP_SHIFT) {
-		__le64 *prp = l->list[slot >> PMAP_PRP_SHIFT].prp;
-		u32 left = l->nr_slots - slot, i;
-
-		if (left > PMAP_PRP_ENTRIES)
-			left = PMAP_PRP_ENTRIES;
-		for (i = 0; i < left; i++)
-			prp[i] = cpu_to_le64(dma[slot + i]);
-		for (; i < PMAP_PRP_ENTRIES; i++)
-			prp[i] = cpu_to_le64(guard);
+			continue;
+		}
+		l->list[h].prp[i] = cpu_to_le64(dma);
+		/* and in the second half of the window before */
+		if (h)
+			l->list[h - 1].prp[i + (1u << PMAP_PRP_SHIFT)] =
+				cpu_to_le64(dma);
 	}
 }
 
 /**
- * pmap_find_runs - how far the slots of a buffer are DMA-contiguous
- * @dma: the DMA address of each slot
- * @nr: slots
- * @phase: added to a slot number before shifting, so that groups may line up
+ * pmap_put_guard - point the entries of PRP windows past the end at a page
+ * @l: the buffer, in the PRP form
+ * @guard: DMA address of the page
+ */
+static inline void pmap_put_guard(const struct pmap_layout *l, u64 guard)
+{
+	u32 nr = pmap_nr_lists(l->nr_slots, PMAP_PRP_SHIFT), h, i;
+
+	/* the last window, and the second half of the one before */
+	for (h = nr > 1 ? nr - 2 : 0; h < nr; h++)
+		for (i = l->nr_slots - (h << PMAP_PRP_SHIFT);
+		     i < PMAP_PRP_ENTRIES; i++)
+			l->list[h].prp[i] = cpu_to_le64(guard);
+}
+
+/**
+ * pmap_break_run - what is left of run_shift when a run ends
+ * @shift: run_shift so far
+ * @at: the slot that does not continue the run, plus run_phase: groups line up
  *	with huge pages rather than with the start of the buffer
  *
- * Return: PMAP_RUN_ALL for one run, else the largest shift such that no break
- * lies inside an aligned group of 2^shift slots.
+ * Return: the largest shift not above @shift such that a group begins at @at.
  */
-static inline u8 pmap_find_runs(const u64 *dma, u32 nr, u32 phase)
+static inline u8 pmap_break_run(u8 shift, u32 at)
 {
-	u8 shift = PMAP_RUN_ALL;
-	u32 i;
-
-	for (i = 1; i < nr; i++) {
-		u32 at = i + phase;
-
-		if (dma[i] == dma[i - 1] + PMAP_SLOT_SIZE)
-			continue;
-		/* a group must end here */
-		while (at & ((1u << shift) - 1))
-			shift--;
-	}
+	while (at & ((1u << shift) - 1))
+		shift--;
 	return shift;
 }
 

@@ -8,13 +8,21 @@
  * the memory per page): it is written again into the controller's scratch from
  * the pages and from the addresses that the lists hold anyway.
  */
-#include <linux/dma-mapping.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/iommu.h>
 #include <linux/pfn.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "nvme.h"
 #include "pmap.h"
+
+/*
+ * There is nothing to synchronise, or the mapping is refused; and then what a
+ * bounce buffer holds must not be copied over the user's memory either.
+ */
+#define PMAP_DMA_ATTRS		(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
 
 /* A block of SGL descriptors: 128 KiB, 8192 slots, 32 MiB of buffer. */
 #define PMAP_SGL_MAX_SHIFT	13
@@ -26,6 +34,17 @@ static u32 nvme_pmap_chunk_pages(const struct nvme_pmap *pmap, u32 first)
 	u32 room = PMAP_CHUNK_PAGES - phase % PMAP_CHUNK_PAGES;
 
 	return min(room, pmap->nr_pages - first);
+}
+
+/* Bytes of list @i: all are alike but the last block of SGL descriptors. */
+static size_t nvme_pmap_list_size(const struct nvme_pmap *pmap, u32 i)
+{
+	u32 slots = pmap->l.nr_slots - (i << pmap->l.list_shift);
+	size_t bytes = slots * sizeof(struct nvme_sgl_desc);
+
+	if (pmap->l.form == NVME_PMAP_FORM_PRP)
+		return pmap->list_bytes;
+	return min_t(size_t, PAGE_ALIGN(bytes), pmap->list_bytes);
 }
 
 /*
@@ -40,138 +59,33 @@ static u32 nvme_pmap_fill_sg(struct nvme_pmap *pmap, u32 first, u32 nr)
 	unsigned long pfn, next = 0;
 	u32 i, nents = 0;
 
-	sg_init_table(sg, nr);
 	for (i = 0; i < nr; i++, next = pfn + 1) {
 		pfn = page_to_pfn(page[i]);
-		if (i && pfn == next && (pfn & boundary))
+		if (i && pfn == next && (pfn & boundary)) {
 			sg[nents - 1].length += PAGE_SIZE;
-		else
-			sg_set_page(&sg[nents++], page[i], PAGE_SIZE, 0);
+			continue;
+		}
+		sg[nents] = (struct scatterlist) { };
+		sg_set_page(&sg[nents++], page[i], PAGE_SIZE, 0);
 	}
 	sg_mark_end(&sg[nents - 1]);
 	return nents;
 }
 
-/* Note the DMA address of every slot of a chunk; all must be usable as is. */
-static int nvme_pmap_note_dma(struct nvme_pmap *pmap, u32 first,
-			      struct sg_table *sgt)
+/*
+ * Does the device see the very page?  It does not where the mapping bounces
+ * (swiotlb, confidential guests) or caches need care, and then data would have
+ * to be synchronised around every command.
+ */
+static bool nvme_pmap_reaches(struct device *dev, struct iommu_domain *domain,
+			      struct scatterlist *sg)
 {
-	u64 *dma = pmap->slot_dma + first * PMAP_SLOTS_PER_PAGE;
-	struct scatterlist *sg;
-	u32 i, off;
-
-	for_each_sgtable_dma_sg(sgt, sg, i) {
-		dma_addr_t addr = sg_dma_address(sg);
-
-		/* one bounced segment is enough to corrupt data silently */
-		if (dma_need_sync(pmap->pc->dev, addr))
-			return -ENXIO;
-		for (off = 0; off < sg_dma_len(sg); off += PMAP_SLOT_SIZE)
-			*dma++ = addr + off;
-	}
-	return 0;
-}
-
-static int nvme_pmap_map_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
-{
-	struct device *dev = pmap->pc->dev;
-	struct sg_table sgt = { .sgl = pmap->pc->scratch };
-	int ret;
-
-	lockdep_assert_held(&pmap->pc->lock);
-
-	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
-	ret = dma_map_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, DMA_ATTR_NO_WARN);
-	if (ret)
-		return ret == -ENOMEM ? ret : -ENXIO;
-
-	ret = nvme_pmap_note_dma(pmap, first, &sgt);
-	/* all merged, or none: anything between could not be written again */
-	if (!ret && sgt.nents != 1) {
-		if (sgt.nents == sgt.orig_nents)
-			set_bit(PMAP_CHUNK_SPLIT, &pmap->flags);
-		else
-			ret = -ENXIO;
-	}
-	if (ret) {
-		dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, 0);
-		return ret;
-	}
-	pmap->nr_mapped += nr;
-	return 0;
-}
-
-static u64 nvme_pmap_page_dma(const struct nvme_pmap *pmap, u32 page)
-{
-	u32 slot = page * PMAP_SLOTS_PER_PAGE;
-
-	return pmap->slot_dma ? pmap->slot_dma[slot] :
-				pmap_slot_dma(&pmap->l, slot);
-}
-
-static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
-{
-	struct sg_table sgt = { .sgl = pmap->pc->scratch };
-	bool split = test_bit(PMAP_CHUNK_SPLIT, &pmap->flags);
-	struct scatterlist *sg;
-	u32 i, page = first;
-
-	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
-	sgt.nents = split ? sgt.orig_nents : 1;
-	for_each_sgtable_dma_sg(&sgt, sg, i) {
-		sg_dma_address(sg) = nvme_pmap_page_dma(pmap, page);
-		sg_dma_len(sg) = split ? sg->length : nr << PAGE_SHIFT;
-		page += sg->length >> PAGE_SHIFT;
-	}
-	dma_unmap_sgtable(pmap->pc->dev, &sgt, DMA_BIDIRECTIONAL, 0);
-}
-
-static void nvme_pmap_unmap(struct nvme_pmap *pmap)
-{
-	u32 first = 0, nr;
-
-	/* in the same steps as it was mapped */
-	for (; pmap->nr_mapped; pmap->nr_mapped -= nr, first += nr) {
-		nr = min(nvme_pmap_chunk_pages(pmap, first), pmap->nr_mapped);
-		nvme_pmap_unmap_chunk(pmap, first, nr);
-	}
-}
-
-/* Map every page; the controller may be removed between two chunks. */
-static int nvme_pmap_map(struct nvme_pmap *pmap)
-{
-	struct nvme_pmap_ctrl *pc = pmap->pc;
-	int ret = 0;
-	u32 nr;
-
-	while (!ret && pmap->nr_mapped < pmap->nr_pages) {
-		mutex_lock(&pc->lock);
-		nr = nvme_pmap_chunk_pages(pmap, pmap->nr_mapped);
-		if (pc->dead)
-			ret = -ENODEV;
-		else if (fatal_signal_pending(current))
-			ret = -EINTR;
-		else
-			ret = nvme_pmap_map_chunk(pmap, pmap->nr_mapped, nr);
-		mutex_unlock(&pc->lock);
-		cond_resched();
-	}
-	if (ret == -ENXIO)
-		dev_warn_ratelimited(pc->dev,
-			"pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
-			current->comm);
-	return ret;
-}
-
-/* Bytes of list @i: all are alike but the last block of SGL descriptors. */
-static size_t nvme_pmap_list_size(const struct nvme_pmap *pmap, u32 i)
-{
-	u32 slots = pmap->l.nr_slots - (i << pmap->l.list_shift);
-	size_t bytes = slots * sizeof(struct nvme_sgl_desc);
-
-	if (pmap->l.form == NVME_PMAP_FORM_PRP)
-		return pmap->list_bytes;
-	return min_t(size_t, PAGE_ALIGN(bytes), pmap->list_bytes);
+	if (!dev_is_dma_coherent(dev))
+		return false;
+	if (domain && domain->type & __IOMMU_DOMAIN_PAGING)
+		return iommu_iova_to_phys(domain, sg_dma_address(sg)) ==
+		       sg_phys(sg);
+	return dma_to_phys(dev, sg_dma_address(sg)) == sg_phys(sg);
 }
 
 static void nvme_pmap_free_lists(struct nvme_pmap *pmap)
@@ -187,17 +101,20 @@ static void nvme_pmap_free_lists(struct nvme_pmap *pmap)
 	pmap->l.list = NULL;
 }
 
-static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap)
+static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
+				 u32 list_bytes)
 {
-	u32 nr = pmap_nr_lists(pmap->l.nr_slots, pmap->l.list_shift);
+	u32 nr = pmap_nr_lists(pmap->l.nr_slots, shift);
 	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN;
 	dma_addr_t dma;
 
+	pmap->l.list_shift = shift;
+	pmap->l.list_mask = (1u << shift) - 1;
+	pmap->list_bytes = list_bytes;
 	/* a smaller block will do: don't press memory for a large one */
-	if (pmap->list_bytes > PAGE_SIZE)
+	if (list_bytes > PAGE_SIZE)
 		gfp |= __GFP_NORETRY;
 
-	pmap->l.list_mask = (1u << pmap->l.list_shift) - 1;
 	pmap->l.list = kvcalloc(nr, sizeof(*pmap->l.list), GFP_KERNEL_ACCOUNT);
 	if (!pmap->l.list)
 		return -ENOMEM;
@@ -216,86 +133,187 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap)
 	return 0;
 }
 
-static int nvme_pmap_alloc_prp(struct nvme_pmap *pmap)
-{
-	pmap->l.list_shift = PMAP_PRP_SHIFT;
-	pmap->list_bytes = PMAP_SLOT_SIZE;
-	return nvme_pmap_alloc_lists(pmap);
-}
-
-/* Blocks as large as memory allows: slices across two blocks are slow. */
-static int nvme_pmap_alloc_sgl(struct nvme_pmap *pmap)
+/*
+ * Blocks as large as memory allows: slices across two blocks are slow.  What
+ * has been mapped so far was one run.
+ */
+static int nvme_pmap_start_sgl(struct nvme_pmap *pmap, u32 slots)
 {
 	u8 shift = PMAP_SGL_MAX_SHIFT;
+	u32 bytes;
 	int ret;
 
+	pmap->l.form = NVME_PMAP_FORM_SGL_LIST;
 	do {
-		pmap->l.list_shift = shift;
-		pmap->list_bytes = sizeof(struct nvme_sgl_desc) << shift;
-		ret = nvme_pmap_alloc_lists(pmap);
-	} while (ret && pmap->list_bytes > PAGE_SIZE && shift--);
+		bytes = sizeof(struct nvme_sgl_desc) << shift;
+		ret = nvme_pmap_alloc_lists(pmap, shift, bytes);
+	} while (ret && bytes > PAGE_SIZE && shift--);
+	if (ret)
+		pmap->l.form = NVME_PMAP_FORM_SGL_RUN;
+	else
+		pmap_put_run(&pmap->l, 0, pmap->l.base, slots);
 	return ret;
 }
 
-/* Design, section 4: one run, SGL list, PRP list, in this order. */
-static u8 nvme_pmap_choose_form(struct nvme_pmap *pmap, u32 flags)
+/*
+ * Design, section 4: one run, SGL list, PRP list, in this order.  An SGL buffer
+ * begins as one run and goes over to a list at the first break.
+ */
+static int nvme_pmap_start_lists(struct nvme_pmap *pmap, u32 flags)
 {
-	if (flags & NVME_PMAP_REG_PRP ||
-	    !nvme_ctrl_sgl_supported(pmap->pc->ctrl))
-		return NVME_PMAP_FORM_PRP;
-	if (flags & NVME_PMAP_REG_SGL_LIST) {
-		pmap->l.run_shift = 0;
-		return NVME_PMAP_FORM_SGL_LIST;
-	}
-	return pmap->l.run_shift == PMAP_RUN_ALL ? NVME_PMAP_FORM_SGL_RUN :
-						   NVME_PMAP_FORM_SGL_LIST;
-}
-
-static int nvme_pmap_write_lists(struct nvme_pmap *pmap, u32 flags)
-{
-	struct pmap_layout *l = &pmap->l;
-	u64 *dma = pmap->slot_dma;
-	int ret = 0;
-
 	lockdep_assert_held(&pmap->pc->lock);
 
-	l->run_shift = pmap_find_runs(dma, l->nr_slots, l->run_phase);
-	l->form = nvme_pmap_choose_form(pmap, flags);
-	if (l->form == NVME_PMAP_FORM_PRP)
-		ret = nvme_pmap_alloc_prp(pmap);
-	else if (l->form == NVME_PMAP_FORM_SGL_LIST)
-		ret = nvme_pmap_alloc_sgl(pmap);
-	if (ret)
-		return ret;
+	if (flags & NVME_PMAP_REG_PRP ||
+	    !nvme_ctrl_sgl_supported(pmap->pc->ctrl)) {
+		pmap->l.form = NVME_PMAP_FORM_PRP;
+		return nvme_pmap_alloc_lists(pmap, PMAP_PRP_SHIFT,
+					     PMAP_SLOT_SIZE);
+	}
+	pmap->l.form = NVME_PMAP_FORM_SGL_RUN;
+	pmap->l.run_shift = PMAP_RUN_ALL;
+	if (!(flags & NVME_PMAP_REG_SGL_LIST))
+		return 0;
+	pmap->l.run_shift = 0;
+	return nvme_pmap_start_sgl(pmap, 0);
+}
 
-	l->base = dma[0];
-	if (l->list)
-		pmap_write_lists(l, dma, pmap->pc->guard_dma);
-	/* from here on the lists are the record of the mapping */
-	pmap->slot_dma = NULL;
+/* Record that @nr slots from @slot on are at @dma. */
+static int nvme_pmap_note_run(struct nvme_pmap *pmap, u32 slot, u64 dma, u32 nr)
+{
+	struct pmap_layout *l = &pmap->l;
+	int ret;
+
+	if (!slot)
+		l->base = dma;
+	if (slot && dma != pmap->next_dma) {
+		l->run_shift = pmap_break_run(l->run_shift, slot + l->run_phase);
+		if (l->form == NVME_PMAP_FORM_SGL_RUN) {
+			ret = nvme_pmap_start_sgl(pmap, slot);
+			if (ret)
+				return ret;
+		}
+	}
+	pmap->next_dma = dma + ((u64)nr << PMAP_SLOT_SHIFT);
+	if (l->form != NVME_PMAP_FORM_SGL_RUN)
+		pmap_put_run(l, slot, dma, nr);
 	return 0;
 }
 
-static int nvme_pmap_map_and_list(struct nvme_pmap *pmap, u32 flags)
+static int nvme_pmap_note_chunk(struct nvme_pmap *pmap, u32 first,
+				const struct sg_table *sgt)
 {
-	struct nvme_pmap_ctrl *pc = pmap->pc;
-	u64 *dma;
+	struct iommu_domain *domain = iommu_get_domain_for_dev(pmap->pc->dev);
+	u32 slot = first * PMAP_SLOTS_PER_PAGE, i, nr;
+	struct scatterlist *sg = sgt->sgl;
 	int ret;
 
-	dma = kvmalloc_array(pmap->l.nr_slots, sizeof(*dma), GFP_KERNEL_ACCOUNT);
-	if (!dma)
-		return -ENOMEM;
-	pmap->slot_dma = dma;
-	ret = nvme_pmap_map(pmap);
+	/* all merged, or none: anything between could not be written again */
+	if (sgt->nents != 1 && sgt->nents != sgt->orig_nents)
+		return -ENXIO;
+	if (sgt->nents != 1)
+		set_bit(PMAP_CHUNK_SPLIT, &pmap->flags);
 
-	mutex_lock(&pc->lock);
-	if (!ret)
-		ret = pc->dead ? -ENODEV : nvme_pmap_write_lists(pmap, flags);
+	for (i = 0; i < sgt->nents; i++, sg++, slot += nr) {
+		nr = sg_dma_len(sg) >> PMAP_SLOT_SHIFT;
+		/* one bounced segment is enough to corrupt data silently */
+		if (!nvme_pmap_reaches(pmap->pc->dev, domain, sg))
+			return -ENXIO;
+		ret = nvme_pmap_note_run(pmap, slot, sg_dma_address(sg), nr);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int nvme_pmap_map_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
+{
+	struct device *dev = pmap->pc->dev;
+	struct sg_table sgt = { .sgl = pmap->pc->scratch };
+	int ret;
+
+	lockdep_assert_held(&pmap->pc->lock);
+
+	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
+	ret = dma_map_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 	if (ret)
-		nvme_pmap_unmap(pmap);
-	pmap->slot_dma = NULL;
-	mutex_unlock(&pc->lock);
-	kvfree(dma);
+		return ret == -ENOMEM ? ret : -ENXIO;
+	ret = nvme_pmap_note_chunk(pmap, first, &sgt);
+	if (ret)
+		dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL,
+				  PMAP_DMA_ATTRS);
+	else
+		pmap->nr_mapped += nr;
+	return ret;
+}
+
+static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
+{
+	struct sg_table sgt = { .sgl = pmap->pc->scratch };
+	bool split = test_bit(PMAP_CHUNK_SPLIT, &pmap->flags);
+	u32 slot = first * PMAP_SLOTS_PER_PAGE;
+	struct scatterlist *sg = sgt.sgl;
+	u32 i;
+
+	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
+	sgt.nents = split ? sgt.orig_nents : 1;
+	for (i = 0; i < sgt.nents; i++, sg++) {
+		sg_dma_address(sg) = pmap_slot_dma(&pmap->l, slot);
+		sg_dma_len(sg) = split ? sg->length : nr << PAGE_SHIFT;
+		slot += sg->length >> PMAP_SLOT_SHIFT;
+	}
+	dma_unmap_sgtable(pmap->pc->dev, &sgt, DMA_BIDIRECTIONAL,
+			  PMAP_DMA_ATTRS);
+}
+
+static void nvme_pmap_unmap(struct nvme_pmap *pmap)
+{
+	u32 first = 0, nr;
+
+	/* in the same steps as it was mapped */
+	for (; pmap->nr_mapped; pmap->nr_mapped -= nr, first += nr) {
+		nr = min(nvme_pmap_chunk_pages(pmap, first), pmap->nr_mapped);
+		nvme_pmap_unmap_chunk(pmap, first, nr);
+	}
+}
+
+/* One step of making the mapping: the lists, or a chunk of pages. */
+static int nvme_pmap_map_step(struct nvme_pmap *pmap, u32 flags)
+{
+	u32 done = pmap->nr_mapped;
+	int ret;
+
+	/* the controller may have been removed since the last step */
+	if (pmap->pc->dead)
+		return -ENODEV;
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (!done) {
+		ret = nvme_pmap_start_lists(pmap, flags);
+		if (ret)
+			return ret;
+	}
+	return nvme_pmap_map_chunk(pmap, done,
+				   nvme_pmap_chunk_pages(pmap, done));
+}
+
+static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
+{
+	struct nvme_pmap_ctrl *pc = pmap->pc;
+	int ret = 0;
+
+	while (!ret && pmap->nr_mapped < pmap->nr_pages) {
+		mutex_lock(&pc->lock);
+		ret = nvme_pmap_map_step(pmap, flags);
+		if (!ret && pmap->nr_mapped == pmap->nr_pages &&
+		    pmap->l.form == NVME_PMAP_FORM_PRP)
+			pmap_put_guard(&pmap->l, pc->guard_dma);
+		mutex_unlock(&pc->lock);
+		cond_resched();
+	}
+	if (ret == -ENXIO)
+		dev_warn_ratelimited(pc->dev,
+			"pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
+			current->comm);
 	return ret;
 }
 
@@ -372,7 +390,7 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 	ret = nvme_pmap_enlist(pmap);
 	if (ret)
 		goto unpin;
-	ret = nvme_pmap_map_and_list(pmap, reg->flags);
+	ret = nvme_pmap_map(pmap, reg->flags);
 	if (ret) {
 		nvme_pmap_destroy(pmap);
 		return ERR_PTR(ret);

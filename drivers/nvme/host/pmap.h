@@ -98,7 +98,7 @@ enum nvme_pmap_flags {
  * @list_bytes: bytes of each list but perhaps the last
  * @nr_lists: lists allocated
  * @kept: bytes of kernel memory that describe the buffer
- * @slot_dma: DMA addresses while the lists are not yet written, else NULL
+ * @next_dma: while mapping, where the run of slots so far would go on
  * @user: whose RLIMIT_MEMLOCK is charged
  * @mm: whose VmPin is charged
  */
@@ -118,7 +118,7 @@ struct nvme_pmap {
 	u32 list_bytes;
 	u32 nr_lists;
 	u64 kept;
-	u64 *slot_dma;
+	u64 next_dma;
 	struct user_struct *user;
 	struct mm_struct *mm;
 };

@@ -187,9 +187,9 @@ struct nvme_pmap_register {
  * @reserved: (in) zero
  *
  * From the start of the call new commands fail with ENOENT.  It returns when
- * the commands in flight have ended and the memory is unpinned.  A signal ends
- * the wait with EINTR; the index then stays taken until the call is repeated
- * or the file is closed.
+ * the commands in flight have ended and the memory is unpinned.  A signal whose
+ * handler was installed without SA_RESTART ends the wait with EINTR; the index
+ * then stays taken until the call is repeated or the file is closed.
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EXDEV, ENOTTY, ENODEV,
  * EINTR.
