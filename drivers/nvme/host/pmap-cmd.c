@@ -517,9 +517,16 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags)
 {
+	int ret;
+
 	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags);
-	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
+		ret = nvme_pmap_uring_cmd(ioucmd, issue_flags);
+	else
+		ret = nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
+	/* no free tag, or the queue is frozen by a reset */
+	if (unlikely(ret == -EAGAIN))
+		pmap_keep_sqe(ioucmd);
+	return ret;
 }
 
 /**

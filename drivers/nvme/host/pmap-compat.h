@@ -5,8 +5,31 @@
 
 #include <linux/blkdev.h>
 #include <linux/blk-mq.h>
+#include <linux/io_uring/cmd.h>
+#include <linux/version.h>
 
 /* The requests that a poll has collected. */
 #define pmap_for_each_batched(iob, req) rq_list_for_each(&(iob)->req_list, req)
+
+/*
+ * A command that answers -EAGAIN is issued again by an io-wq thread, when user
+ * space may have put another SQE in its place.  From 6.10 to 6.13 io_uring
+ * copies the SQE aside then, but leaves the command pointing at the original:
+ * the thread sends whatever stands there, to whatever blocks.  Point it at the
+ * copy.  (Later kernels copy every SQE first; earlier ones move the pointer.)
+ */
+static inline void pmap_keep_sqe(struct io_uring_cmd *ioucmd)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0) && \
+	LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
+	struct io_uring_sqe *copy = cmd_to_io_kiocb(ioucmd)->async_data;
+
+	if (!copy || ioucmd->sqe == copy)
+		return;
+	/* both halves: nothing but SQE128 comes as far as -EAGAIN */
+	memcpy(copy, ioucmd->sqe, 2 * sizeof(*copy));
+	ioucmd->sqe = copy;
+#endif
+}
 
 #endif /* _NVME_PMAP_COMPAT_H */
