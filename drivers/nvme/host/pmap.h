@@ -188,6 +188,7 @@ void nvme_pmap_unpin(struct nvme_pmap *pmap);
 long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 void nvme_pmap_release(struct file *file);
 void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file);
+int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
 
 static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
 {

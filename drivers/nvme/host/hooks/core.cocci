@@ -5,6 +5,7 @@
 // proof: nvme_ns_chr_fops: .show_fdinfo = nvme_pmap_show_fdinfo,
 // proof: nvme_ns_chr_fops: .uring_cmd = nvme_pmap_chr_uring_cmd,
 // proof: nvme_ns_chr_fops: .uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
+// proof: nvme_add_ns_cdev: return nvme_pmap_cdev_added(ns, nvme_cdev_add(
 // proof: -: #include "pmap.h"
 
 @@ @@
@@ -37,3 +38,14 @@ identifier inode, file;
 -	.uring_cmd_iopoll = nvme_ns_chr_uring_cmd_iopoll,
 +	.uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
  };
+
+@@
+identifier ns;
+expression list ES;
+@@
+ static int nvme_add_ns_cdev(struct nvme_ns *ns)
+ {
+ ...
+-return nvme_cdev_add(ES);
++return nvme_pmap_cdev_added(ns, nvme_cdev_add(ES));
+ }
