@@ -11,7 +11,6 @@
 #include <linux/nospec.h>
 
 #include "pmap.h"
-#include "pmap-compat.h"
 #include "pmap-xfer.h"
 
 /* List pages of the largest transfer, 8 MiB and a page: see pmap_built_pages(). */
@@ -398,8 +397,9 @@ static int nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	int ret;
 
 	req = nvme_pmap_alloc_request(ns, opcode, issue_flags);
+	/* no free tag, or the queue is frozen by a reset: -EAGAIN */
 	if (IS_ERR(req))
-		return PTR_ERR(req);
+		return pmap_keep_sqe(ioucmd, PTR_ERR(req));
 	ret = nvme_pmap_prep_request(ns, pf, pdu, req, opcode, cmd, offset,
 				     data_len);
 	if (unlikely(ret)) {
@@ -517,16 +517,9 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags)
 {
-	int ret;
-
 	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
-		ret = nvme_pmap_uring_cmd(ioucmd, issue_flags);
-	else
-		ret = nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
-	/* no free tag, or the queue is frozen by a reset */
-	if (unlikely(ret == -EAGAIN))
-		pmap_keep_sqe(ioucmd);
-	return ret;
+		return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
 /**

@@ -12,24 +12,29 @@
 #define pmap_for_each_batched(iob, req) rq_list_for_each(&(iob)->req_list, req)
 
 /*
+ * pmap_keep_sqe - before a uring_cmd fails: keep what a retry needs
+ *
  * A command that answers -EAGAIN is issued again by an io-wq thread, when user
  * space may have put another SQE in its place.  From 6.10 to 6.13 io_uring
  * copies the SQE aside then, but leaves the command pointing at the original:
  * the thread sends whatever stands there, to whatever blocks.  Point it at the
  * copy.  (Later kernels copy every SQE first; earlier ones move the pointer.)
+ *
+ * Return: @err.
  */
-static inline void pmap_keep_sqe(struct io_uring_cmd *ioucmd)
+static inline int pmap_keep_sqe(struct io_uring_cmd *ioucmd, int err)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0) && \
 	LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
 	struct io_uring_sqe *copy = cmd_to_io_kiocb(ioucmd)->async_data;
 
-	if (!copy || ioucmd->sqe == copy)
-		return;
+	if (err != -EAGAIN || !copy || ioucmd->sqe == copy)
+		return err;
 	/* both halves: nothing but SQE128 comes as far as -EAGAIN */
 	memcpy(copy, ioucmd->sqe, 2 * sizeof(*copy));
 	ioucmd->sqe = copy;
 #endif
+	return err;
 }
 
 #endif /* _NVME_PMAP_COMPAT_H */

@@ -27,12 +27,17 @@
 /* A block of SGL descriptors: 128 KiB, 8192 slots, 32 MiB of buffer. */
 #define PMAP_SGL_MAX_SHIFT	13
 
-/* The chunk that begins at page @first: up to the next aligned address. */
+/*
+ * The chunk that begins at page @first: up to the next aligned address, or all
+ * of a buffer that is no larger than a chunk.
+ */
 static u32 nvme_pmap_chunk_pages(const struct nvme_pmap *pmap, u32 first)
 {
 	u32 phase = pmap->l.run_phase / PMAP_SLOTS_PER_PAGE + first;
 	u32 room = PMAP_CHUNK_PAGES - phase % PMAP_CHUNK_PAGES;
 
+	if (pmap->nr_pages <= PMAP_CHUNK_PAGES)
+		room = PMAP_CHUNK_PAGES;
 	return min(room, pmap->nr_pages - first);
 }
 

@@ -4,11 +4,14 @@
 // proof: nvme_ns_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
 // proof: nvme_ns_head_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
 // proof: nvme_ns_uring_cmd: case NVME_URING_CMD_PMAP: return -EXDEV;
+// proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
 // proof: -: #include "pmap.h"
+// proof: -: #include "pmap-compat.h"
 
 @@ @@
  #include "nvme.h"
 +#include "pmap.h"
++#include "pmap-compat.h"
 
 @@
 identifier file, cmd, arg;
@@ -47,4 +50,18 @@ identifier ns, ioucmd, issue_flags;
  ...
  }
  ...>
+ }
+
+// Stock passthrough needs the mend as well: see pmap_keep_sqe().
+@@
+identifier ioucmd, req;
+@@
+ static int nvme_uring_cmd_io(..., struct io_uring_cmd *ioucmd, ...)
+ {
+ ... when any
+ req = nvme_alloc_user_request(...);
+ if (IS_ERR(req))
+-return PTR_ERR(req);
++return pmap_keep_sqe(ioucmd, PTR_ERR(req));
+ ... when any
  }
