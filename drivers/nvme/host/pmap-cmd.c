@@ -252,7 +252,8 @@ static noinline s64 nvme_pmap_any_xfer(const struct nvme_ns_head *head,
 		.csi = head->ids.csi,
 		.lba_shift = head->lba_shift,
 		.ms = head->ms,
-		.pi_size = head->pi_size,
+		/* stock sets it for any metadata; without PI, PRACT is ignored */
+		.pi_size = head->pi_type ? head->pi_size : 0,
 		.ext = head->features & NVME_NS_EXT_LBAS,
 	};
 	s64 len = pmap_xfer(&f, c->common.opcode,

@@ -30,7 +30,7 @@ enum {
  * @csi: command set identifier
  * @lba_shift: log2 of the bytes of a logical block
  * @ms: metadata bytes of a logical block
- * @pi_size: bytes of protection information in them
+ * @pi_size: bytes of protection information in them, zero where it is off
  * @ext: metadata is transferred as part of an extended logical block
  */
 struct pmap_format {

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2034,SC2317 # read by lib.sh and the runner
+DESCRIPTION="a device model finds every slice of a buffer, and every length is the specification's"
+TIMEOUT=300
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+layout=$TESTS/layout
+headers=$TOP/drivers/nvme/host
+work=
+flags=(-std=gnu11 -g -Wall -Wextra -Werror "-I$layout" "-I$TOP/include/uapi")
+checked=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
+buffer=("$layout"/{make,check,device}.c)
+
+requires() { have gcc; }
+
+# A failure is told once, by the program's own line or by its exit status.
+cases() {
+	local name=$1 status=0 out=$work/cases
+	shift
+	timeout 200 "$@" >"$out" 2>"$out.err" || status=$?
+	cat "$out"
+	tail -n 20 "$out.err"
+	if grep -q '^not ok - ' "$out"; then
+		test_failed=1
+	elif [ $status -ne 0 ]; then
+		not_ok "$name" "exits with $status"
+	fi
+}
+
+# What is in the driver is a limit here too.
+built_max() {
+	sed -n 's/^#define[[:space:]]*PMAP_BUILT_MAX[[:space:]]*\([0-9]*\)$/-DPMAP_BUILT_MAX=\1/p' \
+		"$headers"/*.[ch]
+}
+
+test_all() {
+	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout"/{exhaustive,far}.c "${buffer[@]}" \
+		-o "$work/exhaustive"
+	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout/xfer.c" -o "$work/xfer"
+	cases "lengths" "$work/xfer"
+	cases "slices" "$work/exhaustive"
+}
+
+# Always the same inputs: the seed and the number of runs decide.
+test_fuzz() {
+	local name="slices of buffers made at random" why=$work/fuzz.why
+	if ! type -P clang >/dev/null; then
+		skip "$name" "no clang"
+		return
+	fi
+	if ! echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' |
+		clang -fsanitize=fuzzer -x c - -o "$work/fuzz" 2>"$why"; then
+		skip "$name" "clang has no libFuzzer (libclang-rt-dev)"
+		return
+	fi
+	clang "${flags[@]}" "${checked[@]}" -fsanitize=fuzzer -O1 "-I$headers" "$layout/fuzz.c" \
+		"${buffer[@]}" -o "$work/fuzz"
+	if (cd "$work" && ASAN_OPTIONS=quarantine_size_mb=16 timeout 100 ./fuzz -seed=1 -runs=12000 \
+		-max_total_time=30 -max_len=480 -len_control=0 -print_final_stats=0) >"$why" 2>&1; then
+		ok "$name"
+		grep -E '^(Done [0-9]+ runs|[0-9]+ slices)' "$why"
+	else
+		not_ok "$name" "$(grep -m 1 -E '^want|runtime error|ERROR' "$why" || echo "see the log")"
+		tail -n 40 "$why"
+	fi
+}
+
+# mutant WHAT HEADER SED: a header with this mistake in it must fail its test.
+mutant() {
+	local name="a mistake is found: $1" dir=$work/mutant sources
+	rm -rf "$dir" && mkdir "$dir"
+	cp "$headers"/pmap-{layout,xfer}.h "$dir"
+	sed -i "$3" "$dir/pmap-$2.h"
+	if cmp -s "$headers/pmap-$2.h" "$dir/pmap-$2.h"; then
+		not_ok "$name" "the header has changed and this sed with it: $3"
+		return
+	fi
+	sources=("$layout"/{exhaustive,far,make,check}.c "$work/device.o")
+	[ "$2" = layout ] || sources=("$layout/xfer.c")
+	if ! gcc "${flags[@]}" -Wno-error -O1 "-I$dir" "${sources[@]}" -o "$dir/test" 2>"$dir/err"; then
+		not_ok "$name" "it does not compile: $(grep -m 1 error: "$dir/err")"
+		return
+	fi
+	timeout 30 "$dir/test" --quick >"$dir/out" 2>&1 || true
+	if grep -q '^not ok - ' "$dir/out"; then
+		ok "$name"
+	else
+		not_ok "$name" "the test passes, or dies without a word"
+	fi
+}
+
+test_layout_mutants() {
+	gcc "${flags[@]}" -O1 -c "$layout/device.c" -o "$work/device.o"
+	mutant "entry 511 is used" layout 's/> PMAP_PRP_LAST)/> PMAP_PRP_ENTRIES)/'
+	mutant "a list in the first slot's window" layout 's/list\[next >> PMAP_PRP_SHIFT\]/list[s->first >> PMAP_PRP_SHIFT]/'
+	mutant "a list one entry late" layout 's/ i \* sizeof(__le64)/ (i + 1) * sizeof(__le64)/'
+	mutant "a list in the middle of a page" layout 's/l->whole_lists || //'
+	mutant "the first window is a half" layout 's/if (h)$/if (h > 1)/'
+	mutant "half the guard" layout 's/nr > 1 ? nr - 2 : 0/nr - 1/'
+	mutant "one list page too many" layout 's|(entries - 2) / PMAP_PRP_LAST|(entries - 1) / PMAP_PRP_LAST|'
+	mutant "a page for the last entry" layout 's/ && slot + 1 < end)/)/'
+	mutant "a chain at entry 512" layout 's/i == PMAP_PRP_LAST && /i == PMAP_PRP_ENTRIES \&\& /'
+	mutant "run_phase is forgotten" layout 's/(first + l->run_phase) ^ (last + l->run_phase)/first ^ last/'
+	mutant "runs are too long by half" layout 's/at & ((1u << shift) - 1)/at \& ((1u << shift) - 1) >> 1/'
+	mutant "a segment across blocks" layout 's/(first ^ last) >> l->list_shift/0/'
+	mutant "whole pages, by the start alone" layout 's/(s->in_page | s->len)/s->in_page/'
+	mutant "an offset of 32 bits" layout 's/u64 start = /u32 start = /'
+}
+
+test_xfer_mutants() {
+	mutant "NUMD wraps" xfer 's/(u64)le32_to_cpu(cdw\[0\])/le32_to_cpu(cdw[0])/'
+	mutant "NLB of 15 bits" xfer 's/0xffff) + 1/0x7fff) + 1/'
+	mutant "Compare strips PI" xfer 's/ && opcode != nvme_cmd_compare//'
+	mutant "PRACT strips all metadata" xfer 's/pract && f->ms == f->pi_size/pract/'
+	mutant "any command set" xfer 's/unlikely(f->csi != NVME_CSI_NVM/unlikely(0/'
+	mutant "vendor specific commands" xfer 's/opcode < nvme_cmd_vendor_start && //'
+}
+
+test() {
+	local max
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	max=$(built_max)
+	equal "PMAP_BUILT_MAX is defined once" "$(wc -w <<<"$max")" 1
+	flags+=("$max")
+	test_all
+	test_fuzz
+	test_layout_mutants
+	test_xfer_mutants
+}
+
+run_test
