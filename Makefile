@@ -4,7 +4,7 @@
 KERNEL ?= 6.12
 BUILD := build
 CFLAGS ?= -O2 -g
-USER_CFLAGS := -std=gnu11 -Wall -Wextra -Iinclude/uapi -Iinclude
+USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iinclude/uapi -Iinclude
 
 HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
@@ -40,7 +40,7 @@ tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-re
 
 $(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) -D_GNU_SOURCE -static $(BENCH) -o $@ -luring
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(BENCH) -o $@ -luring
 
 $(BUILD)/tests/pmap-test: $(CLIENT) $(wildcard tests/client/*.h) $(HEADERS)
 	@mkdir -p $(@D)

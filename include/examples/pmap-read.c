@@ -5,7 +5,9 @@
  *
  *	pmap-read /dev/ng0n1 [bytes] | hexdump -C
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <fcntl.h>
 #include <linux/nvme_ioctl.h>
 #include <stdio.h>

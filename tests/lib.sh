@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# What a test file is made of.  A test file, tests/t-SUBJECT.sh, reads
+#
+#	#!/usr/bin/env bash
+#	DESCRIPTION="what holds when this passes"
+#	TIMEOUT=60
+#	. "$(dirname "$0")/lib.sh"
+#	requires() { have fio; }
+#	test() { guest_results "reads" --driver fork --share "$DIR" -- ./reads; }
+#	run_test
+#
+# It exits 0 for a pass, 1 for a failure, 77 for a skip with the reason on its
+# last line.  TIMEOUT (seconds, a plain number, 300 unless given) is the
+# runner's; requires() may be left out.  Cases within are told by lines
+# "ok - NAME", "not ok - NAME: WHY" and "skip - NAME: WHY", from the functions
+# below or from a program in a guest.
+set -euo pipefail
+
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/lib.sh
+. "$TESTS/../scripts/lib.sh"
+
+: "${DESCRIPTION:?a test says what it is about}" "${TIMEOUT:=300}"
+
+TEST_NAME=$(basename "$0" .sh)
+TEST_LOGS=${TEST_LOGS:-$BUILD/tests}
+mkdir -p "$TEST_LOGS"
+test_failed=0
+test_vms=0
+
+ok() { printf 'ok - %s\n' "$1"; }
+skip() { printf 'skip - %s: %s\n' "$1" "$2"; }
+not_ok() {
+	printf 'not ok - %s%s\n' "$1" "${2:+: $2}"
+	test_failed=1
+}
+
+# check NAME CMD... : a case that passes when CMD succeeds.
+check() {
+	local name=$1 status=0
+	shift
+	"$@" || status=$?
+	if [ $status -eq 0 ]; then ok "$name"; else not_ok "$name" "$* exits with $status"; fi
+}
+
+# equal NAME IS WANTED
+equal() {
+	if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "is '$2', not '$3'"; fi
+}
+
+# wait_for CMD... : until it succeeds, 20 s at most.
+wait_for() {
+	local tries=0
+	until "$@"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 200 ] || return 1
+		sleep 0.1
+	done
+}
+
+# For requires().
+have() {
+	local program
+	for program; do
+		PATH=$PATH:/usr/sbin:/sbin type -P "$program" >/dev/null || { echo "no $program"; return 1; }
+	done
+}
+
+# scripts/vm with the console log beside the test's log.
+vm() {
+	local console status=0
+	test_vms=$((test_vms + 1))
+	console=$TEST_LOGS/$TEST_NAME.console-$BASHPID-$test_vms.log
+	"$TOP/scripts/vm" --console "$console" "$@" || status=$?
+	[ $status -eq 0 ] || info "vm: exits with $status; console log: $console"
+	return $status
+}
+
+# guest_results NAME VM-ARGUMENTS... : the cases that a guest's program prints
+# pass through; NAME is a failed case if it ends badly, or says nothing.
+guest_results() {
+	local name=$1 status=0 out
+	shift
+	out=$(mktemp)
+	vm "$@" | tee "$out" || status=$?
+	if grep -q '^not ok - ' "$out"; then
+		test_failed=1
+	elif [ $status -ne 0 ]; then
+		not_ok "$name" "the guest's command exits with $status"
+	elif ! grep -qE '^(ok|skip) - ' "$out"; then
+		not_ok "$name" "no case reported"
+	fi
+	rm -f "$out"
+}
+
+run_test() {
+	local why
+	if declare -F requires >/dev/null && ! why=$(requires); then
+		printf '%s\n' "${why:-a requirement is not met}"
+		exit 77
+	fi
+	# Not in a condition, which would switch off errexit within.
+	test
+	exit $test_failed
+}

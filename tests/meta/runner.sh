@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2317 # functions are called through check
+DESCRIPTION="tests/run against tiny tests that end in every way"
+. "$(dirname "$0")/../lib.sh"
+
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+# The status and the output of the runner on its fixtures.
+run() {
+	status=0
+	TEST_DIR=$TESTS/meta/fixtures TEST_LOGS=$out "$TESTS/run" "$@" >"$out/output" 2>&1 ||
+		status=$?
+	last=$(tail -n 1 "$out/output")
+}
+
+says() { grep -qE -- "$1" "$out/output"; }
+
+gone() { ! kill -0 "$(cat "$1")" 2>/dev/null; }
+
+one() {
+	local name=$1 want_status=$2 want_last=$3
+	run "$name"
+	equal "runner: $name: totals" "$last" "$want_last"
+	equal "runner: $name: status" "$status" "$want_status"
+}
+
+test() {
+	one pass 0 "2 passed, 0 failed, 0 skipped"
+	one quiet 0 "1 passed, 0 failed, 0 skipped"
+	one fail 1 "2 passed, 1 failed, 0 skipped"
+	check "runner: a failure says why" says 'not ok - broken: on purpose'
+	one skip 0 "0 passed, 0 failed, 1 skipped"
+	check "runner: a skip says why" says '^skip  t-skip .* no no-such-program$'
+	one skip-case 0 "1 passed, 0 failed, 1 skipped"
+	check "runner: a skipped case says why" says 'skip - two: not here'
+	one hang 1 "0 passed, 1 failed, 0 skipped"
+	check "runner: a hang is told" says '^FAIL  t-hang .* no end within 1 s$'
+	check "runner: a hang leaves no process" wait_for gone "$out/hang.child"
+	one exit-3 1 "0 passed, 1 failed, 0 skipped"
+	check "runner: a bare status is told" says '^FAIL  t-exit-3 .* exits with 3$'
+	one errexit 1 "1 passed, 1 failed, 0 skipped"
+	one liar 1 "0 passed, 1 failed, 0 skipped"
+	one oops 1 "1 passed, 1 failed, 0 skipped"
+	check "runner: the console log is named" says 'console log: .*/t-oops.console'
+	one mute 1 "0 passed, 1 failed, 0 skipped"
+	one no-such-test 2 "run: no test $TESTS/meta/fixtures/t-no-such-test.sh"
+
+	run -j 3 pass fail skip quiet exit-3 liar
+	equal "runner: many files" "$last" "5 passed, 3 failed, 1 skipped"
+	mkdir "$out/none"
+	status=0
+	last=$(TEST_DIR=$out/none TEST_LOGS=$out "$TESTS/run") || status=$?
+	equal "runner: nothing to run" "$status: $last" "1: 0 passed, 0 failed, 0 skipped"
+}
+
+run_test

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+DESCRIPTION="the runner and scripts/vm see failures, hangs and dead guests"
+TIMEOUT=400
+. "$(dirname "$0")/lib.sh"
+
+test() {
+	local part
+	for part in runner vm; do
+		"$TESTS/meta/$part.sh" || test_failed=1
+	done
+}
+
+run_test
