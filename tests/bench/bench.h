@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* nvme-bench: what its files share.  See nvme-bench.c for what it measures. */
+#ifndef NVME_BENCH_H
+#define NVME_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <liburing.h>
+#include <linux/nvme_pmap.h>
+
+#define BENCH_MAX_BATCH	256u
+
+/* util.c */
+_Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* One line of a file in /sys or /proc, without its newline; false if none. */
+bool read_line(char *buf, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+uint64_t parse_size(const char *text);
+const char *errno_name(int err);
+/* Same seed, same sequence on every path: all read the same places. */
+uint64_t next_random(uint64_t *state);
+uint64_t now_ns(void);
+void sleep_ns(long ns);
+
+/*
+ * timer.c: what a window of code costs.  v[0] is in timer_unit(); with a PMU
+ * v[1] is instructions, else zero.
+ */
+struct mark {
+	uint64_t v[2];
+};
+
+enum timer_source { TIMER_AUTO, TIMER_TSC_INSTRUCTIONS, TIMER_CLOCK };
+
+void timer_open(enum timer_source source);
+void timer_mark(struct mark *mark);
+/* The cost between two marks, less that of taking a mark. */
+struct mark timer_cost(const struct mark *from, const struct mark *to);
+const char *timer_unit(void);
+bool timer_has_pmu(void);
+
+/* arena.c: the memory that is read into. */
+enum pages { PAGES_4K, PAGES_4K_ADJACENT, PAGES_2M, PAGES_KINDS };
+
+struct arena {
+	char *mem;
+	size_t len;
+	size_t adjacent; /* neighbouring 4 KiB pages that are so in memory too */
+};
+
+const struct arena *arena_get(enum pages pages, size_t len);
+
+/* target.c: the namespace, and the guards that keep it out of use. */
+struct target {
+	char name[64]; /* nvme0n1 */
+	int block_fd;
+	int generic_fd;
+	bool write;
+	bool fork;
+	uint32_t nsid;
+	uint32_t lba_bytes;
+	uint64_t bytes;
+	struct nvme_pmap_query query; /* zero on a driver without pmap */
+};
+
+void target_open(struct target *target, const char *device, bool write);
+bool target_polls(const struct target *target);
+/* Requests that the block layer has counted for this namespace. */
+uint64_t target_block_ios(const struct target *target);
+void target_stats(const struct target *target, struct nvme_pmap_stats *stats);
+
+/* paths.c: the ways of sending one read. */
+struct session {
+	const struct path *path;
+	const struct target *target;
+	const struct arena *arena;
+	struct io_uring ring;
+	size_t bs;
+	uint32_t pmap_index;
+};
+
+struct path {
+	const char *name;
+	bool passthru; /* on /dev/ngXnY: needs a ring with SQE128 and CQE32 */
+	bool fixed; /* the arena is registered with the ring */
+	bool pmap; /* the arena is registered with the driver */
+	uint32_t reg_flags; /* in the form that these ask for */
+	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
+		     size_t offset, uint64_t pos);
+};
+
+const struct path *path_find(const char *name);
+void session_open(struct session *session, unsigned int entries);
+void session_close(struct session *session);
+
+/* proof.c: evidence that a row's commands took the row's path. */
+struct proof {
+	uint64_t block_ios;
+	struct nvme_pmap_stats stats;
+};
+
+void proof_begin(struct proof *proof, const struct target *target);
+/* Stops the program unless all @commands took @claim; else prints JSON. */
+void proof_end(const struct proof *proof, const struct target *target,
+	       const struct path *claim, uint64_t commands);
+
+/* register.c */
+void register_cost(const struct target *target, const struct arena *arena,
+		   const char *pages, unsigned int samples);
+
+#endif

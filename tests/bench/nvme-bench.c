@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nvme-bench: what submitting and reaping one NVMe read costs the CPU.
+ *
+ * Rows come on stdin, one a line; each gives one line of JSON on stdout:
+ *
+ *	row path=pmap bs=4K pages=4k batch=32 samples=60 mode=poll
+ *	register len=16M pages=4k samples=7
+ *
+ * A batch goes in by one io_uring_enter, which is one measured window; then
+ * the program sleeps until the device has surely finished; then one
+ * io_uring_enter reaps the batch, the other window.  SQEs are prepared and CQEs
+ * checked outside of both.  io_uring_enter is called directly, as liburing's
+ * io_uring_submit() polls every pending request on an IOPOLL ring.
+ *
+ * scripts/bench drives this; scripts/bench-report takes the medians.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define SEED		0x2545f4914f6cdd1du
+#define NAP_NS		100000l
+#define MAX_NAPS	5120u
+#define WARM_UP		4u
+#define SUSTAINED_NS	1000000000u
+#define MAX_SAMPLES	4096u
+
+static const char *const pages_names[PAGES_KINDS] = {
+	[PAGES_4K] = "4k",
+	[PAGES_4K_ADJACENT] = "4k-adjacent",
+	[PAGES_2M] = "2m",
+};
+
+struct row {
+	const struct path *path;
+	const struct path *claim; /* what the counters must show; tests differ */
+	size_t bs;
+	enum pages pages;
+	unsigned int batch;
+	unsigned int samples;
+	int may_fail; /* an errno that is a result, not a failure */
+};
+
+struct results {
+	struct mark *submit;
+	struct mark *reap;
+	unsigned int taken;
+	unsigned int incomplete; /* dropped: the device had not finished */
+	unsigned int early; /* dropped: completed before being reaped */
+	uint64_t commands;
+	uint64_t per_second;
+};
+
+static struct target target;
+static size_t arena_len = 16u << 20;
+/* Naps before reaping; shared by all rows, doubled when they were too few. */
+static unsigned int naps = 20;
+
+static int enter(const struct io_uring *ring, unsigned int submit,
+		 unsigned int complete, unsigned int flags)
+{
+	long ret = syscall(SYS_io_uring_enter, ring->ring_fd, submit, complete,
+			   flags, NULL, 0);
+
+	return ret < 0 ? -errno : (int)ret;
+}
+
+/* liburing keeps this to itself: make the prepared SQEs visible. */
+static unsigned int publish(struct io_uring *ring)
+{
+	struct io_uring_sq *sq = &ring->sq;
+	unsigned int mask = *sq->kring_mask, tail = *sq->ktail, n = 0;
+
+	for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++, n++)
+		sq->array[tail++ & mask] = sq->sqe_head & mask;
+	io_uring_smp_store_release(sq->ktail, tail);
+	return n;
+}
+
+static void prepare(struct session *session, unsigned int batch, uint64_t *seed)
+{
+	uint64_t places = target.bytes / session->bs;
+	size_t slices = session->arena->len / session->bs;
+
+	for (unsigned int i = 0; i < batch; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&session->ring);
+		size_t offset = next_random(seed) % slices * session->bs;
+		uint64_t pos = next_random(seed) % places * session->bs;
+
+		if (!sqe)
+			die("the submission queue is full");
+		session->path->prep(session, sqe, offset, pos);
+		sqe->flags |= IOSQE_FIXED_FILE;
+		sqe->user_data = i;
+	}
+}
+
+/* Takes what is there; sets *err to the errno of a command that failed. */
+static unsigned int collect(struct session *session, int *err)
+{
+	int want = session->path->passthru ? 0 : (int)session->bs;
+	struct io_uring_cqe *cqe;
+	unsigned int head, n = 0;
+
+	io_uring_for_each_cqe(&session->ring, head, cqe) {
+		n++;
+		if (cqe->res == want)
+			continue;
+		if (cqe->res >= 0)
+			die("%s: a read of %zu bytes ended with %s %#x",
+			    session->path->name, session->bs, want ? "length" :
+			    "NVMe status", (unsigned int)cqe->res);
+		*err = -cqe->res;
+	}
+	io_uring_cq_advance(&session->ring, n);
+	return n;
+}
+
+static void drain(struct session *session, unsigned int left, int *err)
+{
+	uint64_t deadline = now_ns() + 10u * SUSTAINED_NS;
+
+	while (left) {
+		int ret = enter(&session->ring, 0, 1, IORING_ENTER_GETEVENTS);
+
+		if (ret < 0 && ret != -EINTR)
+			die("io_uring_enter: %s", strerror(-ret));
+		left -= collect(session, err);
+		if (left && now_ns() > deadline)
+			die("%u commands do not complete", left);
+	}
+}
+
+static void wait_for_device(void)
+{
+	for (unsigned int i = 0; i < naps; i++)
+		sleep_ns(NAP_NS);
+}
+
+/*
+ * min_complete is 1: a single poll finds whatever the device has finished, so
+ * fewer completions than commands show that it had not.
+ */
+static void run_batch(struct session *session, const struct row *row,
+		      struct results *results, uint64_t *seed, int *err)
+{
+	struct mark mark[4];
+	unsigned int n, early, got;
+	int ret;
+
+	prepare(session, row->batch, seed);
+	n = publish(&session->ring);
+	timer_mark(&mark[0]);
+	ret = enter(&session->ring, n, 0, 0);
+	timer_mark(&mark[1]);
+	if (ret != (int)n)
+		die("%s: io_uring_enter submitted %d of %u", row->path->name,
+		    ret, n);
+	wait_for_device();
+	early = collect(session, err);
+	timer_mark(&mark[2]);
+	if (early < n)
+		ret = enter(&session->ring, 0, 1, IORING_ENTER_GETEVENTS);
+	timer_mark(&mark[3]);
+	if (ret < 0)
+		die("%s: io_uring_enter: %s", row->path->name, strerror(-ret));
+	got = early + collect(session, err);
+	drain(session, n - got, err);
+	results->commands += n;
+	if (early) {
+		results->early++;
+	} else if (got < n) {
+		results->incomplete++;
+	} else if (results->taken < row->samples) {
+		results->submit[results->taken] = timer_cost(&mark[0], &mark[1]);
+		results->reap[results->taken++] = timer_cost(&mark[2], &mark[3]);
+	}
+}
+
+static void wait_longer(void)
+{
+	if (naps < MAX_NAPS)
+		naps *= 2;
+}
+
+static void run_samples(struct session *session, const struct row *row,
+			struct results *results, int *err)
+{
+	unsigned int tries = 2 * row->samples + 16, incomplete = 0;
+	uint64_t seed = SEED;
+
+	for (unsigned int i = 0; i < tries && !*err; i++) {
+		run_batch(session, row, results, &seed, err);
+		if (i + 1 == WARM_UP)
+			results->taken = 0;
+		if (results->incomplete > incomplete)
+			wait_longer();
+		incomplete = results->incomplete;
+		if (i >= WARM_UP && results->taken == row->samples)
+			return;
+	}
+	if (!*err)
+		die("%s: only %u of %u batches usable: %u incomplete, %u early",
+		    row->path->name, results->taken, row->samples,
+		    results->incomplete, results->early);
+}
+
+/* Queue depth = batch, without pauses, on this one CPU. */
+static void run_sustained(struct session *session, const struct row *row,
+			  struct results *results, int *err)
+{
+	uint64_t seed = SEED, start = now_ns(), done = 0, spent = 0;
+
+	while (spent < SUSTAINED_NS && !*err) {
+		unsigned int n, left;
+		int ret;
+
+		prepare(session, row->batch, &seed);
+		n = left = publish(&session->ring);
+		ret = enter(&session->ring, n, n, IORING_ENTER_GETEVENTS);
+		if (ret != (int)n)
+			die("%s: io_uring_enter submitted %d of %u",
+			    row->path->name, ret, n);
+		left -= collect(session, err);
+		drain(session, left, err);
+		done += n;
+		spent = now_ns() - start;
+	}
+	results->commands += done;
+	results->per_second = done * SUSTAINED_NS / spent;
+}
+
+static void print_marks(const char *name, const struct mark *marks,
+			unsigned int n, int which)
+{
+	printf(", \"%s\": [", name);
+	for (unsigned int i = 0; i < n; i++)
+		printf("%s%llu", i ? ", " : "",
+		       (unsigned long long)marks[i].v[which]);
+	printf("]");
+}
+
+static void print_row(const struct row *row, const struct results *results,
+		      int err)
+{
+	printf("{\"kind\": \"row\", \"driver\": \"%s\", \"path\": \"%s\", "
+	       "\"bs\": %zu, \"mode\": \"poll\", \"pages\": \"%s\", "
+	       "\"batch\": %u, \"unit\": \"%s\"",
+	       target.fork ? "fork" : "stock", row->path->name, row->bs,
+	       pages_names[row->pages], row->batch, timer_unit());
+	if (err) {
+		printf(", \"error\": \"%s\"", errno_name(err));
+		return;
+	}
+	print_marks("submit", results->submit, results->taken, 0);
+	print_marks("reap", results->reap, results->taken, 0);
+	if (timer_has_pmu()) {
+		print_marks("submit_instructions", results->submit,
+			    results->taken, 1);
+		print_marks("reap_instructions", results->reap, results->taken, 1);
+	}
+	if (results->per_second)
+		printf(", \"iops_per_core\": %llu",
+		       (unsigned long long)results->per_second);
+	printf(", \"dropped\": %u, \"early\": %u, \"naps\": %u",
+	       results->incomplete + results->early, results->early, naps);
+}
+
+static void measure(const struct row *row, struct session *session,
+		    struct results *results, bool sustained)
+{
+	struct proof proof;
+	int err = 0;
+
+	proof_begin(&proof, &target);
+	run_samples(session, row, results, &err);
+	if (sustained && !err)
+		run_sustained(session, row, results, &err);
+	if (err && err != row->may_fail)
+		die("%s: a read of %zu bytes failed: %s", row->path->name,
+		    row->bs, strerror(err));
+	print_row(row, results, err);
+	if (!err)
+		proof_end(&proof, &target, row->claim, results->commands);
+	printf("}\n");
+	fflush(stdout);
+}
+
+static void check_row(const struct row *row)
+{
+	if (!row->path)
+		die("a row needs a path");
+	if (!row->batch || row->batch > BENCH_MAX_BATCH)
+		die("batch: 1 to %u", BENCH_MAX_BATCH);
+	if (!row->samples || row->samples > MAX_SAMPLES)
+		die("samples: 1 to %u", MAX_SAMPLES);
+	if (!row->bs || row->bs % target.lba_bytes || row->bs > arena_len ||
+	    row->bs > target.bytes || row->bs / target.lba_bytes > 65536)
+		die("bs: a multiple of %u, no more than the arena's %zu",
+		    target.lba_bytes, arena_len);
+}
+
+static void run_row(const struct row *row, bool sustained)
+{
+	struct session session = { .path = row->path, .target = &target,
+				   .bs = row->bs };
+	struct results results = { 0 };
+
+	check_row(row);
+	session.arena = arena_get(row->pages, arena_len);
+	results.submit = calloc(row->samples, sizeof(*results.submit));
+	results.reap = calloc(row->samples, sizeof(*results.reap));
+	if (!results.submit || !results.reap)
+		die("out of memory");
+	session_open(&session, row->batch);
+	measure(row, &session, &results, sustained);
+	session_close(&session);
+	free(results.submit);
+	free(results.reap);
+}
+
+static int parse_errno(const char *name)
+{
+	for (int err = 1; err < 134; err++)
+		if (!strcmp(errno_name(err), name))
+			return err;
+	die("no such errno: %s", name);
+}
+
+static enum pages parse_pages(const char *text)
+{
+	for (int pages = 0; pages < PAGES_KINDS; pages++)
+		if (!strcmp(pages_names[pages], text))
+			return pages;
+	die("pages: 4k, 4k-adjacent or 2m");
+}
+
+static void parse_key(struct row *row, const char *key, const char *value)
+{
+	if (!strcmp(key, "path"))
+		row->path = path_find(value);
+	else if (!strcmp(key, "claim"))
+		row->claim = path_find(value);
+	else if (!strcmp(key, "bs") || !strcmp(key, "len"))
+		row->bs = parse_size(value);
+	else if (!strcmp(key, "batch"))
+		row->batch = (unsigned int)parse_size(value);
+	else if (!strcmp(key, "samples"))
+		row->samples = (unsigned int)parse_size(value);
+	else if (!strcmp(key, "pages"))
+		row->pages = parse_pages(value);
+	else if (!strcmp(key, "may-fail"))
+		row->may_fail = parse_errno(value);
+	else if (strcmp(key, "mode") || strcmp(value, "poll"))
+		die("unknown: %s=%s", key, value);
+}
+
+static void run_line(char *line, bool sustained)
+{
+	struct row row = { .bs = 4096, .batch = 32, .samples = 20 };
+	char *word = strtok(line, " \t\n"), *key, *value;
+	bool is_register;
+
+	if (!word || *word == '#')
+		return;
+	is_register = !strcmp(word, "register");
+	if (!is_register && strcmp(word, "row"))
+		die("neither row nor register: %s", word);
+	while ((key = strtok(NULL, " \t\n"))) {
+		value = strchr(key, '=');
+		if (!value)
+			die("not key=value: %s", key);
+		*value++ = '\0';
+		parse_key(&row, key, value);
+	}
+	if (!row.claim)
+		row.claim = row.path;
+	if (is_register)
+		register_cost(&target, arena_get(row.pages, row.bs),
+			      pages_names[row.pages], row.samples);
+	else
+		run_row(&row, sustained);
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("CPU %d: %s", cpu, strerror(errno));
+}
+
+static void print_env(void)
+{
+	struct utsname uts;
+	char version[64] = "";
+
+	uname(&uts);
+	read_line(version, sizeof(version), "/sys/module/nvme/srcversion");
+	printf("{\"kind\": \"env\", \"driver\": \"%s\", \"kernel\": \"%s\", "
+	       "\"device\": \"%s\", \"unit\": \"%s\", \"srcversion\": \"%s\", "
+	       "\"ring\": \"IOPOLL SINGLE_ISSUER DEFER_TASKRUN\", "
+	       "\"arena\": %zu}\n", target.fork ? "fork" : "stock",
+	       uts.release, target.name, timer_unit(), version, arena_len);
+	fflush(stdout);
+}
+
+static void usage(FILE *file)
+{
+	fputs("usage: nvme-bench --device /dev/ngXnY [options] <ROWS\n"
+	      "  --tsc-is-instructions  in a guest under -icount shift=0\n"
+	      "  --clock                time only, no counters\n"
+	      "  --sustained            also IOPS of one core (1 s a row)\n"
+	      "  --arena SIZE           memory to read into (16M)\n"
+	      "  --cpu N                the CPU to run on (0)\n"
+	      "  --write                write instead: DESTROYS the data\n"
+	      "rows: row path=PATH [bs=4K] [pages=4k|4k-adjacent|2m] [batch=32]\n"
+	      "          [samples=20] [mode=poll] [may-fail=EINVAL]\n"
+	      "      register [len=16M] [pages=4k] [samples=7]\n"
+	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n", file);
+}
+
+struct options {
+	const char *device;
+	enum timer_source source;
+	int cpu;
+	int sustained;
+	int write;
+};
+
+static void parse_options(int argc, char **argv, struct options *options)
+{
+	const struct option table[] = {
+		{ "device", required_argument, NULL, 'd' },
+		{ "tsc-is-instructions", no_argument, NULL, 't' },
+		{ "clock", no_argument, NULL, 'c' },
+		{ "arena", required_argument, NULL, 'a' },
+		{ "cpu", required_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "sustained", no_argument, &options->sustained, 1 },
+		{ "write", no_argument, &options->write, 1 },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (c == 'd')
+			options->device = optarg;
+		else if (c == 't')
+			options->source = TIMER_TSC_INSTRUCTIONS;
+		else if (c == 'c')
+			options->source = TIMER_CLOCK;
+		else if (c == 'a')
+			arena_len = parse_size(optarg);
+		else if (c == 'p')
+			options->cpu = atoi(optarg);
+		else if (c)
+			usage(c == 'h' ? stdout : stderr), exit(c != 'h');
+	}
+	if (!options->device || optind < argc)
+		usage(stderr), exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .source = TIMER_AUTO };
+	char line[512];
+
+	parse_options(argc, argv, &options);
+	if (!arena_len || arena_len % (2u << 20))
+		die("--arena: a multiple of 2M");
+	pin(options.cpu);
+	target_open(&target, options.device, options.write);
+	if (!target_polls(&target))
+		die("%s: no poll queues; load nvme with poll_queues=1",
+		    target.name);
+	timer_open(options.source);
+	print_env();
+	while (fgets(line, sizeof(line), stdin))
+		run_line(line, options.sustained);
+	return 0;
+}

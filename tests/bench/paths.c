@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The ways of sending one read, and the ring that each needs. */
+#include <linux/nvme_ioctl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include <nvme_pmap.h>
+
+static void prep_block(const struct session *session, struct io_uring_sqe *sqe,
+		       size_t offset, uint64_t pos)
+{
+	bool write = session->target->write;
+
+	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, 0,
+			 session->arena->mem + offset, (unsigned int)session->bs,
+			 pos);
+}
+
+static void prep_block_fixed(const struct session *session,
+			     struct io_uring_sqe *sqe, size_t offset,
+			     uint64_t pos)
+{
+	prep_block(session, sqe, offset, pos);
+	sqe->opcode = session->target->write ? IORING_OP_WRITE_FIXED :
+					       IORING_OP_READ_FIXED;
+}
+
+static void prep_passthru(const struct session *session,
+			  struct io_uring_sqe *sqe, size_t offset, uint64_t pos)
+{
+	const struct target *target = session->target;
+	struct nvme_uring_cmd *cmd = (void *)sqe->cmd;
+	uint64_t slba = pos / target->lba_bytes;
+
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->cmd_op = NVME_URING_CMD_IO;
+	cmd->opcode = target->write ? NVME_PMAP_OP_WRITE : NVME_PMAP_OP_READ;
+	cmd->nsid = target->nsid;
+	cmd->addr = (uintptr_t)(session->arena->mem + offset);
+	cmd->data_len = (uint32_t)session->bs;
+	cmd->cdw10 = (uint32_t)slba;
+	cmd->cdw11 = (uint32_t)(slba >> 32);
+	cmd->cdw12 = (uint32_t)(session->bs / target->lba_bytes) - 1;
+}
+
+static void prep_passthru_fixed(const struct session *session,
+				struct io_uring_sqe *sqe, size_t offset,
+				uint64_t pos)
+{
+	prep_passthru(session, sqe, offset, pos);
+	/* sqe->uring_cmd_flags, which liburing 2.3's header lacks */
+	sqe->rw_flags = IORING_URING_CMD_FIXED;
+	sqe->buf_index = 0;
+}
+
+static void prep_pmap(const struct session *session, struct io_uring_sqe *sqe,
+		      size_t offset, uint64_t pos)
+{
+	const struct target *target = session->target;
+
+	nvme_pmap_prep_rw(sqe, 0,
+			  target->write ? NVME_PMAP_OP_WRITE : NVME_PMAP_OP_READ,
+			  target->nsid, session->pmap_index, offset,
+			  (uint32_t)session->bs, pos / target->lba_bytes,
+			  (uint32_t)(session->bs / target->lba_bytes));
+}
+
+static const struct path paths[] = {
+	{ .name = "block", .prep = prep_block },
+	{ .name = "block-fixed", .fixed = true, .prep = prep_block_fixed },
+	{ .name = "passthru", .passthru = true, .prep = prep_passthru },
+	{ .name = "passthru-fixed", .passthru = true, .fixed = true,
+	  .prep = prep_passthru_fixed },
+	{ .name = "pmap", .passthru = true, .pmap = true, .prep = prep_pmap },
+	/* as most drives have it, which offer no SGLs */
+	{ .name = "pmap-prp", .passthru = true, .pmap = true,
+	  .reg_flags = NVME_PMAP_REG_PRP, .prep = prep_pmap },
+};
+
+const struct path *path_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		if (!strcmp(paths[i].name, name))
+			return &paths[i];
+	die("no such path: %s", name);
+}
+
+/* The same for all, but for the entry sizes that passthrough cannot do without. */
+static unsigned int ring_flags(const struct path *path)
+{
+	unsigned int flags = IORING_SETUP_IOPOLL | IORING_SETUP_SINGLE_ISSUER |
+			     IORING_SETUP_DEFER_TASKRUN;
+
+	return path->passthru ? flags | NVME_PMAP_RING_FLAGS : flags;
+}
+
+static void register_arena(struct session *session)
+{
+	const struct arena *arena = session->arena;
+	struct iovec iov = { .iov_base = arena->mem, .iov_len = arena->len };
+	int ret = 0;
+
+	if (session->path->fixed)
+		ret = io_uring_register_buffers(&session->ring, &iov, 1);
+	if (!ret && session->path->pmap)
+		ret = nvme_pmap_register_buf(session->target->generic_fd,
+					     arena->mem, arena->len,
+					     session->path->reg_flags,
+					     &session->pmap_index);
+	if (ret)
+		die("%s: cannot register the buffer: %s", session->path->name,
+		    strerror(-ret));
+}
+
+void session_open(struct session *session, unsigned int entries)
+{
+	const struct target *target = session->target;
+	const struct path *path = session->path;
+	int fd = path->passthru ? target->generic_fd : target->block_fd;
+	int ret;
+
+	if (path->pmap && !(target->query.doors & NVME_PMAP_DOOR_PMAP))
+		die("no pmap here: the loaded driver has no persistent mappings");
+	ret = io_uring_queue_init(entries, &session->ring, ring_flags(path));
+	if (!ret)
+		ret = io_uring_register_files(&session->ring, &fd, 1);
+	if (ret)
+		die("io_uring: %s", strerror(-ret));
+	register_arena(session);
+}
+
+void session_close(struct session *session)
+{
+	int fd = session->target->generic_fd, ret = 0;
+
+	/* The ring itself is torn down later, by a worker: let go of the device. */
+	io_uring_unregister_files(&session->ring);
+	if (session->path->fixed)
+		io_uring_unregister_buffers(&session->ring);
+	io_uring_queue_exit(&session->ring);
+	if (session->path->pmap)
+		ret = nvme_pmap_unregister_buf(fd, session->pmap_index);
+	if (ret)
+		die("cannot unregister the buffer: %s", strerror(-ret));
+}

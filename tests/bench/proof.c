@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The driver counts pmap commands for each open file, the block layer counts
+ * its own requests and no passthrough.  Together they tell the three kinds of
+ * path apart.  Whether a buffer was a fixed one is in the SQE, and nothing in
+ * the kernel falls back from it in silence.
+ */
+#include <stdio.h>
+
+#include "bench.h"
+
+typedef unsigned long long ull;
+
+void proof_begin(struct proof *proof, const struct target *target)
+{
+	proof->block_ios = target_block_ios(target);
+	target_stats(target, &proof->stats);
+}
+
+static void subtract(struct nvme_pmap_stats *a, const struct nvme_pmap_stats *b)
+{
+	a->prp -= b->prp;
+	a->sgl_list -= b->sgl_list;
+	a->sgl_run -= b->sgl_run;
+	a->built -= b->built;
+	a->direct -= b->direct;
+	a->deferred -= b->deferred;
+}
+
+static void expect(const char *what, ull got, ull want, const struct path *claim)
+{
+	if (got != want)
+		die("path not proven: %s counts %llu commands where %s makes "
+		    "it %llu", what, got, claim->name, want);
+}
+
+/* A large block read may be split: a whole number of requests for each. */
+static ull block_requests(ull ios, const struct path *claim, ull commands)
+{
+	if (claim->passthru) {
+		expect("the block layer", ios, 0, claim);
+		return 0;
+	}
+	if (!ios || ios % commands)
+		expect("the block layer", ios, commands, claim);
+	return ios / commands;
+}
+
+void proof_end(const struct proof *proof, const struct target *target,
+	       const struct path *claim, uint64_t commands)
+{
+	struct nvme_pmap_stats now;
+	ull ios = target_block_ios(target) - proof->block_ios, split;
+	ull want = claim->pmap ? commands : 0;
+
+	target_stats(target, &now);
+	subtract(&now, &proof->stats);
+	split = block_requests(ios, claim, commands);
+	expect("the driver", now.prp + now.sgl_list + now.sgl_run + now.built,
+	       want, claim);
+	if (claim->reg_flags & NVME_PMAP_REG_PRP)
+		expect("the driver's PRP counter", now.prp + now.built, want,
+		       claim);
+	expect("the driver's completions", now.direct + now.deferred, want,
+	       claim);
+	printf(", \"proof\": {\"commands\": %llu, \"block_ios\": %llu, "
+	       "\"requests_per_io\": %llu, \"prp\": %llu, \"sgl_list\": %llu, "
+	       "\"sgl_run\": %llu, \"built\": %llu, \"direct\": %llu, "
+	       "\"deferred\": %llu}", (ull)commands, ios, split, (ull)now.prp,
+	       (ull)now.sgl_list, (ull)now.sgl_run, (ull)now.built,
+	       (ull)now.direct, (ull)now.deferred);
+}
