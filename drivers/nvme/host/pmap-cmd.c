@@ -480,6 +480,17 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			      issue_flags);
 }
 
+/* Nothing was ever registered on the file: why not? */
+static noinline int nvme_pmap_no_file(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
+
+	if (!pc)
+		return nvme_state_terminal(ns->ctrl) ? -ENODEV : -ENOTTY;
+	nvme_pmap_ctrl_put(pc);
+	return -ENOENT;
+}
+
 /* Not inlined: its frame would be set up for stock commands too. */
 static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 					unsigned int issue_flags)
@@ -496,7 +507,7 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 	if (unlikely(ioucmd->flags & IORING_URING_CMD_FIXED))
 		return -EOPNOTSUPP;
 	if (unlikely(!pf))
-		return nvme_state_terminal(ns->ctrl) ? -ENODEV : -ENOENT;
+		return nvme_pmap_no_file(ns);
 
 	pdu->built = NULL;
 	pdu->pmap = nvme_pmap_lookup(pf, READ_ONCE(cmd->index));

@@ -3,6 +3,7 @@
  * The control side of an open /dev/ngXnY: the table of its buffers, the ioctls,
  * and what /proc/PID/fdinfo shows.
  */
+#include <linux/blk-mq.h>
 #include <linux/fs.h>
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
@@ -222,10 +223,41 @@ static long nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
 }
 
 /*
+ * Commands of IOPOLL rings end only when somebody polls, and the caller who
+ * waits here may be the only one who would.
+ */
+static void nvme_pmap_poll(struct request_queue *q)
+{
+	struct blk_mq_hw_ctx *hctx;
+	unsigned long i;
+
+	/* not while a reset changes the queues */
+	if (!percpu_ref_tryget(&q->q_usage_counter))
+		return;
+	queue_for_each_hw_ctx(q, hctx, i)
+		if (hctx->type == HCTX_TYPE_POLL)
+			q->mq_ops->poll(hctx, NULL);
+	percpu_ref_put(&q->q_usage_counter);
+}
+
+/* Return: 0 when no command uses the buffer any more, or -ERESTARTSYS. */
+static int nvme_pmap_wait_idle(struct nvme_pmap *pmap, struct request_queue *q)
+{
+	long ret;
+
+	do {
+		nvme_pmap_poll(q);
+		ret = wait_for_completion_interruptible_timeout(&pmap->idle, 1);
+	} while (!ret);
+	return ret < 0 ? ret : 0;
+}
+
+/*
  * Take a buffer off the table once it is idle.  The entry stays, dead, while a
  * call waits: the index must not be given away before the memory is free.
  */
-static int nvme_pmap_remove(struct nvme_pmap_file *pf, u32 index)
+static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			    u32 index)
 {
 	struct nvme_pmap *pmap;
 	int ret;
@@ -241,7 +273,7 @@ static int nvme_pmap_remove(struct nvme_pmap_file *pf, u32 index)
 	mutex_unlock(&pf->lock);
 
 	/* restarted by the kernel where only task work came in between */
-	ret = wait_for_completion_interruptible(&pmap->idle);
+	ret = nvme_pmap_wait_idle(pmap, ns->queue);
 
 	mutex_lock(&pf->lock);
 	pmap->waiting = false;
@@ -256,14 +288,15 @@ static int nvme_pmap_remove(struct nvme_pmap_file *pf, u32 index)
 	return ret;
 }
 
-static long nvme_pmap_do_unregister(struct nvme_pmap_file *pf,
+static long nvme_pmap_do_unregister(struct nvme_ns *ns,
+				    struct nvme_pmap_file *pf,
 				    const struct nvme_pmap_unregister *unreg)
 {
 	if (unreg->flags)
 		return -EOPNOTSUPP;
 	if (unreg->reserved)
 		return -EINVAL;
-	return pf ? nvme_pmap_remove(pf, unreg->index) : -ENOENT;
+	return pf ? nvme_pmap_remove(ns, pf, unreg->index) : -ENOENT;
 }
 
 static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
@@ -418,7 +451,7 @@ static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
 	case NVME_PMAP_IOC_REGISTER:
 		return nvme_pmap_do_register(file, pc, &arg->reg);
 	case NVME_PMAP_IOC_UNREGISTER:
-		return nvme_pmap_do_unregister(pf, &arg->unreg);
+		return nvme_pmap_do_unregister(ns, pf, &arg->unreg);
 	default:
 		return nvme_pmap_do_stats(pf, &arg->stats);
 	}
@@ -482,6 +515,6 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return ret;
 	ret = nvme_pmap_copy_out(uarg, &karg, known, usize);
 	if (ret && cmd == NVME_PMAP_IOC_REGISTER)
-		nvme_pmap_remove(nvme_pmap_file(file), karg.reg.index);
+		nvme_pmap_remove(ns, nvme_pmap_file(file), karg.reg.index);
 	return ret;
 }

@@ -120,7 +120,8 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	if (list_bytes > PAGE_SIZE)
 		gfp |= __GFP_NORETRY;
 
-	pmap->l.list = kvcalloc(nr, sizeof(*pmap->l.list), GFP_KERNEL_ACCOUNT);
+	pmap->l.list = kvcalloc(nr, sizeof(*pmap->l.list),
+				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pmap->l.list)
 		return -ENOMEM;
 	for (; pmap->nr_lists < nr; pmap->nr_lists++) {

@@ -97,7 +97,7 @@ int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
 
 	ret = -ENOMEM;
 	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages),
-				     GFP_KERNEL_ACCOUNT);
+				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pmap->pages)
 		goto uncharge;
 

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What is behind a /dev/ngXnY: identify data, sysfs, and the pmap calls. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define GENERIC	"/sys/class/nvme-generic"
+
+bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	int err = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = err;
+	return good;
+}
+
+bool read_file(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return false;
+	buf[n] = 0;
+	return true;
+}
+
+static uint32_t nsid_of(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int nsid = fd < 0 ? -1 : ioctl(fd, NVME_IOCTL_ID);
+
+	if (fd >= 0)
+		close(fd);
+	return nsid < 0 ? 0 : (uint32_t)nsid;
+}
+
+static bool is_serial(const char *node, const char *serial, uint32_t nsid)
+{
+	char path[320], text[64];
+
+	snprintf(path, sizeof(path), GENERIC "/%s/device/serial", node);
+	if (!read_file(path, text, sizeof(text)))
+		return false;
+	text[strcspn(text, " \n")] = 0;
+	snprintf(path, sizeof(path), "/dev/%s", node);
+	return !strcmp(text, serial) && nsid_of(path) == nsid;
+}
+
+static bool find_serial(const char *serial, uint32_t nsid, char *path, size_t size)
+{
+	DIR *dir = opendir(GENERIC);
+	struct dirent *entry;
+	bool found = false;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		found = entry->d_name[0] != '.' && is_serial(entry->d_name, serial, nsid);
+		if (found)
+			snprintf(path, size, "/dev/%s", entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/*
+ * Controllers are probed asynchronously, so neither the order of their numbers
+ * nor the moment at which they appear is known: names are by serial number,
+ * and a device may take a while.
+ */
+bool dev_path(const char *name, char *path, size_t size)
+{
+	uint64_t end = now_ms() + 10000;
+	char serial[32] = "";
+	uint32_t nsid = 1;
+
+	if (!name)
+		name = opt.dev;
+	if (strncmp(name, "serial=", 7)) {
+		snprintf(path, size, "%s", name);
+		return true;
+	}
+	sscanf(name + 7, "%31[^:]:%u", serial, &nsid);
+	while (!find_serial(serial, nsid, path, size)) {
+		if (now_ms() > end)
+			return false;
+		sleep_ms(50);
+	}
+	return true;
+}
+
+int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf)
+{
+	struct nvme_passthru_cmd cmd = {
+		.opcode = 0x06,
+		.nsid = nsid,
+		.addr = (uintptr_t)buf,
+		.data_len = 4096,
+		.cdw10 = cns,
+	};
+	int ret = ioctl(fd, NVME_IOCTL_ADMIN_CMD, &cmd);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static void parse_namespace(struct dev *dev, const unsigned char *id)
+{
+	unsigned int format = (id[26] & 0xf) | (id[26] >> 1 & 0x30);
+	uint32_t lbaf;
+
+	memcpy(&dev->blocks, id, 8);
+	memcpy(&lbaf, id + 128 + 4 * format, 4);
+	dev->ms = lbaf & 0xffff;
+	dev->lba = 1u << (lbaf >> 16 & 0xff);
+	dev->block = dev->lba + (id[26] & 0x10 ? dev->ms : 0);
+}
+
+static bool identify(struct dev *dev)
+{
+	unsigned char *id = aligned_alloc(PAGE, PAGE);
+	int ret = admin_identify(dev->fd, 1, 0, id);
+
+	/* Byte 77 is MDTS in units of CAP.MPSMIN, which is 4 KiB in QEMU. */
+	if (!ret) {
+		dev->mdts = id[77] && id[77] < 11 ? (uint64_t)PAGE << id[77] : MIB(8);
+		ret = admin_identify(dev->fd, 0, dev->nsid, id);
+	}
+	if (!ret)
+		parse_namespace(dev, id);
+	free(id);
+	return CHECK_RET(ret, 0, "identify %s", dev->path);
+}
+
+bool dev_open(struct dev *dev, const char *name, int flags)
+{
+	int nsid;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->fd = -1;
+	if (!CHECK(dev_path(name, dev->path, sizeof(dev->path)), "no device %s",
+		   name ? name : opt.dev))
+		return false;
+	dev->fd = open(dev->path, flags | O_CLOEXEC);
+	if (!CHECK(dev->fd >= 0, "open %s: %s", dev->path, strerror(errno)))
+		return false;
+	nsid = ioctl(dev->fd, NVME_IOCTL_ID);
+	if (!CHECK(nsid > 0, "NVME_IOCTL_ID of %s: %s", dev->path, strerror(errno)))
+		return false;
+	dev->nsid = (uint32_t)nsid;
+	return identify(dev);
+}
+
+void dev_close(struct dev *dev)
+{
+	if (dev->fd >= 0)
+		close(dev->fd);
+	dev->fd = -1;
+}
+
+int dev_open_block(const struct dev *dev, int flags)
+{
+	char path[80];
+
+	snprintf(path, sizeof(path), "/dev/nvme%s", dev->path + strlen("/dev/ng"));
+	return open(path, flags | O_DIRECT | O_CLOEXEC);
+}
+
+bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size)
+{
+	snprintf(path, size, GENERIC "/%s/device/%s", dev->path + strlen("/dev/"),
+		 attr);
+	return !access(path, F_OK);
+}
+
+bool must_register(const struct dev *dev, const void *addr, uint64_t len,
+		   uint32_t flags, uint32_t *index)
+{
+	int ret = nvme_pmap_register_buf(dev->fd, addr, len, flags, index);
+
+	return CHECK_RET(ret, 0, "register %p + %#" PRIx64 " flags %u", addr, len, flags);
+}
+
+/* No signal is sent, so that EINTR is a failure, too. */
+bool must_unregister(const struct dev *dev, uint32_t index)
+{
+	return CHECK_RET(nvme_pmap_unregister_buf(dev->fd, index), 0,
+			 "unregister %u", index);
+}
+
+uint64_t stats_total(const struct nvme_pmap_stats *stats)
+{
+	return stats->prp + stats->sgl_list + stats->sgl_run + stats->built;
+}
+
+bool fdinfo_counter(int fd, const char *name, uint64_t *value)
+{
+	char path[64], text[4096], key[64], *at;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (!read_file(path, text, sizeof(text)))
+		return false;
+	snprintf(key, sizeof(key), "\npmap-%s:", name);
+	at = strstr(text, key);
+	return at && sscanf(at + strlen(key), "%" SCNu64, value) == 1;
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Slots that write their blocks and read them back; see load.h. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "load.h"
+
+enum { WRITING, READING, LINKED };
+
+struct slot {
+	uint64_t gen;
+	unsigned int phase, pending;
+	bool bad;
+};
+
+static unsigned char *half(const struct load *l, unsigned int i, int read)
+{
+	return l->base + ((size_t)2 * i + (size_t)read) * l->len;
+}
+
+static uint64_t slot_lba(const struct load *l, unsigned int i)
+{
+	return l->lba + (uint64_t)i * (l->len / l->dev->block);
+}
+
+static bool push(struct load *l)
+{
+	int ret = io_uring_submit(&l->ring);
+
+	return CHECK(ret >= 0, "%s: io_uring_submit: %s", l->name, err_name(ret));
+}
+
+static bool prep_one(struct load *l, unsigned int i, uint8_t opcode,
+		     unsigned int flags)
+{
+	bool stock = l->stock && l->sent % l->stock == 0;
+	unsigned char *at = half(l, i, opcode == OP_READ);
+	uint64_t offset = l->offset + (uint64_t)(at - l->base);
+	struct nvme_pmap_cmd cmd = cmd_rw(l->dev, opcode, l->index, offset,
+					  l->len, slot_lba(l, i));
+	struct io_uring_sqe *sqe;
+
+	if (!io_uring_sq_space_left(&l->ring) && !push(l))
+		return false;
+	if (stock)
+		sqe = prep_stock(&l->ring, l->dev, opcode, at, l->len, slot_lba(l, i), i);
+	else
+		sqe = prep_cmd(&l->ring, l->dev->fd, &cmd, i);
+	if (!CHECK(sqe, "%s: the submission queue is full", l->name))
+		return false;
+	if (stock && l->fixed_buf) {
+		sqe->rw_flags = IORING_URING_CMD_FIXED;
+		sqe->buf_index = 0;
+	}
+	if (l->fixed_file) {
+		sqe->fd = 0;
+		flags |= IOSQE_FIXED_FILE;
+	}
+	sqe->flags |= flags | l->sqe_flags;
+	l->pmap_sent += !stock;
+	l->sent++;
+	l->busy++;
+	l->slots[i].pending++;
+	return true;
+}
+
+static bool start_pair(struct load *l, unsigned int i)
+{
+	struct slot *slot = &l->slots[i];
+
+	if (l->started >= l->count || (l->stop && *l->stop))
+		return true;
+	l->started++;
+	slot->gen++;
+	slot->bad = false;
+	slot->phase = l->link ? LINKED : WRITING;
+	pattern_fill(half(l, i, 0), l->dev->block, slot_lba(l, i),
+		     l->len / l->dev->block, slot->gen);
+	/* The read must bring every byte anew. */
+	poison(half(l, i, 1), l->len);
+	if (!l->link)
+		return prep_one(l, i, OP_WRITE, 0);
+	return prep_one(l, i, OP_WRITE, IOSQE_IO_LINK) && prep_one(l, i, OP_READ, 0);
+}
+
+static bool tolerated(const struct load *l, int res)
+{
+	const int *t = l->tolerated;
+
+	for (; t && *t; t++)
+		if (*t == res)
+			return true;
+	return false;
+}
+
+static bool completed(struct load *l, const struct completion *done)
+{
+	unsigned int i = (unsigned int)done->user_data;
+	struct slot *slot = &l->slots[i];
+
+	l->busy--;
+	slot->pending--;
+	if (done->res) {
+		l->failed++;
+		slot->bad = true;
+		if (!tolerated(l, done->res) &&
+		    !CHECK_RET(done->res, 0, "%s: slot %u phase %u", l->name, i, slot->phase))
+			return false;
+	}
+	if (slot->pending)
+		return true;
+	if (slot->bad)
+		return start_pair(l, i);
+	if (slot->phase == WRITING) {
+		slot->phase = READING;
+		return prep_one(l, i, OP_READ, 0);
+	}
+	l->verified++;
+	return CHECK(pattern_verify(half(l, i, 1), l->dev->block, slot_lba(l, i),
+				    l->len / l->dev->block, slot->gen, l->name),
+		     "%s: slot %u read back wrong", l->name, i) &&
+	       start_pair(l, i);
+}
+
+static bool prepare(struct load *l)
+{
+	struct iovec iov = { l->base, LOAD_BYTES(l->depth, l->len) };
+	unsigned int entries = l->entries, all = 2 * l->count;
+	int ret = 0;
+
+	if (!entries)
+		entries = all < 32768 ? all : 32768;
+
+	l->slots = calloc(l->depth, sizeof(*l->slots));
+	if (!l->slots || 
+	    !ring_open_cq(&l->ring, l->mode, entries,
+			  2 * (entries > 2 * l->depth ? entries : 2 * l->depth)))
+		return false;
+	if (l->fixed_buf)
+		ret = io_uring_register_buffers(&l->ring, &iov, 1);
+	if (!ret && l->fixed_file)
+		ret = io_uring_register_files(&l->ring, &l->dev->fd, 1);
+	return CHECK_RET(ret, 0, "%s: io_uring_register", l->name);
+}
+
+static bool turn(struct load *l)
+{
+	struct completion done;
+	bool good = CHECK_RET(ring_reap(&l->ring, &done, 20000), 0,
+			      "%s: %u commands in flight do not end", l->name, l->busy);
+
+	if (!good)
+		return false;
+	do {
+		good = completed(l, &done);
+	} while (good && !ring_reap(&l->ring, &done, 0));
+	return good && push(l);
+}
+
+bool load_run(struct load *l)
+{
+	bool good = prepare(l);
+	unsigned int i;
+
+	for (i = 0; good && i < l->depth; i++)
+		good = start_pair(l, i);
+	good = good && push(l);
+	while (good && l->busy)
+		good = turn(l);
+	/* What is left in flight ends with the ring. */
+	if (l->ring.ring_fd > 0)
+		io_uring_queue_exit(&l->ring);
+	free(l->slots);
+	l->slots = NULL;
+	return good;
+}
+
+static void *load_thread(void *arg)
+{
+	load_run(arg);
+	return NULL;
+}
+
+bool load_start(struct load *l)
+{
+	return CHECK(!pthread_create(&l->thread, NULL, load_thread, l), "pthread_create");
+}
+
+void load_join(struct load *l)
+{
+	pthread_join(l->thread, NULL);
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a user without capabilities may do with a file that root opened: the
+ * same commands as by NVME_URING_CMD_IO, within RLIMIT_MEMLOCK.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define NOBODY	65534
+
+static bool is_denied(int res)
+{
+	return res == -EACCES;
+}
+
+/* Every opcode is refused by the pmap door exactly if the stock door does. */
+static void same_rules(void *arg)
+{
+	const struct dev *dev = arg;
+	struct mem mem = { .fd = -1 };
+	struct io_uring ring;
+	unsigned int op, allowed = 0;
+	uint32_t index;
+
+	if (!ring_open(&ring, MODE_IRQ, 8) || !mem_alloc(&mem, MEM_4K, PAGE))
+		return;
+	memset(mem.map, 0, PAGE);
+	if (!must_register(dev, mem.map, PAGE, 0, &index))
+		return;
+	for (op = 0; op < 256; op++) {
+		struct nvme_pmap_cmd cmd = cmd_rw(dev, (uint8_t)op, index, 0, PAGE, 0);
+		int stock, pmap;
+
+		/* All data is zero: no range to discard, one block to copy to itself. */
+		cmd.cdw12 = 0;
+		stock = run_stock(&ring, dev, (uint8_t)op, mem.map, PAGE, 0);
+		memset(mem.map, 0, PAGE);
+		pmap = run_cmd(&ring, dev->fd, &cmd);
+		memset(mem.map, 0, PAGE);
+		allowed += !is_denied(stock);
+		CHECK(is_denied(stock) == is_denied(pmap), "opcode %#x: stock %s, pmap %s", op,
+		      err_name(stock), err_name(pmap));
+	}
+	/* Else this compared nothing: read at least, and writes where allowed. */
+	CHECK(allowed >= 1 && allowed < 64, "the stock door allows %u opcodes", allowed);
+	io_uring_queue_exit(&ring);
+}
+
+static void expect_op(struct io_uring *ring, const struct dev *dev, uint32_t index,
+		      uint8_t op, int want)
+{
+	struct nvme_pmap_cmd cmd = cmd_rw(dev, op, index, 0, PAGE, 0);
+	int ret;
+
+	cmd.cdw12 = 0;
+	ret = run_cmd(ring, dev->fd, &cmd);
+	CHECK_RET(ret, want, "opcode %#x", op);
+}
+
+static void known_rules(const struct dev *dev, bool writable, bool root)
+{
+	struct mem mem = { .fd = -1 };
+	int write = writable ? 0 : -EACCES, other = -EACCES;
+	struct io_uring ring;
+	uint32_t index;
+
+	if (!ring_open(&ring, MODE_IRQ, 8) || !mem_alloc(&mem, MEM_4K, PAGE))
+		return;
+	memset(mem.map, 0, PAGE);
+	if (!must_register(dev, mem.map, PAGE, NVME_PMAP_REG_PRP, &index))
+		return;
+	expect_op(&ring, dev, index, OP_READ, 0);
+	expect_op(&ring, dev, index, OP_WRITE, write);
+	expect_op(&ring, dev, index, OP_COMPARE, write);
+	expect_op(&ring, dev, index, OP_WRITE_ZEROES, write);
+	expect_op(&ring, dev, index, OP_DSM, write);
+	if (root)	/* the controller says: no such opcode, and do not retry */
+		other = 0x4000 | SC_INVALID_OPCODE;
+	expect_op(&ring, dev, index, OP_VENDOR, other);
+	expect_op(&ring, dev, index, 0x7f, other);	/* fabrics */
+	expect_op(&ring, dev, index, 0xff, other);
+	io_uring_queue_exit(&ring);
+}
+
+static void rules_rdonly(void *arg) { known_rules(arg, false, false); }
+static void rules_rdwr(void *arg) { known_rules(arg, true, false); }
+static void rules_root(void *arg) { known_rules(arg, true, true); }
+
+static void with_dev(int flags, void (*fn)(void *), uid_t uid)
+{
+	struct dev dev;
+
+	if (dev_open(&dev, NULL, flags))
+		in_child(fn, &dev, uid);
+	dev_close(&dev);
+}
+
+static void rdonly(void) { with_dev(O_RDONLY, rules_rdonly, NOBODY); }
+static void rdwr(void) { with_dev(O_RDWR, rules_rdwr, NOBODY); }
+static void as_stock_rdonly(void) { with_dev(O_RDONLY, same_rules, NOBODY); }
+static void as_stock_rdwr(void) { with_dev(O_RDWR, same_rules, NOBODY); }
+
+/* CAP_SYS_ADMIN opens what the mode of the file closes, as it does in stock. */
+static void root_rdonly(void) { with_dev(O_RDONLY, rules_root, 0); }
+
+/* ---- RLIMIT_MEMLOCK ---- */
+
+#define LIMIT_PAGES	16u
+
+static bool set_limit(rlim_t bytes)
+{
+	struct rlimit limit = { bytes, bytes };
+
+	return CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit: %s", strerror(errno));
+}
+
+/* Exactly the limit fits, in two parts; a page more does not. */
+static void fill_limit(void *arg)
+{
+	const uint64_t half = LIMIT_PAGES / 2 * PAGE;
+	const struct dev *dev = arg;
+	struct mem mem = { .fd = -1 };
+	uint32_t first, second, third;
+
+	if (!mem_alloc(&mem, MEM_4K, 4 * half) || !must_register(dev, mem.map, half, 0, &first) ||
+	    !must_register(dev, mem.map + half, half, NVME_PMAP_REG_PRP, &second))
+		return;
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4, 0, &third), -EDQUOT,
+		  "four bytes more, in a page that is pinned already");
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4 * half, 0, &third), -EDQUOT, "much more");
+	CHECK(status_kib(getpid(), "VmPin") == (long)(2 * half / 1024), "VmPin is %ld KiB",
+	      status_kib(getpid(), "VmPin"));
+	must_unregister(dev, first);
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map + PAGE - 4, half, 0, &third), -EDQUOT,
+		  "as many bytes, but in one page more");
+	if (must_register(dev, mem.map + PAGE, half, 0, &third))
+		must_unregister(dev, third);
+	must_unregister(dev, second);
+}
+
+/* What fails is not charged. */
+static void failed_free(void *arg)
+{
+	const uint64_t limit = LIMIT_PAGES * PAGE;
+	const struct dev *dev = arg;
+	struct mem mem = { .fd = -1 };
+	uint32_t index;
+	int i;
+
+	if (!mem_alloc(&mem, MEM_4K, limit))
+		return;
+	for (i = 0; i < 50; i++) {
+		mprotect(mem.map + limit / 2, PAGE, PROT_NONE);
+		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit, 0, &index), -EFAULT,
+			  "half of it inaccessible");
+		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit + PAGE, 0, &index), -EDQUOT,
+			  "a page too much");
+		mprotect(mem.map + limit / 2, PAGE, PROT_READ | PROT_WRITE);
+	}
+	must_register(dev, mem.map, limit, 0, &index);
+}
+
+static void limit_case(void (*fn)(void *))
+{
+	struct rlimit old;
+	struct dev dev;
+	int i;
+
+	getrlimit(RLIMIT_MEMLOCK, &old);
+	if (!dev_open(&dev, NULL, O_RDWR))
+		return;
+	/* Again and again: the charge of an exited process must not stay. */
+	for (i = 0; i < 3; i++) {
+		struct dev own;
+		pid_t pid;
+
+		/* A file of its own, whose last reference goes with the child. */
+		if (!dev_open(&own, NULL, O_RDWR))
+			break;
+		set_limit(LIMIT_PAGES * PAGE);
+		pid = child_start(fn, &own, NOBODY);
+		close(own.fd);
+		if (pid > 0)
+			child_wait(pid);
+		setrlimit(RLIMIT_MEMLOCK, &old);
+	}
+	dev_close(&dev);
+}
+
+static void memlock(void) { limit_case(fill_limit); }
+static void memlock_failed(void) { limit_case(failed_free); }
+
+static void no_limit_child(void *arg)
+{
+	const struct dev *dev = arg;
+	struct mem mem = { .fd = -1 };
+	uint32_t index;
+
+	if (mem_alloc(&mem, MEM_4K, MIB(1)))
+		must_register(dev, mem.map, MIB(1), 0, &index);
+}
+
+static void zero_limit_child(void *arg)
+{
+	const struct dev *dev = arg;
+	struct mem mem = { .fd = -1 };
+	uint32_t index;
+
+	if (set_limit(0) && mem_alloc(&mem, MEM_4K, PAGE))
+		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4, 0, &index), -EDQUOT,
+			  "four bytes with a limit of zero");
+}
+
+static void root_over_limit(void *arg)
+{
+	if (set_limit(0))
+		no_limit_child(arg);
+}
+
+static void memlock_extremes(void)
+{
+	struct rlimit old;
+
+	getrlimit(RLIMIT_MEMLOCK, &old);
+	with_dev(O_RDWR, zero_limit_child, NOBODY);
+	with_dev(O_RDWR, root_over_limit, 0);	/* CAP_IPC_LOCK */
+	set_limit(RLIM_INFINITY);
+	with_dev(O_RDWR, no_limit_child, NOBODY);
+	setrlimit(RLIMIT_MEMLOCK, &old);
+}
+
+static const struct test_case unprivileged_cases[] = {
+	{ "rdonly", rdonly },
+	{ "rdwr", rdwr },
+	{ "as-stock-rdonly", as_stock_rdonly },
+	{ "as-stock-rdwr", as_stock_rdwr },
+	{ "root-rdonly", root_rdonly },
+	{ "memlock", memlock },
+	{ "memlock-failed", memlock_failed },
+	{ "memlock-extremes", memlock_extremes },
+};
+
+SUBJECT(unprivileged);

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Shared by the subjects of pmap-test: reporting, devices, rings, memory and
+ * patterns.  A case is a function that CHECKs; nothing returns through longjmp
+ * and nothing waits without a limit.
+ */
+#ifndef PMAP_TEST_UTIL_H
+#define PMAP_TEST_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <linux/nvme_ioctl.h>
+#include <nvme_pmap.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define KIB(n)		((uint64_t)(n) << 10)
+#define MIB(n)		((uint64_t)(n) << 20)
+#define PAGE		4096u
+#define PAGE_ROUND(n)	(((n) + PAGE - 1) & ~(uint64_t)(PAGE - 1))
+
+/* Opcodes of the NVM and zoned command sets, beside the helper's. */
+enum {
+	OP_FLUSH = 0x00,
+	OP_WRITE = 0x01,
+	OP_READ = 0x02,
+	OP_WRITE_UNCOR = 0x04,
+	OP_COMPARE = 0x05,
+	OP_WRITE_ZEROES = 0x08,
+	OP_DSM = 0x09,
+	OP_VERIFY = 0x0c,
+	OP_RESV_REGISTER = 0x0d,
+	OP_RESV_REPORT = 0x0e,
+	OP_RESV_ACQUIRE = 0x11,
+	OP_RESV_RELEASE = 0x15,
+	OP_COPY = 0x19,
+	OP_ZONE_SEND = 0x79,
+	OP_ZONE_RECV = 0x7a,
+	OP_ZONE_APPEND = 0x7d,
+	OP_VENDOR = 0x81,
+};
+
+/* Status code and its type, without the retry bits, of a positive cqe->res. */
+#define NVME_STATUS(res)	((res) & 0x7ff)
+enum {
+	SC_INVALID_OPCODE = 0x01,
+	SC_SGL_LEN_INVALID = 0x0f,
+	SC_COMPARE_FAILED = 0x285,
+};
+
+/* ---- report.c: cases and their outcome ---- */
+
+struct test_case {
+	const char *name;
+	void (*run)(void);
+};
+
+struct subject {
+	const char *name;
+	const struct test_case *cases;
+	size_t nr;
+	/* The subject may leave memory pinned or the device gone at the end. */
+	bool keeps_pins;
+};
+
+#define SUBJECT(ident, ...)						\
+	const struct subject subject_##ident = {			\
+		.name = #ident, .cases = ident##_cases,			\
+		.nr = ARRAY_SIZE(ident##_cases), ##__VA_ARGS__ }
+
+struct options {
+	const char *dev;	/* what dev_open(NULL) opens */
+	const char *dev2;	/* a second device, for the cases that need one */
+	uint64_t seed;
+	unsigned int rounds;	/* zero: the subject's own choice */
+	unsigned int limit;	/* seconds a case may take */
+};
+extern struct options opt;
+
+int run_subject(const struct subject *subject, int nr_names, char **names);
+
+bool check_at(const char *file, int line, bool good, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+bool check_ret_at(const char *file, int line, long got, long want,
+		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void skip_case(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+const char *err_name(long ret);
+
+/* Both are true when all is well, so that a case can stop where it must. */
+#define CHECK(good, ...)	check_at(__FILE__, __LINE__, (good), __VA_ARGS__)
+#define CHECK_RET(got, want, ...) \
+	check_ret_at(__FILE__, __LINE__, (got), (want), __VA_ARGS__)
+
+/*
+ * Run @fn in a child; its failed CHECKs fail this case too.  With @uid not
+ * zero the child has given up root (and all capabilities with it).
+ */
+bool in_child(void (*fn)(void *), void *arg, uid_t uid);
+/* A child to wait for with child_wait(); SIGKILLed when the case overruns. */
+pid_t child_start(void (*fn)(void *), void *arg, uid_t uid);
+bool child_wait(pid_t pid);
+
+uint64_t now_ms(void);
+void sleep_ms(unsigned int ms);
+
+/* ---- dev.c: what is behind a /dev/ngXnY ---- */
+
+struct dev {
+	char path[64];
+	int fd;
+	uint32_t nsid;
+	uint32_t lba;		/* bytes of data in a logical block */
+	uint32_t ms;		/* bytes of metadata in a logical block */
+	uint32_t block;		/* bytes a block takes in the data buffer */
+	uint64_t blocks;
+	uint64_t mdts;		/* bytes; 8 MiB where the controller has no limit */
+};
+
+/* @name: a path, "serial=S" or "serial=S:NSID"; NULL for opt.dev. */
+bool dev_open(struct dev *dev, const char *name, int flags);
+bool dev_path(const char *name, char *path, size_t size);
+void dev_close(struct dev *dev);
+/* The block device of the same namespace, opened O_DIRECT; -1 if there is none. */
+int dev_open_block(const struct dev *dev, int flags);
+/* A file of the controller in sysfs ("reset_controller", "device/remove"). */
+bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size);
+bool write_file(const char *path, const char *text);
+bool read_file(const char *path, char *buf, size_t size);
+int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf);
+
+/* pmap calls with CHECKs for the cases in which they must succeed. */
+bool must_register(const struct dev *dev, const void *addr, uint64_t len,
+		   uint32_t flags, uint32_t *index);
+bool must_unregister(const struct dev *dev, uint32_t index);
+/* Commands sent with any pmap form, by NVME_PMAP_IOC_STATS. */
+uint64_t stats_total(const struct nvme_pmap_stats *stats);
+/* One "pmap-@name" line of this process's fdinfo. */
+bool fdinfo_counter(int fd, const char *name, uint64_t *value);
+
+/* ---- ring.c: rings and commands ---- */
+
+enum mode {
+	MODE_IRQ,
+	MODE_POLL,
+	MODE_DEFER,
+	MODE_POLL_DEFER,
+	MODE_SQPOLL,
+	MODE_POLL_SQPOLL,
+	NR_MODES,
+};
+extern const char *const mode_names[NR_MODES];
+
+struct completion {
+	uint64_t user_data;
+	int res;
+	uint64_t result;
+};
+
+bool ring_open(struct io_uring *ring, enum mode mode, unsigned int entries);
+bool ring_open_cq(struct io_uring *ring, enum mode mode, unsigned int entries,
+		  unsigned int cq_entries);
+/* 0, or -ETIME when nothing completed in @ms. */
+int ring_reap(struct io_uring *ring, struct completion *done, unsigned int ms);
+/* Hand everything prepared to the kernel without reaping; 0 or -errno. */
+int ring_push(struct io_uring *ring);
+
+struct nvme_pmap_cmd cmd_rw(const struct dev *dev, uint8_t opcode,
+			    uint32_t index, uint64_t offset, uint32_t len,
+			    uint64_t slba);
+struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd,
+			      const struct nvme_pmap_cmd *cmd, uint64_t user_data);
+struct io_uring_sqe *prep_stock(struct io_uring *ring, const struct dev *dev,
+				uint8_t opcode, void *buf, uint32_t len,
+				uint64_t slba, uint64_t user_data);
+/* Send one command and wait for it: cqe->res, or -ETIME. */
+int run_cmd(struct io_uring *ring, int fd, const struct nvme_pmap_cmd *cmd);
+int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
+	   uint32_t index, uint64_t offset, uint32_t len, uint64_t slba);
+int run_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
+	      void *buf, uint32_t len, uint64_t slba);
+
+/* ---- mem.c: kinds of memory, and what the kernel has pinned ---- */
+
+enum mem_kind {
+	MEM_4K,
+	MEM_THP,
+	MEM_HUGE,
+	MEM_MEMFD,
+	MEM_MEMFD_HUGE,
+	MEM_SHMEM,
+	NR_MEM_KINDS,
+};
+extern const char *const mem_names[NR_MEM_KINDS];
+
+struct mem {
+	unsigned char *map;
+	size_t len;
+	int fd;
+};
+
+/* False, with the reason noted, where the guest has no such memory. */
+bool mem_alloc(struct mem *mem, enum mem_kind kind, size_t len);
+void mem_free(struct mem *mem);
+bool reserve_huge_pages(unsigned int pages);
+long status_kib(pid_t pid, const char *field);	/* "VmPin"; -1: no such process */
+bool pins_gone(pid_t pid, unsigned int ms);	/* VmPin reached zero in time */
+
+/* ---- pattern.c: what a block contains ---- */
+
+uint64_t rnd(void);
+uint64_t rnd_below(uint64_t limit);
+void rnd_seed(uint64_t seed);
+
+void pattern_fill(void *buf, uint32_t block, uint64_t lba, uint64_t blocks,
+		  uint64_t gen);
+/* False, with the first wrong block noted, unless @buf is as filled. */
+bool pattern_verify(const void *buf, uint32_t block, uint64_t lba,
+		    uint64_t blocks, uint64_t gen, const char *what);
+void poison(void *buf, size_t len);
+/* Bytes before the first that is not poison; @len if all is. */
+size_t poisoned(const void *buf, size_t len);
+
+/* What the disk should contain: a generation for each block of a window. */
+struct shadow {
+	uint64_t first;
+	uint64_t blocks;
+	uint32_t block;
+	uint64_t next_gen;
+	uint64_t *gen;
+};
+
+bool shadow_init(struct shadow *shadow, const struct dev *dev, uint64_t first,
+		 uint64_t blocks);
+/* Give the blocks a new generation and put their contents into @buf. */
+void shadow_write(struct shadow *shadow, uint64_t lba, uint64_t blocks, void *buf);
+bool shadow_verify(const struct shadow *shadow, uint64_t lba, uint64_t blocks,
+		   const void *buf, const char *what);
+void shadow_manifest(const struct shadow *shadow);
+void shadow_free(struct shadow *shadow);
+/* On the host: pmap-test check-image IMAGE MANIFEST */
+int check_image(int argc, char **argv);
+
+#endif /* PMAP_TEST_UTIL_H */

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+DESCRIPTION="every error of the ABI is given where it is due, and nothing else is"
+TIMEOUT=150
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; have mkfs.ext4; }
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# The head node of NVMe multipath belongs to a controller in a subsystem.
+# shellcheck disable=SC2016 # for the guest's shell
+test() {
+	truncate -s 64M "$dir/ext4" "$dir/shared"
+	PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -qF "$dir/ext4"
+	guest_results errno --nvme mdts=9 --append iomem=relaxed --module ext4,crc32c_generic,virtio_blk --with "$client" \
+		--qemu "-drive file=$dir/ext4,if=virtio,format=raw,cache=unsafe" \
+		--qemu "-device nvme-subsys,id=subsys" \
+		--qemu "-device nvme,serial=shared,subsys=subsys" \
+		--qemu "-drive file=$dir/shared,if=none,id=shared,format=raw,cache=unsafe" \
+		--qemu "-device nvme-ns,drive=shared,nsid=1,shared=on" \
+		-- sh -c 'for module in crc32c_generic ext4 virtio_blk; do modprobe $module; done
+			tries=0
+			until [ -b /dev/vda ] || [ $tries -ge 100 ]; do
+				tries=$((tries + 1)); usleep 20000
+			done
+			mkdir /run/ext4 && mount -t ext4 /dev/vda /run/ext4 &&
+				export PMAP_TEST_EXT4=/run/ext4
+			status=0
+			for subject in ioctl command unprivileged memory; do
+				"$0" $subject -d serial=pmap || status=1
+			done
+			"$0" multipath -d serial=shared || status=1
+			exit $status' "$client"
+}
+
+run_test

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+DESCRIPTION="no command transfers more than its data_len (CVE-2023-6238), in any LBA format"
+TIMEOUT=100
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# namespace NSID PROPERTIES: sets args.
+namespace() {
+	truncate -s 32M "$dir/ns$1"
+	args+=(--qemu "-drive file=$dir/ns$1,if=none,id=ns$1,format=raw,cache=unsafe"
+		--qemu "-device nvme-ns,drive=ns$1,bus=formats,nsid=$1,$2")
+}
+
+# shellcheck disable=SC2016 # for the guest's shell
+test() {
+	local args=(--qemu "-device nvme,serial=formats,id=formats")
+	namespace 1 logical_block_size=4096,physical_block_size=4096
+	namespace 2 ms=8,mset=1
+	namespace 3 ms=8,mset=0
+	namespace 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
+	guest_results length --with "$client" --nvme mdts=9 "${args[@]}" \
+		-- sh -c '"$0" length -d serial=pmap; a=$?
+			"$0" formats -d serial=formats && exit $a' "$client"
+}
+
+run_test

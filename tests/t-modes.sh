@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+DESCRIPTION="pmap commands in every ring mode, from threads, rings, files and namespaces"
+TIMEOUT=150
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# Few tags, so that commands wait for one; a second controller with two
+# namespaces.
+# shellcheck disable=SC2016 # for the guest's shell
+test() {
+	truncate -s 64M "$dir/ns1" "$dir/ns2"
+	guest_results modes --modparam 'nvme io_queue_depth=64' --nvme mdts=9 --with "$client" \
+		--qemu "-device nvme,serial=multi,id=multi" \
+		--qemu "-drive file=$dir/ns1,if=none,id=ns1,format=raw,cache=unsafe" \
+		--qemu "-drive file=$dir/ns2,if=none,id=ns2,format=raw,cache=unsafe" \
+		--qemu "-device nvme-ns,drive=ns1,bus=multi,nsid=1" \
+		--qemu "-device nvme-ns,drive=ns2,bus=multi,nsid=2" \
+		-- sh -c '"$0" modes -d serial=pmap; a=$?
+			"$0" namespaces -d serial=multi:1 -D serial=multi:2 && exit $a' "$client"
+}
+
+run_test
