@@ -30,7 +30,7 @@ fixture() {
 	row fork pmap 131072 off "$(figures 1500 2)"; echo ,
 	row stock passthru-fixed 524288 strict '"error": "EINVAL"'; echo ,
 	row fork pmap 524288 strict "$(figures 1501 2)"
-	printf '], "register": [{"iommu": "off", "unit": "instructions", "len": 16777216,\n'
+	printf '], "register": [{"iommu": "off", "unit": "instructions", "pages": "4k", "len": 16777216,\n'
 	printf '"register": 1600000, "kept": 98520}]}\n'
 }
 
