@@ -72,7 +72,13 @@ static void known_rules(const struct dev *dev, bool writable, bool root)
 	if (!ring_open(&ring, MODE_IRQ, 8) || !mem_alloc(&mem, MEM_4K, PAGE))
 		return;
 	memset(mem.map, 0, PAGE);
-	if (!must_register(dev, mem.map, PAGE, NVME_PMAP_REG_PRP, &index))
+	/* PRPs are not for those whom the controller is to hold in check. */
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, PAGE, NVME_PMAP_REG_PRP, &index),
+		  root ? 0 : -EPERM, "PRP");
+	/* Of unknown length, and no descriptor to bound it. */
+	if (root)
+		expect_op(&ring, dev, index, OP_VENDOR, -EPERM);
+	if (!must_register(dev, mem.map, PAGE, 0, &index))
 		return;
 	expect_op(&ring, dev, index, OP_READ, 0);
 	expect_op(&ring, dev, index, OP_WRITE, write);
@@ -128,7 +134,7 @@ static void fill_limit(void *arg)
 	uint32_t first, second, third;
 
 	if (!mem_alloc(&mem, MEM_4K, 4 * half) || !must_register(dev, mem.map, half, 0, &first) ||
-	    !must_register(dev, mem.map + half, half, NVME_PMAP_REG_PRP, &second))
+	    !must_register(dev, mem.map + half, half, NVME_PMAP_REG_SGL_LIST, &second))
 		return;
 	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4, 0, &third), -EDQUOT,
 		  "four bytes more, in a page that is pinned already");

@@ -13,51 +13,37 @@
 #include "pmap.h"
 #include "pmap-xfer.h"
 
-/* List pages of the largest transfer, 8 MiB and a page: see pmap_built_pages(). */
-#define PMAP_BUILT_MAX	5
-
-/* A list that was built for one command. */
-struct nvme_pmap_built {
-	struct nvme_pmap_ctrl *pc;
-	u32 nr;
-	struct pmap_list page[PMAP_BUILT_MAX];
-};
-
 /*
- * Our part of struct io_uring_cmd.  @req stands where the stock door has it.
- * @built is read when the command ends, before @result is written.
+ * Admin commands under way that may change the format of a namespace, of any
+ * controller.  Counted from before the queues are frozen until the driver has
+ * looked at the namespaces again; stock unfreezes them in between.
  */
-struct nvme_pmap_pdu {
-	struct request *req;
-	struct nvme_pmap *pmap;
-	union {
-		struct nvme_pmap_built *built;
-		u64 result;
-	};
-	int status;
-	bool worker;	/* issued by an io-wq thread, without the ring's lock */
-};
+static atomic_t nvme_pmap_formatting;
 
-static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)
+/* Memory for a list: pages to be chained (PRP), or one piece (SGL). */
+static struct nvme_pmap_built *nvme_pmap_alloc_built(struct dma_pool *pool,
+						     u32 nr)
 {
-	return io_uring_cmd_to_pdu(ioucmd, struct nvme_pmap_pdu);
-}
+	struct nvme_pmap_built *built;
+	dma_addr_t dma;
 
-/* The state of the file that a command holds; made before any command. */
-static struct nvme_pmap_file *nvme_pmap_cmd_file(struct io_uring_cmd *ioucmd)
-{
-	/* pairs with the cmpxchg() in nvme_pmap_file_get() */
-	return smp_load_acquire(&ioucmd->file->private_data);
-}
+	if (WARN_ON_ONCE(nr > PMAP_BUILT_MAX))
+		return NULL;
+	built = kmalloc(sizeof(*built), GFP_KERNEL);
+	if (!built)
+		return NULL;
+	built->pool = pool;
+	for (built->nr = 0; built->nr < nr; built->nr++) {
+		struct pmap_list *page = &built->page[built->nr];
 
-static void nvme_pmap_free_built(struct nvme_pmap_built *built)
-{
-	while (built->nr) {
-		struct pmap_list *page = &built->page[--built->nr];
-
-		dma_pool_free(built->pc->built_pool, page->prp, page->dma);
+		page->prp = dma_pool_alloc(pool, GFP_KERNEL, &dma);
+		if (!page->prp) {
+			nvme_pmap_free_built(built);
+			return NULL;
+		}
+		page->dma = dma;
 	}
-	kfree(built);
+	return built;
 }
 
 /*
@@ -69,147 +55,22 @@ nvme_pmap_build(const struct nvme_pmap *pmap, u64 offset, u32 len,
 		union nvme_data_ptr *dptr)
 {
 	struct pmap_slice s = pmap_slice(&pmap->l, offset, len);
-	u32 pages = pmap_built_pages(s.nr);
 	struct nvme_pmap_built *built;
-	dma_addr_t dma;
+	struct dma_pool *pool;
 
-	if (WARN_ON_ONCE(pages > PMAP_BUILT_MAX))
-		return NULL;
-	built = kmalloc(sizeof(*built), GFP_KERNEL);
-	if (!built)
-		return NULL;
-	built->pc = pmap->pc;
-	for (built->nr = 0; built->nr < pages; built->nr++) {
-		struct pmap_list *page = &built->page[built->nr];
-
-		page->prp = dma_pool_alloc(pmap->pc->built_pool, GFP_KERNEL,
-					   &dma);
-		if (!page->prp) {
-			nvme_pmap_free_built(built);
-			return NULL;
-		}
-		page->dma = dma;
+	if (pmap->l.form == NVME_PMAP_FORM_PRP) {
+		built = nvme_pmap_alloc_built(pmap->pc->page_pool,
+					      pmap_built_pages(s.nr));
+		if (built)
+			pmap_fill_prp(&pmap->l, &s, built->page, dptr);
+		return built;
 	}
-	pmap_fill_list(&pmap->l, &s, built->page);
-	dptr->prp2 = cpu_to_le64(built->page[0].dma);
+	pool = s.nr * sizeof(struct nvme_sgl_desc) <= PMAP_SLOT_SIZE ?
+		pmap->pc->page_pool : pmap->pc->sgl_pool;
+	built = nvme_pmap_alloc_built(pool, 1);
+	if (built)
+		pmap_fill_sgl(&pmap->l, &s, built->page, dptr);
 	return built;
-}
-
-/* After the last DMA of a command: its outcome, and what it held. */
-static void nvme_pmap_end(struct request *req, struct nvme_pmap_pdu *pdu,
-			  blk_status_t err)
-{
-	int status = nvme_req(req)->status;
-
-	if (unlikely(pdu->built))
-		nvme_pmap_free_built(pdu->built);
-	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED))
-		status = -EINTR;
-	else if (unlikely(!status && err))
-		status = blk_status_to_errno(err);
-	pdu->result = le64_to_cpu(nvme_req(req)->result.u64);
-	pdu->status = status;
-	pdu->req = NULL;
-	percpu_ref_put(&pdu->pmap->ref);
-}
-
-static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
-			      unsigned int issue_flags)
-{
-	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
-
-	this_cpu_inc(nvme_pmap_cmd_file(ioucmd)->counts->deferred);
-	io_uring_cmd_done(ioucmd, pdu->status, pdu->result, issue_flags);
-}
-
-/* Ended by an interrupt, or by a poll of another ring or a block device. */
-static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
-					   blk_status_t err)
-{
-	struct io_uring_cmd *ioucmd = req->end_io_data;
-
-	nvme_pmap_end(req, nvme_pmap_pdu(ioucmd), err);
-	io_uring_cmd_do_in_task_lazy(ioucmd, nvme_pmap_task_cb);
-	return RQ_END_IO_FREE;
-}
-
-/*
- * One of ours, issued under the lock of @ring?  One with a built list still
- * needs its buffer (and the controller behind it) when its request ends.
- */
-static bool nvme_pmap_ends_here(struct request *req, struct io_ring_ctx *ring)
-{
-	return req->end_io == nvme_pmap_end_io &&
-	       cmd_to_io_kiocb(req->end_io_data)->ctx == ring &&
-	       !nvme_pmap_pdu(req->end_io_data)->worker &&
-	       likely(!nvme_pmap_pdu(req->end_io_data)->built);
-}
-
-/* The request has its status and its DMA is over: tell the ring at once. */
-static void nvme_pmap_end_direct(struct request *req,
-				 struct io_uring_cmd *ioucmd)
-{
-	int status = nvme_req(req)->status;
-
-	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED))
-		status = -EINTR;
-	/* blk-mq only has to free it */
-	req->end_io = NULL;
-	io_uring_cmd_iopoll_done(ioucmd, status,
-				 le64_to_cpu(nvme_req(req)->result.u64));
-}
-
-/*
- * End the commands of @ring that a poll has found, and give back their
- * references on buffers, those of neighbours together.  The commands hold their
- * file, and with it the buffers, until the caller takes them off its list.
- */
-static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
-			       struct io_comp_batch *iob)
-{
-	struct nvme_pmap *pmap = NULL, *next;
-	int refs = 0, direct = 0;
-	struct request *req;
-
-	pmap_for_each_batched(iob, req) {
-		if (!nvme_pmap_ends_here(req, ring))
-			continue;
-		next = nvme_pmap_pdu(req->end_io_data)->pmap;
-		if (next != pmap) {
-			if (refs)
-				percpu_ref_put_many(&pmap->ref, refs);
-			pmap = next;
-			refs = 0;
-		}
-		refs++;
-		direct++;
-		nvme_pmap_end_direct(req, req->end_io_data);
-	}
-	if (refs)
-		percpu_ref_put_many(&pmap->ref, refs);
-	return direct;
-}
-
-/*
- * What the poll finds may belong to any ring.  Commands of this ring end on the
- * spot: the caller holds the lock of the ring.  The others go by task work to
- * where they belong, when the caller completes @iob.
- */
-static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
-				     struct io_comp_batch *iob,
-				     unsigned int poll_flags)
-{
-	struct io_ring_ctx *ring = cmd_to_io_kiocb(ioucmd)->ctx;
-	struct request *req = READ_ONCE(nvme_pmap_pdu(ioucmd)->req);
-	int found;
-
-	if (!req || !blk_rq_is_poll(req))
-		return 0;
-	found = blk_rq_poll(req, iob, poll_flags);
-	if (!rq_list_empty(&iob->req_list))
-		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
-			     nvme_pmap_end_batch(ring, iob));
-	return found;
 }
 
 /* Take a reference on the buffer at @index, for the time of a command. */
@@ -243,41 +104,57 @@ static int nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 	return 0;
 }
 
-/* Any command, any format; needs CAP_SYS_ADMIN where the length is unknown. */
+/*
+ * Any command, any format.  What is not exactly known must not go by a PRP list
+ * (two PRPs are data pages whatever the length), nor from just anybody.
+ */
 static noinline s64 nvme_pmap_any_xfer(const struct nvme_ns_head *head,
 				       const struct nvme_command *c,
+				       const struct pmap_layout *l, u64 offset,
 				       u32 data_len)
 {
 	struct pmap_format f = {
 		.csi = head->ids.csi,
 		.lba_shift = head->lba_shift,
 		.ms = head->ms,
-		/* stock sets it for any metadata; without PI, PRACT is ignored */
+		/* stock sets it for any metadata, with or without PI */
 		.pi_size = head->pi_type ? head->pi_size : 0,
 		.ext = head->features & NVME_NS_EXT_LBAS,
 	};
+	bool prp = l->form == NVME_PMAP_FORM_PRP;
 	s64 len = pmap_xfer(&f, c->common.opcode,
 			    (const __le32 *)&c->common.cdws);
 
-	return len == -EPERM && capable(CAP_SYS_ADMIN) ? data_len : len;
+	if (len == -EPERM && !prp && capable(CAP_SYS_ADMIN))
+		return data_len;
+	if (prp && len > 0 && len <= data_len &&
+	    !pmap_xfer_exact(c->common.opcode) &&
+	    pmap_slice(l, offset, len).nr > 2)
+		return -EPERM;
+	return len;
 }
 
 /*
  * What the command will transfer, or why it must not.  The namespace's queue
- * is entered (the caller has a request), so its format does not change now.
+ * is entered (the caller has a request): its format in the driver does not
+ * change now.  That the device has changed it already is nvme_pmap_formatting's
+ * to say.
  */
 static s64 nvme_pmap_check_xfer(const struct nvme_ns_head *head,
-				const struct nvme_command *c, u32 data_len)
+				const struct nvme_command *c,
+				const struct pmap_layout *l, u64 offset,
+				u32 data_len)
 {
 	s64 len;
 
 	/* Read and Write without metadata: what pmap_xfer() would say */
 	if (likely((c->rw.opcode == nvme_cmd_read ||
 		    c->rw.opcode == nvme_cmd_write) &&
-		   head->ids.csi == NVME_CSI_NVM && !head->ms))
+		   head->ids.csi == NVME_CSI_NVM && !head->ms &&
+		   head->lba_shift >= SECTOR_SHIFT))
 		len = (le16_to_cpu(c->rw.length) + 1ull) << head->lba_shift;
 	else
-		len = nvme_pmap_any_xfer(head, c, data_len);
+		len = nvme_pmap_any_xfer(head, c, l, offset, data_len);
 	return unlikely(len > data_len) ? -EOVERFLOW : len;
 }
 
@@ -289,6 +166,10 @@ static int nvme_pmap_set_dptr(struct nvme_pmap_file *pf,
 	const struct nvme_pmap *pmap = pdu->pmap;
 	enum pmap_kind kind;
 
+	/* the device may be ahead of the driver, and PRPs carry no length */
+	if (pmap->l.form == NVME_PMAP_FORM_PRP &&
+	    unlikely(atomic_read(&nvme_pmap_formatting)))
+		return -EBUSY;
 	/* a wrong guess of the bounds check must not index the lists */
 	offset = array_index_nospec(offset, pmap->l.len);
 	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
@@ -297,9 +178,9 @@ static int nvme_pmap_set_dptr(struct nvme_pmap_file *pf,
 					     &c->common.dptr);
 		if (!pdu->built)
 			return -ENOMEM;
-	} else if (kind != PMAP_KIND_PRP) {
-		c->common.flags = NVME_CMD_SGL_METABUF;
 	}
+	if (pmap->l.form != NVME_PMAP_FORM_PRP)
+		c->common.flags = NVME_CMD_SGL_METABUF;
 	this_cpu_inc(pf->counts->kind[kind]);
 	return 0;
 }
@@ -381,7 +262,8 @@ static int nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	nvme_pmap_init_request(ns, req);
 	req->timeout = unlikely(timeout_ms) ? msecs_to_jiffies(timeout_ms) : 0;
 
-	len = nvme_pmap_check_xfer(ns->head, c, data_len);
+	len = nvme_pmap_check_xfer(ns->head, c, &pdu->pmap->l, offset,
+				   data_len);
 	if (unlikely(len <= 0))
 		return len;
 	return nvme_pmap_set_dptr(pf, pdu, c, offset, len);
@@ -428,7 +310,7 @@ static noinline bool nvme_pmap_ask_stock(struct nvme_ns *ns, u8 opcode,
  * nvme_cmd_allowed(), with its commonest answer worked out first: a standard
  * command that the effects log knows as harmless, on a file open for it.
  */
-static bool nvme_pmap_allowed(struct nvme_ns *ns, u32 opcode, fmode_t mode)
+static bool nvme_pmap_allowed(struct nvme_ns *ns, u8 opcode, fmode_t mode)
 {
 	u32 effects = le32_to_cpu(ns->head->effects->iocs[opcode]);
 
@@ -478,6 +360,44 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		return ret;
 	return nvme_pmap_send(ns, pf, ioucmd, opcode, cmd, offset, data_len,
 			      issue_flags);
+}
+
+/* Commands after which a namespace may have another format. */
+static bool nvme_pmap_may_format(const struct nvme_ns *ns, u8 opcode)
+{
+	if (ns)
+		return false;
+	switch (opcode) {
+	case nvme_admin_format_nvm:
+	case nvme_admin_ns_mgmt:
+	case nvme_admin_ns_attach:
+		return true;
+	default:
+		return opcode >= nvme_admin_vendor_start;
+	}
+}
+
+/**
+ * nvme_pmap_format_begin - an ioctl is about to send a passthrough command
+ * @ns: the namespace, or NULL for an admin command
+ * @opcode: its opcode
+ */
+void nvme_pmap_format_begin(const struct nvme_ns *ns, u8 opcode)
+{
+	/* ordered by the freeze: who gets a request after it sees the count */
+	if (nvme_pmap_may_format(ns, opcode))
+		atomic_inc(&nvme_pmap_formatting);
+}
+
+/**
+ * nvme_pmap_format_end - it is over, and the namespaces are known again
+ * @ns: as before
+ * @opcode: as before
+ */
+void nvme_pmap_format_end(const struct nvme_ns *ns, u8 opcode)
+{
+	if (nvme_pmap_may_format(ns, opcode))
+		atomic_dec(&nvme_pmap_formatting);
 }
 
 /* Nothing was ever registered on the file: why not? */

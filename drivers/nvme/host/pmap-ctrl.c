@@ -93,8 +93,10 @@ static void nvme_pmap_ctrl_unprepare(struct nvme_pmap_ctrl *pc)
 	if (pc->guard)
 		dma_free_coherent(pc->dev, PAGE_SIZE, pc->guard, pc->guard_dma);
 	pc->guard = NULL;
-	dma_pool_destroy(pc->built_pool);
-	pc->built_pool = NULL;
+	dma_pool_destroy(pc->sgl_pool);
+	pc->sgl_pool = NULL;
+	dma_pool_destroy(pc->page_pool);
+	pc->page_pool = NULL;
 	kvfree(pc->scratch);
 	pc->scratch = NULL;
 }
@@ -147,7 +149,7 @@ static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
 		.identify.opcode = nvme_admin_identify,
 		.identify.cns = NVME_ID_CNS_CTRL,
 	};
-	u32 shift = NVME_CAP_MPSMIN(pc->ctrl->cap) + 12, max = SZ_8M;
+	u32 shift = NVME_CAP_MPSMIN(pc->ctrl->cap) + 12, max = PMAP_MAX_TRANSFER;
 	struct nvme_id_ctrl *id;
 	int ret;
 
@@ -166,13 +168,23 @@ static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
 
 static int nvme_pmap_ctrl_alloc(struct nvme_pmap_ctrl *pc)
 {
+	size_t sgl_size;
+
 	pc->scratch = kvmalloc_array(PMAP_CHUNK_PAGES, sizeof(*pc->scratch),
 				     GFP_KERNEL);
 	if (!pc->scratch)
 		return -ENOMEM;
-	pc->built_pool = dma_pool_create("nvme pmap list", pc->dev,
-					 PMAP_SLOT_SIZE, PMAP_SLOT_SIZE, 0);
-	if (!pc->built_pool)
+	pc->page_pool = dma_pool_create("nvme pmap page", pc->dev,
+					PMAP_SLOT_SIZE, PMAP_SLOT_SIZE, 0);
+	if (!pc->page_pool)
+		return -ENOMEM;
+	/* a descriptor a page, and one more where the ends are inside pages */
+	sgl_size = (PMAP_MAX_TRANSFER / PMAP_SLOT_SIZE + 1) *
+		   sizeof(struct nvme_sgl_desc);
+	pc->sgl_pool = dma_pool_create("nvme pmap sgl", pc->dev,
+				       ALIGN(sgl_size, PMAP_SLOT_SIZE),
+				       PMAP_SLOT_SIZE, 0);
+	if (!pc->sgl_pool)
 		return -ENOMEM;
 	pc->guard = dma_alloc_coherent(pc->dev, PAGE_SIZE, &pc->guard_dma,
 				       GFP_KERNEL);

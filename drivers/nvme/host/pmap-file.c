@@ -90,18 +90,25 @@ static void nvme_pmap_account(struct nvme_pmap_file *pf,
 	pf->kept += sign * (s64)pmap->kept;
 }
 
-/* Publish a finished buffer. */
+/*
+ * Publish a finished buffer, after telling user space of it: once it is in the
+ * table, another thread may use it, and end it.
+ */
 static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
-			    u32 *index)
+			    struct nvme_pmap_register *reg, void __user *uarg)
 {
 	int ret;
 
+	reg->form = pmap->l.form;
+	reg->kept = pmap->kept;
 	mutex_lock(&pf->lock);
-	ret = nvme_pmap_pick_index(pf, index);
+	ret = nvme_pmap_pick_index(pf, &reg->index);
 	if (!ret)
-		ret = nvme_pmap_grow(pf, *index);
+		ret = nvme_pmap_grow(pf, reg->index);
+	if (!ret && copy_to_user(uarg, reg, sizeof(*reg)))
+		ret = -EFAULT;
 	if (!ret) {
-		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[*index], pmap);
+		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[reg->index], pmap);
 		nvme_pmap_account(pf, pmap, 1);
 	}
 	mutex_unlock(&pf->lock);
@@ -183,20 +190,20 @@ void nvme_pmap_release(struct file *file)
 	nvme_pmap_file_free(pf);
 }
 
-static long nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
-				  struct nvme_pmap_register *reg)
+static int nvme_pmap_check_register(struct nvme_pmap_ctrl *pc,
+				    const struct nvme_pmap_register *reg)
 {
-	struct nvme_pmap_file *pf;
-	struct nvme_pmap *pmap;
-	long ret;
+	bool sgl = nvme_ctrl_sgl_supported(pc->ctrl);
 
 	if (reg->flags & ~(NVME_PMAP_REG_PRP | NVME_PMAP_REG_SGL_LIST))
 		return -EOPNOTSUPP;
 	if (reg->flags == (NVME_PMAP_REG_PRP | NVME_PMAP_REG_SGL_LIST))
 		return -EINVAL;
-	if (reg->flags & NVME_PMAP_REG_SGL_LIST &&
-	    !nvme_ctrl_sgl_supported(pc->ctrl))
+	if (reg->flags & NVME_PMAP_REG_SGL_LIST && !sgl)
 		return -EOPNOTSUPP;
+	/* not to be chosen by those whom the controller should hold in check */
+	if (reg->flags & NVME_PMAP_REG_PRP && sgl && !capable(CAP_SYS_ADMIN))
+		return -EPERM;
 	if ((reg->addr | reg->len) & (NVME_PMAP_ALIGN - 1))
 		return -EDOM;
 	if (!reg->len || reg->addr + reg->len < reg->addr)
@@ -206,17 +213,27 @@ static long nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
 	if (reg->index != NVME_PMAP_INDEX_ANY &&
 	    reg->index >= NVME_PMAP_MAX_INDEX)
 		return -ENOSPC;
+	return 0;
+}
 
+static int nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
+				 struct nvme_pmap_register *reg,
+				 void __user *uarg)
+{
+	struct nvme_pmap_file *pf;
+	struct nvme_pmap *pmap;
+	int ret;
+
+	ret = nvme_pmap_check_register(pc, reg);
+	if (ret)
+		return ret;
 	pf = nvme_pmap_file_get(file, pc);
 	if (!pf)
 		return -ENOMEM;
 	pmap = nvme_pmap_create(pc, reg);
 	if (IS_ERR(pmap))
 		return PTR_ERR(pmap);
-	/* once it is published another thread may unregister it */
-	reg->form = pmap->l.form;
-	reg->kept = pmap->kept;
-	ret = nvme_pmap_insert(pf, pmap, &reg->index);
+	ret = nvme_pmap_insert(pf, pmap, reg, uarg);
 	if (ret)
 		nvme_pmap_destroy(pmap);
 	return ret;
@@ -306,7 +323,6 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 	if (q->flags)
 		return -EOPNOTSUPP;
 	*q = (struct nvme_pmap_query) {
-		.size = sizeof(*q),
 		.version = NVME_PMAP_VERSION,
 		.doors = NVME_PMAP_DOOR_PMAP,
 		.forms = BIT(NVME_PMAP_FORM_PRP),
@@ -314,12 +330,14 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 		.max_index = NVME_PMAP_MAX_INDEX,
 		.max_len = NVME_PMAP_MAX_LEN,
 		.max_transfer = pc->max_transfer,
-		.lba_bytes = 1u << ns->head->lba_shift,
 	};
+	/* a zoned namespace that stock cannot use has no known format */
+	if (ns->head->lba_shift >= SECTOR_SHIFT)
+		q->lba_bytes = 1u << ns->head->lba_shift;
 	if (nvme_ctrl_sgl_supported(pc->ctrl))
 		q->forms |= BIT(NVME_PMAP_FORM_SGL_LIST) |
 			    BIT(NVME_PMAP_FORM_SGL_RUN);
-	if (ns->head->features & NVME_NS_EXT_LBAS)
+	if (q->lba_bytes && ns->head->features & NVME_NS_EXT_LBAS)
 		q->lba_bytes += ns->head->ms;
 	if (!pf)
 		return 0;
@@ -441,7 +459,7 @@ static const size_t nvme_pmap_arg_size[] = {
 
 static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
 			       unsigned int cmd, struct nvme_pmap_ctrl *pc,
-			       union nvme_pmap_arg *arg)
+			       union nvme_pmap_arg *arg, void __user *uarg)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_file(file);
 
@@ -449,7 +467,7 @@ static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
 	case NVME_PMAP_IOC_QUERY:
 		return nvme_pmap_do_query(ns, pc, pf, &arg->query);
 	case NVME_PMAP_IOC_REGISTER:
-		return nvme_pmap_do_register(file, pc, &arg->reg);
+		return nvme_pmap_do_register(file, pc, &arg->reg, uarg);
 	case NVME_PMAP_IOC_UNREGISTER:
 		return nvme_pmap_do_unregister(ns, pf, &arg->unreg);
 	default:
@@ -459,7 +477,8 @@ static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
 
 /* Find the controller, see that it is alive, and make the call. */
 static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
-			   unsigned int cmd, union nvme_pmap_arg *arg)
+			   unsigned int cmd, union nvme_pmap_arg *arg,
+			   void __user *uarg)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
 	long ret;
@@ -472,17 +491,9 @@ static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
 	}
 	ret = nvme_pmap_ctrl_prepare(pc);
 	if (!ret)
-		ret = nvme_pmap_dispatch(ns, file, cmd, pc, arg);
+		ret = nvme_pmap_dispatch(ns, file, cmd, pc, arg, uarg);
 	nvme_pmap_ctrl_put(pc);
 	return ret;
-}
-
-/* Give the caller what it asked for, and not more than it has room for. */
-static long nvme_pmap_copy_out(void __user *uarg, union nvme_pmap_arg *arg,
-			       size_t known, u32 usize)
-{
-	arg->size = usize;
-	return copy_to_user(uarg, arg, min_t(size_t, known, usize)) ? -EFAULT : 0;
 }
 
 /**
@@ -507,14 +518,16 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return -EFAULT;
 	if (usize < known)
 		return -EINVAL;
+	if (usize > PAGE_SIZE)
+		return -E2BIG;
 	ret = copy_struct_from_user(&karg, known, uarg, usize);
 	if (ret)
 		return ret;
-	ret = nvme_pmap_call(ns, file, cmd, &karg);
-	if (ret)
-		return ret;
-	ret = nvme_pmap_copy_out(uarg, &karg, known, usize);
-	if (ret && cmd == NVME_PMAP_IOC_REGISTER)
-		nvme_pmap_remove(ns, nvme_pmap_file(file), karg.reg.index);
+	ret = nvme_pmap_call(ns, file, cmd, &karg, uarg);
+	/* size stays the caller's; a registration is copied when it is published */
+	if (!ret && cmd != NVME_PMAP_IOC_REGISTER &&
+	    copy_to_user(uarg + sizeof(usize), (char *)&karg + sizeof(usize),
+			 known - sizeof(usize)))
+		ret = -EFAULT;
 	return ret;
 }

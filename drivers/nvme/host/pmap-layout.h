@@ -14,11 +14,16 @@
  * another list (NVMe base specification, "Physical Region Page Entry and
  * List").  Entry 511 is never part of a transfer here.
  *
+ * A PRP list is safe only if the controller transfers exactly what it is for.
+ * With more, it runs on past the list, or takes a data page for a list; with
+ * less, it may take the list for the second data page.
+ *
  * SGL.  Blocks of 16-byte data block descriptors, one per slot.  A segment must
  * be contiguous, so a slice that crosses blocks has a list built for it; so has
  * one whose ends are not on page boundaries.  Where aligned groups of
  * 2^run_shift slots are DMA-contiguous, a slice inside a group is a single
- * descriptor in the command itself.
+ * descriptor in the command itself.  These forms never fall back on PRPs: the
+ * controller checks the length against the descriptors.
  */
 #ifndef _NVME_PMAP_LAYOUT_H
 #define _NVME_PMAP_LAYOUT_H
@@ -185,11 +190,8 @@ static inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
 		return PMAP_KIND_SGL_RUN;
 	}
 	if ((s->in_page | s->len) & PMAP_SLOT_MASK ||
-	    (first ^ last) >> l->list_shift) {
-		dptr->prp1 = cpu_to_le64(addr);
-		dptr->prp2 = cpu_to_le64(pmap_slot_sgl(l, first + 1));
-		return s->nr == 2 ? PMAP_KIND_PRP : PMAP_KIND_BUILT;
-	}
+	    (first ^ last) >> l->list_shift)
+		return PMAP_KIND_BUILT;
 	pmap_set_sgl(&dptr->sgl, l->list[first >> l->list_shift].dma +
 				 (first & l->list_mask) *
 				 sizeof(struct nvme_sgl_desc),
@@ -203,10 +205,11 @@ static inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
  * @l: the buffer
  * @offset: bytes from its start
  * @len: bytes; not zero, and @offset + @len inside the buffer
- * @dptr: filled in; with PMAP_KIND_BUILT only PRP1 is final, and PRP2 is to
- *	point at a list that pmap_fill_list() writes
+ * @dptr: filled in; with PMAP_KIND_BUILT it is pmap_fill_prp()'s or
+ *	pmap_fill_sgl()'s to fill, as the buffer's form says
  *
- * Return: the kind; the SGL kinds want NVME_CMD_SGL_METABUF in the command.
+ * Return: the kind; all but the PRP form want NVME_CMD_SGL_METABUF in the
+ * command.
  */
 static inline enum pmap_kind pmap_dptr(const struct pmap_layout *l, u64 offset,
 				       u32 len, union nvme_data_ptr *dptr)
@@ -223,10 +226,10 @@ static inline enum pmap_kind pmap_dptr(const struct pmap_layout *l, u64 offset,
 					       pmap_dptr_sgl(l, &s, dptr);
 }
 
-/* List pages that a built list of @nr slots needs (its first is in PRP1). */
+/* List pages that a PRP list built for @nr slots needs. */
 static inline u32 pmap_built_pages(u32 nr)
 {
-	u32 entries = nr - 1;
+	u32 entries = nr - 1;	/* the first stands in the command */
 
 	/* every page but the last gives its last entry to the chain */
 	if (entries <= PMAP_PRP_ENTRIES)
@@ -235,24 +238,55 @@ static inline u32 pmap_built_pages(u32 nr)
 }
 
 /**
- * pmap_fill_list - write the PRP list of a slice into fresh list pages
+ * pmap_fill_prp - write the PRP list of a slice into fresh list pages
  * @l: the buffer
  * @s: the slice, of three slots or more
- * @page: pmap_built_pages(s->nr) pages of PMAP_PRP_ENTRIES entries
+ * @page: pmap_built_pages() pages of PMAP_PRP_ENTRIES entries
+ * @dptr: filled in
  */
-static inline void pmap_fill_list(const struct pmap_layout *l,
-				  const struct pmap_slice *s,
-				  const struct pmap_list *page)
+static inline void pmap_fill_prp(const struct pmap_layout *l,
+				 const struct pmap_slice *s,
+				 const struct pmap_list *page,
+				 union nvme_data_ptr *dptr)
 {
 	u32 slot = s->first + 1, end = s->first + s->nr, i = 0;
 
+	dptr->prp1 = cpu_to_le64(pmap_slot_prp(l, s->first) + s->in_page);
+	dptr->prp2 = cpu_to_le64(page->dma);
 	for (; slot < end; slot++) {
 		if (i == PMAP_PRP_LAST && slot + 1 < end) {
 			page->prp[i] = cpu_to_le64(page[1].dma);
 			page++;
 			i = 0;
 		}
-		page->prp[i++] = cpu_to_le64(pmap_slot_dma(l, slot));
+		page->prp[i++] = cpu_to_le64(pmap_slot_prp(l, slot));
+	}
+}
+
+/**
+ * pmap_fill_sgl - write the SGL segment of a slice
+ * @l: the buffer
+ * @s: the slice
+ * @list: room for s->nr descriptors, contiguous for the device
+ * @dptr: filled in
+ */
+static inline void pmap_fill_sgl(const struct pmap_layout *l,
+				 const struct pmap_slice *s,
+				 const struct pmap_list *list,
+				 union nvme_data_ptr *dptr)
+{
+	u32 left = s->len, at = s->in_page, i;
+
+	pmap_set_sgl(&dptr->sgl, list->dma, s->nr * sizeof(*list->sgl),
+		     NVME_SGL_FMT_LAST_SEG_DESC);
+	for (i = 0; i < s->nr; i++, at = 0) {
+		u32 len = PMAP_SLOT_SIZE - at;
+
+		if (len > left)
+			len = left;
+		pmap_set_sgl(&list->sgl[i], pmap_slot_sgl(l, s->first + i) + at,
+			     len, NVME_SGL_FMT_DATA_DESC);
+		left -= len;
 	}
 }
 

@@ -110,7 +110,8 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 				 u32 list_bytes)
 {
 	u32 nr = pmap_nr_lists(pmap->l.nr_slots, shift);
-	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN;
+	/* under a lock: fail rather than have others killed for it */
+	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	dma_addr_t dma;
 
 	pmap->l.list_shift = shift;
@@ -118,25 +119,28 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	pmap->list_bytes = list_bytes;
 	/* a smaller block will do: don't press memory for a large one */
 	if (list_bytes > PAGE_SIZE)
-		gfp |= __GFP_NORETRY;
+		gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY;
 
 	pmap->l.list = kvcalloc(nr, sizeof(*pmap->l.list),
 				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pmap->l.list)
 		return -ENOMEM;
-	for (; pmap->nr_lists < nr; pmap->nr_lists++) {
+	for (; pmap->nr_lists < nr && !fatal_signal_pending(current);
+	     pmap->nr_lists++) {
 		struct pmap_list *list = &pmap->l.list[pmap->nr_lists];
 
 		list->prp = dma_alloc_coherent(pmap->pc->dev,
 				nvme_pmap_list_size(pmap, pmap->nr_lists),
 				&dma, gfp);
-		if (!list->prp) {
-			nvme_pmap_free_lists(pmap);
-			return -ENOMEM;
-		}
+		if (!list->prp)
+			break;
 		list->dma = dma;
+		cond_resched();
 	}
-	return 0;
+	if (pmap->nr_lists == nr)
+		return 0;
+	nvme_pmap_free_lists(pmap);
+	return -ENOMEM;
 }
 
 /*
@@ -213,6 +217,9 @@ static int nvme_pmap_note_chunk(struct nvme_pmap *pmap, u32 first,
 	struct scatterlist *sg = sgt->sgl;
 	int ret;
 
+	/* an untrusted device: mapped page by page, and marked so in the list */
+	if (sg_dma_is_swiotlb(sg))
+		return -ENXIO;
 	/* all merged, or none: anything between could not be written again */
 	if (sgt->nents != 1 && sgt->nents != sgt->orig_nents)
 		return -ENXIO;
@@ -279,6 +286,7 @@ static void nvme_pmap_unmap(struct nvme_pmap *pmap)
 	for (; pmap->nr_mapped; pmap->nr_mapped -= nr, first += nr) {
 		nr = min(nvme_pmap_chunk_pages(pmap, first), pmap->nr_mapped);
 		nvme_pmap_unmap_chunk(pmap, first, nr);
+		cond_resched();
 	}
 }
 

@@ -52,6 +52,18 @@ static void nvme_pmap_uncharge(struct nvme_pmap *pmap)
 	pmap->user = NULL;
 }
 
+/* The device may have written to any of them. */
+static void nvme_pmap_unpin_pages(struct nvme_pmap *pmap, u32 nr)
+{
+	u32 done, n;
+
+	for (done = 0; done < nr; done += n) {
+		n = min(nr - done, PMAP_PIN_BATCH);
+		unpin_user_pages_dirty_lock(pmap->pages + done, n, true);
+		cond_resched();
+	}
+}
+
 static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 {
 	u32 done = 0;
@@ -74,7 +86,7 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 	return 0;
 
 unpin:
-	unpin_user_pages(pmap->pages, done);
+	nvme_pmap_unpin_pages(pmap, done);
 	/* io_uring and the rest of mm know no other reason but these */
 	return n == -ENOMEM || n == -EINTR ? n : -EFAULT;
 }
@@ -122,8 +134,7 @@ void nvme_pmap_unpin(struct nvme_pmap *pmap)
 {
 	if (!pmap->pages)
 		return;
-	/* the device may have written to any of them */
-	unpin_user_pages_dirty_lock(pmap->pages, pmap->nr_pages, true);
+	nvme_pmap_unpin_pages(pmap, pmap->nr_pages);
 	kvfree(pmap->pages);
 	pmap->pages = NULL;
 	nvme_pmap_uncharge(pmap);

@@ -4,10 +4,12 @@
  *
  * A PRP list carries no length: the controller takes it from the command, and
  * a command that asks for more than the list describes makes it run on into
- * whatever follows (CVE-2023-6238).  So the length is computed here from the
- * command's own fields, for each opcode whose definition gives one, and a
- * command that exceeds its data_len is refused.  Arithmetic only, no kernel
- * services: tests/layout compiles it in user space.
+ * whatever follows (CVE-2023-6238).  Nor may it ask for less: see
+ * pmap-layout.h.  So the length is computed here from the command's own fields,
+ * for each opcode whose definition gives one, and a command that exceeds its
+ * data_len is refused.  Where a namespace's format leaves a doubt, so does the
+ * answer (-EPERM).  Arithmetic only, no kernel services: tests/layout compiles
+ * it in user space.
  *
  * Sources: NVMe base specification 2.0 (reservations, I/O management, data
  * transfer bits of the opcode), NVM command set 1.0 (read, write, compare,
@@ -22,15 +24,23 @@ enum {
 	PMAP_OP_COPY		= 0x19,
 };
 
-/* Zone Send Action that carries data: Set Zone Descriptor Extension. */
-#define PMAP_ZSA_SET_EXT	0x10
+/*
+ * Zone Send Actions without data.  Set Zone Descriptor Extension (10h) has data,
+ * of a size that the driver does not keep; others are not defined.
+ */
+enum {
+	PMAP_ZSA_CLOSE		= 0x01,
+	PMAP_ZSA_OFFLINE	= 0x05,
+	PMAP_ZSA_ZRWA_FLUSH	= 0x11,
+};
 
 /**
  * struct pmap_format - what of a namespace's format decides lengths
  * @csi: command set identifier
- * @lba_shift: log2 of the bytes of a logical block
+ * @lba_shift: log2 of the bytes of a logical block; less than 9 if not known
  * @ms: metadata bytes of a logical block
- * @pi_size: bytes of protection information in them, zero where it is off
+ * @pi_size: bytes of protection information in them; zero where it is off, or
+ *	hidden from the driver (disable_pi_offsets, storage tags)
  * @ext: metadata is transferred as part of an extended logical block
  */
 struct pmap_format {
@@ -49,10 +59,14 @@ static inline s64 pmap_xfer_blocks(const struct pmap_format *f, u8 opcode,
 	u64 bytes = (u64)blocks << f->lba_shift;
 	bool pract = cdw12 & ((u32)NVME_RW_PRINFO_PRACT << 16);
 
-	if (likely(!f->ms))
+	if (f->lba_shift < 9)
+		return -EPERM;
+	if (!f->ms)
 		return bytes;
-	/* the controller inserts and strips metadata that is all PI */
-	if (pract && f->ms == f->pi_size && opcode != nvme_cmd_compare)
+	/* with PRACT the controller inserts and strips metadata that is all PI */
+	if (pract && (!f->pi_size || opcode == nvme_cmd_compare))
+		return -EPERM;
+	if (pract && f->ms == f->pi_size)
 		return bytes;
 	if (!f->ext)
 		return -EPROTONOSUPPORT;
@@ -61,12 +75,14 @@ static inline s64 pmap_xfer_blocks(const struct pmap_format *f, u8 opcode,
 
 static inline s64 pmap_xfer_zns(u8 opcode, const __le32 cdw[6])
 {
+	u8 action = le32_to_cpu(cdw[3]);
+
 	switch (opcode) {
 	case nvme_cmd_zone_mgmt_send:
-		/* the extension's size is not kept by the driver */
-		if ((le32_to_cpu(cdw[3]) & 0xff) == PMAP_ZSA_SET_EXT)
-			return -EPERM;
-		return 0;
+		if ((action >= PMAP_ZSA_CLOSE && action <= PMAP_ZSA_OFFLINE) ||
+		    action == PMAP_ZSA_ZRWA_FLUSH)
+			return 0;
+		return -EPERM;
 	case nvme_cmd_zone_mgmt_recv:
 		return ((u64)le32_to_cpu(cdw[2]) + 1) * 4;
 	default:
@@ -114,6 +130,20 @@ static noinline s64 pmap_xfer_other(u8 csi, u8 opcode, const __le32 cdw[6])
 		return pmap_xfer_copy(le32_to_cpu(cdw[2]));
 	}
 	return csi == NVME_CSI_ZNS ? pmap_xfer_zns(opcode, cdw) : -EPERM;
+}
+
+/* Does the command transfer exactly what its fields say, or at most that? */
+static inline bool pmap_xfer_exact(u8 opcode)
+{
+	switch (opcode) {
+	case nvme_cmd_read:
+	case nvme_cmd_write:
+	case nvme_cmd_compare:
+	case nvme_cmd_zone_append:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /**

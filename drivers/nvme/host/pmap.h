@@ -30,6 +30,7 @@
 #include <linux/nvme.h>
 #include <linux/percpu-refcount.h>
 #include <linux/scatterlist.h>
+#include <linux/sizes.h>
 #include <linux/types.h>
 
 #include <uapi/linux/nvme_pmap.h>
@@ -42,6 +43,9 @@ struct io_uring_cmd;
 struct nvme_ctrl;
 struct nvme_ns;
 struct seq_file;
+
+/* Bytes in one command, whatever the controller says; the stock driver's limit. */
+#define PMAP_MAX_TRANSFER	SZ_8M
 
 /* Pages that are mapped in one go; the size of the scratch scatterlist. */
 #define PMAP_CHUNK_PAGES	8192u
@@ -57,7 +61,8 @@ struct seq_file;
  * @dead: the controller is being removed; nothing may be mapped any more
  * @pmaps: the mapped buffers
  * @scratch: PMAP_CHUNK_PAGES entries, to map and unmap chunk by chunk
- * @built_pool: list pages for commands whose list is built for them
+ * @page_pool: list pages for commands whose list is built for them
+ * @sgl_pool: for SGLs of more than a page
  * @guard: a page for unused list entries to point at
  * @guard_dma: its DMA address
  * @max_transfer: MDTS in bytes; zero until it has been asked for
@@ -71,7 +76,8 @@ struct nvme_pmap_ctrl {
 	bool dead;
 	struct list_head pmaps;
 	struct scatterlist *scratch;
-	struct dma_pool *built_pool;
+	struct dma_pool *page_pool;
+	struct dma_pool *sgl_pool;
 	void *guard;
 	dma_addr_t guard_dma;
 	u32 max_transfer;
@@ -196,6 +202,8 @@ static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
 }
 
 /* pmap-cmd.c, which is compiled at the end of ioctl.c */
+void nvme_pmap_format_begin(const struct nvme_ns *ns, u8 opcode);
+void nvme_pmap_format_end(const struct nvme_ns *ns, u8 opcode);
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags);
 int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,

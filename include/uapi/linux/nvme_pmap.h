@@ -17,7 +17,7 @@
  * controller failed, as with NVME_URING_CMD_IO.)
  *
  *   E2BIG            size is larger than this kernel's structure and the rest
- *                    is not zero
+ *                    is not zero, or it is larger than a page
  *   EINVAL           size too small; a reserved field is not zero; the NVMe
  *                    command flags (FUSE, PSDT) are not zero; the NSID is not
  *                    this namespace's
@@ -37,15 +37,21 @@
  *   EEXIST           a buffer is registered at this index already
  *   EACCES           the file or the caller may not send this command, by the
  *                    same rules as NVME_URING_CMD_IO
- *   EPERM            the length of this command's transfer is not known to the
- *                    driver, and the caller lacks CAP_SYS_ADMIN
+ *   EPERM            the driver does not know exactly how much this command
+ *                    transfers: such a command needs CAP_SYS_ADMIN on a buffer
+ *                    in an SGL form, and is not sent with a PRP list; or
+ *                    NVME_PMAP_REG_PRP on a controller that supports SGLs,
+ *                    without CAP_SYS_ADMIN
+ *   EBUSY            an admin command that may change a namespace's format is
+ *                    under way (buffers in the PRP form); send it again
  *   ENOSPC           no index is free, or the one asked for is not below
  *                    NVME_PMAP_MAX_INDEX
  *   EDQUOT           RLIMIT_MEMLOCK
  *   ENOMEM           the kernel is out of memory
  *   ENXIO            the device cannot reach this memory directly (it would
  *                    need a bounce buffer or cache maintenance)
- *   EIO              the controller failed the Identify command that asks for MDTS
+ *   EIO              the controller failed the Identify command that asks for
+ *                    MDTS; a command whose queue was taken down
  *   EXDEV            an NVMe multipath node: it has no single controller to map
  *                    against (load nvme_core with multipath=N)
  *   ENOTTY           not a PCIe controller, or not this driver
@@ -114,7 +120,7 @@ enum nvme_pmap_door {
  * @pinned: (out) bytes of memory that this file's buffers keep pinned
  * @kept: (out) bytes of kernel memory spent on describing them
  * @lba_bytes: (out) bytes of one logical block as transferred in the data
- *	buffer, extended metadata included
+ *	buffer, extended metadata included; zero if the format is not known
  * @queues_free: (out) passthrough queues left; zero where there are none
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
@@ -138,7 +144,8 @@ struct nvme_pmap_query {
 
 /**
  * enum nvme_pmap_register_flags - bits of nvme_pmap_register.flags
- * @NVME_PMAP_REG_PRP: keep PRP lists even where the controller supports SGLs
+ * @NVME_PMAP_REG_PRP: keep PRP lists even where the controller supports SGLs;
+ *	needs CAP_SYS_ADMIN there
  * @NVME_PMAP_REG_SGL_LIST: keep an SGL list even where one run would do
  *
  * The two exclude each other (EINVAL).  Without them the driver chooses.
@@ -166,7 +173,7 @@ enum nvme_pmap_register_flags {
  * After fork() it belongs to whoever holds the file, and describes the pages
  * of the process that registered it.
  *
- * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EEXIST,
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EPERM, EEXIST,
  * ENOSPC, EDQUOT, ENOMEM, ENXIO, EIO, EXDEV, ENOTTY, ENODEV.
  */
 struct nvme_pmap_register {
@@ -209,7 +216,7 @@ struct nvme_pmap_unregister {
  * @sgl_list: (out) commands submitted with a kept SGL list
  * @sgl_run: (out) commands submitted with one SGL data block descriptor
  * @built: (out) commands whose list was built for them, because the kept form
- *	could not express the slice
+ *	could not express the slice (PRP: more than 1 MiB; SGL: ends inside pages)
  * @direct: (out) completions posted by the ring that polled them
  * @deferred: (out) completions handed to the submitter by task work
  *
@@ -259,7 +266,8 @@ struct nvme_pmap_stats {
  * completion queue entry.  Commands without data go by NVME_URING_CMD_IO.
  *
  * Errors: EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW,
- * EPROTONOSUPPORT, ENOENT, EACCES, EPERM, ENOMEM, EXDEV, ENOTTY, ENODEV, EINTR.
+ * EPROTONOSUPPORT, ENOENT, EACCES, EPERM, EBUSY, ENOMEM, EIO, EXDEV, ENOTTY,
+ * ENODEV, EINTR.
  */
 struct nvme_pmap_cmd {
 	__u8  opcode;

@@ -4,6 +4,8 @@
 // proof: nvme_ns_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
 // proof: nvme_ns_head_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
 // proof: nvme_ns_uring_cmd: case NVME_URING_CMD_PMAP: return -EXDEV;
+// proof: nvme_submit_user_cmd: nvme_pmap_format_begin(ns, cmd->common.opcode);
+// proof: nvme_submit_user_cmd: nvme_pmap_format_end(ns, cmd->common.opcode);
 // proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
 // proof: -: #include "pmap.h"
 // proof: -: #include "pmap-compat.h"
@@ -64,4 +66,32 @@ identifier ioucmd, req;
 -return PTR_ERR(req);
 +return pmap_keep_sqe(ioucmd, PTR_ERR(req));
  ... when any
+ }
+
+// From before the queues are frozen until the namespaces have been looked at.
+@@
+identifier cmd, ns, effects;
+expression E1, E2;
+@@
+ static int nvme_submit_user_cmd(..., struct nvme_command *cmd, ...)
+ {
+ ... when any
++nvme_pmap_format_begin(ns, cmd->common.opcode);
+ effects = nvme_passthru_start(E1, ns, E2);
+ ... when any
+ }
+
+@@
+identifier cmd, ns, req, ret;
+expression E1, E2, E3, E4;
+@@
+ static int nvme_submit_user_cmd(..., struct nvme_command *cmd, ...)
+ {
+ ... when any
+ E3 = nvme_passthru_start(E1, ns, E2);
+ ... when any
+ if (E4)
+ 	nvme_passthru_end(...);
++nvme_pmap_format_end(ns, cmd->common.opcode);
+ return ret;
  }

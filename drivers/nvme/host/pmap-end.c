@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The end of a pmap command: what it holds while it is in flight, and how its
+ * completion finds the ring.  Compiled at the end of ioctl.c, before pmap-cmd.c.
+ */
+#include <linux/dmapool.h>
+
+#include "pmap.h"
+#include "pmap-compat.h"
+
+/* List pages of the largest transfer, PMAP_MAX_TRANSFER and a page. */
+#define PMAP_BUILT_MAX	5
+
+/* A list that was built for one command. */
+struct nvme_pmap_built {
+	struct dma_pool *pool;
+	u32 nr;
+	struct pmap_list page[PMAP_BUILT_MAX];
+};
+
+/*
+ * Our part of struct io_uring_cmd.  @req stands where the stock door has it.
+ * @built is read when the command ends, before @result is written.
+ */
+struct nvme_pmap_pdu {
+	struct request *req;
+	struct nvme_pmap *pmap;
+	union {
+		struct nvme_pmap_built *built;
+		u64 result;
+	};
+	int status;
+	bool worker;	/* issued by an io-wq thread, without the ring's lock */
+};
+
+static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)
+{
+	return io_uring_cmd_to_pdu(ioucmd, struct nvme_pmap_pdu);
+}
+
+/* The state of the file that a command holds; made before any command. */
+static struct nvme_pmap_file *nvme_pmap_cmd_file(struct io_uring_cmd *ioucmd)
+{
+	/* pairs with the cmpxchg() in nvme_pmap_file_get() */
+	return smp_load_acquire(&ioucmd->file->private_data);
+}
+
+static void nvme_pmap_free_built(struct nvme_pmap_built *built)
+{
+	while (built->nr) {
+		struct pmap_list *page = &built->page[--built->nr];
+
+		dma_pool_free(built->pool, page->prp, page->dma);
+	}
+	kfree(built);
+}
+
+/* After the last DMA of a command: its outcome, and what it held. */
+static void nvme_pmap_end(struct request *req, struct nvme_pmap_pdu *pdu,
+			  blk_status_t err)
+{
+	int status = nvme_req(req)->status;
+
+	if (unlikely(pdu->built))
+		nvme_pmap_free_built(pdu->built);
+	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED))
+		status = -EINTR;
+	else if (unlikely(!status && err))
+		status = blk_status_to_errno(err);
+	pdu->result = le64_to_cpu(nvme_req(req)->result.u64);
+	pdu->status = status;
+	pdu->req = NULL;
+	percpu_ref_put(&pdu->pmap->ref);
+}
+
+static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
+			      unsigned int issue_flags)
+{
+	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
+
+	this_cpu_inc(nvme_pmap_cmd_file(ioucmd)->counts->deferred);
+	io_uring_cmd_done(ioucmd, pdu->status, pdu->result, issue_flags);
+}
+
+/* Ended by an interrupt, or by a poll of another ring or a block device. */
+static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
+					   blk_status_t err)
+{
+	struct io_uring_cmd *ioucmd = req->end_io_data;
+
+	nvme_pmap_end(req, nvme_pmap_pdu(ioucmd), err);
+	io_uring_cmd_do_in_task_lazy(ioucmd, nvme_pmap_task_cb);
+	return RQ_END_IO_FREE;
+}
+
+/*
+ * One of ours, issued under the lock of @ring?  One with a built list still
+ * needs its buffer (and the controller behind it) when its request ends.
+ */
+static bool nvme_pmap_ends_here(struct request *req, struct io_ring_ctx *ring)
+{
+	return req->end_io == nvme_pmap_end_io &&
+	       cmd_to_io_kiocb(req->end_io_data)->ctx == ring &&
+	       !nvme_pmap_pdu(req->end_io_data)->worker &&
+	       likely(!nvme_pmap_pdu(req->end_io_data)->built);
+}
+
+/* The request has its status and its DMA is over: tell the ring at once. */
+static void nvme_pmap_end_direct(struct request *req,
+				 struct io_uring_cmd *ioucmd)
+{
+	int status = nvme_req(req)->status;
+
+	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED))
+		status = -EINTR;
+	/* blk-mq only has to free it */
+	req->end_io = NULL;
+	io_uring_cmd_iopoll_done(ioucmd, status,
+				 le64_to_cpu(nvme_req(req)->result.u64));
+}
+
+/*
+ * End the commands of @ring that a poll has found, and give back their
+ * references on buffers, those of neighbours together.  The commands hold their
+ * file, and with it the buffers, until the caller takes them off its list.
+ */
+static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
+			       struct io_comp_batch *iob)
+{
+	struct nvme_pmap *pmap = NULL, *next;
+	int refs = 0, direct = 0;
+	struct request *req;
+
+	pmap_for_each_batched(iob, req) {
+		if (!nvme_pmap_ends_here(req, ring))
+			continue;
+		next = nvme_pmap_pdu(req->end_io_data)->pmap;
+		if (next != pmap) {
+			if (refs)
+				percpu_ref_put_many(&pmap->ref, refs);
+			pmap = next;
+			refs = 0;
+		}
+		refs++;
+		direct++;
+		nvme_pmap_end_direct(req, req->end_io_data);
+	}
+	if (refs)
+		percpu_ref_put_many(&pmap->ref, refs);
+	return direct;
+}
+
+/*
+ * What the poll finds may belong to any ring.  Commands of this ring end on the
+ * spot: the caller holds the lock of the ring.  The others go by task work to
+ * where they belong, when the caller completes @iob.
+ */
+static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
+				     struct io_comp_batch *iob,
+				     unsigned int poll_flags)
+{
+	struct io_ring_ctx *ring = cmd_to_io_kiocb(ioucmd)->ctx;
+	struct request *req = READ_ONCE(nvme_pmap_pdu(ioucmd)->req);
+	int found;
+
+	if (!req || !blk_rq_is_poll(req))
+		return 0;
+	found = blk_rq_poll(req, iob, poll_flags);
+	if (!rq_list_empty(&iob->req_list))
+		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
+			     nvme_pmap_end_batch(ring, iob));
+	return found;
+}
