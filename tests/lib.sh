@@ -66,12 +66,14 @@ have() {
 	done
 }
 
-# scripts/vm with the console log beside the test's log.
+# scripts/vm with the console log beside the test's log.  VM_OPTIONS in the
+# environment come first: VM_OPTIONS='--debug --timeout 500' tests/t-length.sh
 vm() {
 	local console status=0
 	test_vms=$((test_vms + 1))
 	console=$TEST_LOGS/$TEST_NAME.console-$BASHPID-$test_vms.log
-	"$TOP/scripts/vm" --console "$console" "$@" || status=$?
+	# shellcheck disable=SC2086 # words
+	"$TOP/scripts/vm" --console "$console" ${VM_OPTIONS-} "$@" || status=$?
 	[ $status -eq 0 ] || info "vm: exits with $status; console log: $console"
 	return $status
 }
