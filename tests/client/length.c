@@ -437,7 +437,7 @@ static void separate(void)
 			  "opcode %#x", ops[i]);
 	cmd = cmd_rw(&s.dev, OP_READ, index, 0, PAGE, 0);
 	cmd.cdw12 |= PRACT;
-	CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), -EPERM, "PRACT without PI");
+	CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), -EPROTONOSUPPORT, "PRACT without PI");
 	/* No metadata in these. */
 	memset(s.mem.map, 0, PAGE);
 	cmd = cmd_rw(&s.dev, OP_DSM, index, 0, 16, 0);

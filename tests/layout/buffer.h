@@ -11,13 +11,16 @@
 #include "device.h"
 #include "pmap-layout.h"
 
-/* pmap-cmd.c's; t-layout.sh hands in what stands there. */
+/* The driver's; t-layout.sh hands in what stands there. */
 #ifndef PMAP_BUILT_MAX
 #define PMAP_BUILT_MAX	5
 #endif
 
 /* The largest max_transfer that pmap-ctrl.c admits. */
 #define MAX_TRANSFER	(8u << 20)
+
+/* An element of pmap-ctrl.c's sgl_pool: 2049 descriptors, in whole pages. */
+#define SEGMENT_BYTES	36864u
 
 /* What was asked for at registration, and whether the controller has SGLs. */
 enum buffer_want {
@@ -74,7 +77,11 @@ struct buffer {
 	u32 built_read;	/* a bit for each page that the device has read */
 	/* one more than is ever right, to see it used */
 	struct pmap_list built[PMAP_BUILT_MAX + 1];
+	struct pmap_list segment;
+	u32 segment_bytes;	/* what of it the device may read */
 	u64 kinds[PMAP_KINDS];
+	/* built lists larger than a page: of PRPs, of SGL descriptors */
+	u64 large[2];
 };
 
 u64 next_random(u64 *state);

@@ -38,6 +38,8 @@ static const char *compare(const struct buffer *b, const struct pages *p)
 
 		if (stop > end)
 			return "the device goes on past the slice";
+		if (at == stop)
+			return "a piece of no bytes";
 		while (at < stop) {
 			u64 next = (at / PAGE + 1) * PAGE;
 
@@ -78,7 +80,7 @@ static enum pmap_kind wanted_sgl(const struct buffer *b, const struct pages *p)
 	if (p->start % PAGE == 0 && p->len % PAGE == 0 &&
 	    p->first >> b->spec.list_shift == p->last >> b->spec.list_shift)
 		return PMAP_KIND_SGL_LIST;
-	return p->nr == 2 ? PMAP_KIND_PRP : PMAP_KIND_BUILT;
+	return PMAP_KIND_BUILT;
 }
 
 /* Design, section 4: never built where a kept form would do. */
@@ -95,12 +97,11 @@ static const char *check_kind(const struct buffer *b, const struct pages *p,
 					 "not the kind of data pointer expected";
 }
 
-/* nvme_pmap_build(), with one more page at hand than it asked for. */
-static const char *build(struct buffer *b, u64 offset, u32 len,
-			 union nvme_data_ptr *dptr)
+/* nvme_pmap_build() for PRPs, with one more page at hand than it asked for. */
+static const char *build_prp(struct buffer *b, const struct pmap_slice *s,
+			     union nvme_data_ptr *dptr)
 {
-	struct pmap_slice s = pmap_slice(&b->l, offset, len);
-	u32 pages = pmap_built_pages(s.nr);
+	u32 pages = pmap_built_pages(s->nr);
 
 	if (pages > PMAP_BUILT_MAX)
 		return "more list pages than PMAP_BUILT_MAX";
@@ -108,20 +109,40 @@ static const char *build(struct buffer *b, u64 offset, u32 len,
 	for (u32 i = 0; i <= pages; i++)
 		memset(b->built[i].prp, 0xa5, PAGE);
 	b->built_pages = pages;
-	pmap_fill_list(&b->l, &s, b->built);
-	dptr->prp2 = cpu_to_le64(b->built[0].dma);
+	pmap_fill_prp(&b->l, s, b->built, dptr);
 	if (b->built[pages].prp[0] != 0xa5a5a5a5a5a5a5a5)
 		return "a list page was written that was not asked for";
 	return NULL;
 }
 
+/* The same for SGLs: a page or, where that is too small, a large segment. */
+static const char *build_sgl(struct buffer *b, const struct pmap_slice *s,
+			     union nvme_data_ptr *dptr)
+{
+	u32 bytes = s->nr * 16;
+
+	if (bytes > SEGMENT_BYTES)
+		return "more descriptors than there is room for";
+	b->segment_bytes = bytes <= PAGE ? PAGE : SEGMENT_BYTES;
+	/* one more than is ever right, to see it used */
+	memset(b->segment.sgl, 0xa5, bytes + 16);
+	pmap_fill_sgl(&b->l, s, &b->segment, dptr);
+	return b->segment.prp[bytes / 8] == 0xa5a5a5a5a5a5a5a5 ? NULL :
+		       "more descriptors were written than there are pages";
+}
+
 /* The fewest pages: each but the last gives its last entry to the chain. */
-static const char *check_built(const struct buffer *b, const struct pages *p)
+static const char *check_built(struct buffer *b, const struct pages *p)
 {
 	u32 pages = 1, room = 512;
 
+	if (b->l.form != NVME_PMAP_FORM_PRP) {
+		b->large[1] += p->nr > 256;
+		return b->built_read ? NULL : "a built segment is not read";
+	}
 	for (; room < p->nr - 1; room += 511)
 		pages++;
+	b->large[0] += pages > 1;
 	if (b->built_pages != pages)
 		return "pmap_built_pages() is not the fewest that do";
 	if (b->built_read != (1u << pages) - 1)
@@ -134,15 +155,18 @@ static const char *send(struct buffer *b, const struct pages *p, u64 offset,
 {
 	enum pmap_kind kind = pmap_dptr(&b->l, offset, p->len, dptr);
 	const char *wrong = check_kind(b, p, kind);
+	bool prp = b->l.form == NVME_PMAP_FORM_PRP;
 
 	b->kinds[kind]++;
-	if (!wrong && kind == PMAP_KIND_BUILT)
-		wrong = build(b, offset, p->len, dptr);
+	if (!wrong && kind == PMAP_KIND_BUILT) {
+		struct pmap_slice s = pmap_slice(&b->l, offset, p->len);
+
+		wrong = prp ? build_prp(b, &s, dptr) : build_sgl(b, &s, dptr);
+	}
 	if (wrong)
 		return wrong;
-	/* PSDT, by what pmap_dptr() returns: see nvme_pmap_set_dptr() */
-	return device_transfer(&b->dev, dptr, kind == PMAP_KIND_SGL_LIST ||
-					      kind == PMAP_KIND_SGL_RUN, p->len);
+	/* PSDT, by the buffer's form: see nvme_pmap_set_dptr() */
+	return device_transfer(&b->dev, dptr, !prp, p->len);
 }
 
 const char *buffer_check(struct buffer *b, u64 offset, u32 len)
@@ -153,11 +177,11 @@ const char *buffer_check(struct buffer *b, u64 offset, u32 len)
 
 	/* every field is the headers' to set */
 	memset(&dptr, 0xff, sizeof(dptr));
-	b->built_pages = b->built_read = 0;
+	b->built_pages = b->built_read = b->segment_bytes = 0;
 	wrong = send(b, &p, offset, &dptr);
 	if (!wrong)
 		wrong = compare(b, &p);
-	if (!wrong && b->built_pages)
+	if (!wrong && (b->built_pages || b->segment_bytes))
 		wrong = check_built(b, &p);
 	return wrong;
 }

@@ -13,7 +13,11 @@
 #define DESC		16u	/* an SGL descriptor */
 
 #define DATA_BLOCK	0x00	/* descriptor type 0h, sub type 0h */
+#define SEGMENT		0x20	/* descriptor type 2h, sub type 0h */
 #define LAST_SEGMENT	0x30	/* descriptor type 3h, sub type 0h */
+
+/* Segments of a command; more are taken for a chain without an end. */
+#define MAX_SEGMENTS	64
 
 /* All that a controller reads is little-endian. */
 static uint64_t load(const uint8_t *from, unsigned int bytes)
@@ -118,7 +122,6 @@ static const char *take_block(struct device *dev, const uint8_t *desc,
 {
 	uint64_t block = load(desc + 8, 4);
 
-	/* nothing but data can follow in a last segment */
 	if (desc[15] != DATA_BLOCK)
 		return "not a data block descriptor";
 	if (load(desc + 12, 3))
@@ -129,39 +132,72 @@ static const char *take_block(struct device *dev, const uint8_t *desc,
 	return touch(dev, load(desc, 8), block);
 }
 
-static const char *walk_segment(struct device *dev, uint64_t at, uint64_t size,
-				uint64_t len)
+static bool is_segment(const uint8_t *desc)
 {
-	uint32_t bytes = 0;
-	const uint8_t *mem = dev->read(dev->ctx, at, &bytes);
-	const char *fault = NULL;
-	uint64_t i;
+	return desc[15] == SEGMENT || desc[15] == LAST_SEGMENT;
+}
 
+/* The descriptors of the segment that @desc is for, as the controller reads them. */
+static const char *read_segment(const struct device *dev, const uint8_t *desc,
+				const uint8_t **mem, uint32_t *size)
+{
+	uint64_t at = load(desc, 8);
+	uint32_t bytes = 0;
+
+	*size = (uint32_t)load(desc + 8, 4);
+	*mem = dev->read(dev->ctx, at, &bytes);
+	if (load(desc + 12, 3))
+		return "reserved bytes of a descriptor are not zero";
 	/* a segment is a Qword aligned array of descriptors, one or more */
-	if (!size || size % DESC)
+	if (!*size || *size % DESC)
 		return "a segment that is no number of descriptors";
 	if (at % 8)
 		return "a segment that is not Qword aligned";
-	if (!mem || size > bytes)
+	if (!*mem || *size > bytes)
 		return "a segment reaches where there are no descriptors";
-	for (i = 0; i < size && !fault; i += DESC)
-		fault = take_block(dev, mem + i, &len);
+	return NULL;
+}
+
+/*
+ * The segment that *@desc is for.  The last descriptor of a segment that is not
+ * the last is for the next one, which *@desc is then set to; a segment's other
+ * descriptors, and all of the last segment's, are for data.
+ */
+static const char *walk_segment(struct device *dev, const uint8_t **desc,
+				uint64_t *len)
+{
+	bool last = (*desc)[15] == LAST_SEGMENT;
+	const char *fault;
+	const uint8_t *mem;
+	uint32_t size, i;
+
+	fault = read_segment(dev, *desc, &mem, &size);
 	if (fault)
 		return fault;
-	return len ? "the SGL is shorter than the transfer" : NULL;
+	*desc = last ? NULL : mem + size - DESC;
+	if (!last && !is_segment(*desc))
+		return "a segment that is not the last has no next";
+	for (i = 0; i < (last ? size : size - DESC) && !fault; i += DESC)
+		fault = is_segment(mem + i) ?
+				"a segment descriptor where only data may be" :
+				take_block(dev, mem + i, len);
+	return fault;
 }
 
 static const char *walk_sgl(struct device *dev, const uint8_t *desc,
 			    uint64_t len)
 {
-	const char *fault;
+	const char *fault = NULL;
+	unsigned int segments = 0;
 
-	if (desc[15] == LAST_SEGMENT) {
-		if (load(desc + 12, 3))
-			return "reserved bytes of a descriptor are not zero";
-		return walk_segment(dev, load(desc, 8), load(desc + 8, 4), len);
+	if (!is_segment(desc)) {
+		fault = take_block(dev, desc, &len);
+		desc = NULL;
 	}
-	fault = take_block(dev, desc, &len);
+	while (desc && !fault)
+		fault = segments++ < MAX_SEGMENTS ?
+				walk_segment(dev, &desc, &len) :
+				"a chain of segments without an end";
 	if (!fault && len)
 		fault = "the SGL is shorter than the transfer";
 	return fault;

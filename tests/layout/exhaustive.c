@@ -15,7 +15,7 @@
 
 static struct buffer buf;
 static bool quick;
-static u64 slices, kinds[PMAP_KINDS];
+static u64 slices, kinds[PMAP_KINDS], oversize[2];
 static int failed;
 
 /* Ways to keep a buffer and to place it; sizes are filled in. */
@@ -110,6 +110,8 @@ static void unmake(void)
 		kinds[i] += buf.kinds[i];
 		slices += buf.kinds[i];
 	}
+	oversize[0] += buf.large[0];
+	oversize[1] += buf.large[1];
 	buffer_free(&buf);
 }
 
@@ -191,7 +193,7 @@ static bool taken(u32 first, u32 nr)
 	hash ^= hash >> 15;
 	if (quick)
 		return nears > 1 && hash % 8 == 0;
-	return nears > 1 || (nears && hash % 16 == 0) || hash % 256 == 0;
+	return nears > 1 || (nears && hash % 48 == 0) || hash % 1024 == 0;
 }
 
 /* What is cut off at both ends of whole pages. */
@@ -237,7 +239,7 @@ static void large(const struct row *row)
 /* The count of list pages against a count, for any slice there can be. */
 static void built_pages(void)
 {
-	const char *name = "list pages of up to 8 MiB";
+	const char *name = "PRP list pages of up to 8 MiB";
 	u32 pages = 1, room = 512;
 
 	for (u32 nr = 3; nr <= MAX_TRANSFER / PAGE + 1; nr++) {
@@ -258,13 +260,18 @@ static void built_pages(void)
 /* A test in which a kind never comes up proves nothing about it. */
 static void every_kind(void)
 {
-	for (int i = 0; i < PMAP_KINDS; i++)
-		if (!kinds[i]) {
-			printf("not ok - every kind of data pointer: none of kind %d\n", i);
-			failed = 1;
-			return;
-		}
-	printf("ok - every kind of data pointer\n");
+	const char *name = "every kind of data pointer";
+	int i;
+
+	for (i = 0; i < PMAP_KINDS && kinds[i]; i++)
+		;
+	if (i < PMAP_KINDS)
+		printf("not ok - %s: none of kind %d\n", name, i);
+	else if (!oversize[0] || !oversize[1])
+		printf("not ok - %s: no built list larger than a page\n", name);
+	else
+		printf("ok - %s\n", name);
+	failed |= i < PMAP_KINDS || !oversize[0] || !oversize[1];
 }
 
 int main(int argc, char **argv)
@@ -279,11 +286,12 @@ int main(int argc, char **argv)
 		large(&large_rows[i]);
 	if (!failed)
 		every_kind();
-	printf("%llu slices: %llu PRP, %llu SGL list, %llu SGL run, %llu built\n",
+	printf("%llu slices: %llu PRP, %llu SGL list, %llu SGL run, %llu built (larger than a page: %llu PRP, %llu SGL)\n",
 	       (unsigned long long)slices,
 	       (unsigned long long)kinds[PMAP_KIND_PRP],
 	       (unsigned long long)kinds[PMAP_KIND_SGL_LIST],
 	       (unsigned long long)kinds[PMAP_KIND_SGL_RUN],
-	       (unsigned long long)kinds[PMAP_KIND_BUILT]);
+	       (unsigned long long)kinds[PMAP_KIND_BUILT],
+	       (unsigned long long)oversize[0], (unsigned long long)oversize[1]);
 	return failed;
 }

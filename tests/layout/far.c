@@ -115,7 +115,30 @@ static int far_sgl(void)
 	return result("SGL list", good);
 }
 
+/* Two pages less a bit at both ends: a segment of two descriptors. */
+static int far_built(void)
+{
+	struct pmap_layout l = layout(NVME_PMAP_FORM_SGL_LIST, 13, 131072);
+	u64 offset = (u64)(NR_SLOTS - 2) * PMAP_SLOT_SIZE + 20;
+	u32 len = 2 * PMAP_SLOT_SIZE - 40;
+	struct nvme_sgl_desc desc[256];
+	struct pmap_list page = { .sgl = desc, .dma = 0x0789000000000000ull };
+	union nvme_data_ptr dptr;
+	struct pmap_slice s = pmap_slice(&l, offset, len);
+	bool good = pmap_dptr(&l, offset, len, &dptr) == PMAP_KIND_BUILT;
+
+	pmap_fill_sgl(&l, &s, &page, &dptr);
+	good = good && le64toh(dptr.sgl.addr) == page.dma &&
+	       le32toh(dptr.sgl.length) == 32 && dptr.sgl.type == 0x30 &&
+	       le64toh(desc[0].addr) == slot_at(NR_SLOTS - 2) + 20 &&
+	       le32toh(desc[0].length) == PMAP_SLOT_SIZE - 20 &&
+	       le64toh(desc[1].addr) == slot_at(NR_SLOTS - 1) &&
+	       le32toh(desc[1].length) == PMAP_SLOT_SIZE - 20;
+	free_layout(&l);
+	return result("built SGL", good);
+}
+
 int far_slices(void)
 {
-	return far_run() | far_prp() | far_sgl();
+	return far_run() | far_prp() | far_sgl() | far_built();
 }

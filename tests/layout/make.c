@@ -14,6 +14,7 @@
 #define LISTS_AT	0x0005000000000000ull
 #define BUILT_AT	0x0006000000000000ull
 #define GUARD_AT	0x0007000000000000ull
+#define SEGMENT_AT	0x0008000000000000ull
 
 u64 next_random(u64 *state)
 {
@@ -239,6 +240,11 @@ static const void *read_memory(void *ctx, u64 dma, u32 *bytes)
 		*bytes = 4096 - (u32)off;
 		return (const char *)b->built[n].prp + off;
 	}
+	if (dma >= SEGMENT_AT && dma - SEGMENT_AT < b->segment_bytes) {
+		b->built_read = 1;
+		*bytes = b->segment_bytes - (u32)(dma - SEGMENT_AT);
+		return (const char *)b->segment.sgl + (dma - SEGMENT_AT);
+	}
 	n = (dma - LISTS_AT) >> b->stride_shift;
 	off = (dma - LISTS_AT) & ((1ull << b->stride_shift) - 1);
 	if (dma < LISTS_AT || n >= b->nr_lists)
@@ -254,6 +260,7 @@ const char *buffer_make(struct buffer *b, const struct buffer_spec *spec)
 {
 	memset(b, 0, offsetof(struct buffer, dev));
 	memset(b->kinds, 0, sizeof(b->kinds));
+	memset(b->large, 0, sizeof(b->large));
 	b->spec = *spec;
 	b->dev.read = read_memory;
 	b->dev.ctx = b;
@@ -268,6 +275,8 @@ const char *buffer_make(struct buffer *b, const struct buffer_spec *spec)
 		b->built[i].prp = must_alloc(1, PMAP_SLOT_SIZE);
 		b->built[i].dma = BUILT_AT + i * 8192;
 	}
+	b->segment.sgl = must_alloc(1, SEGMENT_BYTES);
+	b->segment.dma = SEGMENT_AT;
 	b->dma = must_alloc(spec->slots, sizeof(*b->dma));
 	place_slots(b);
 	b->run_shift = spec->want == WANT_SGL_LIST ? 0 : naive_run_shift(b);
@@ -284,6 +293,7 @@ void buffer_free(struct buffer *b)
 		free(b->built[i].prp);
 	for (u32 i = 0; i < b->nr_lists; i++)
 		free(b->l.list[i].prp);
+	free(b->segment.sgl);
 	free(b->l.list);
 	free(b->dma);
 }

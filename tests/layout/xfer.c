@@ -24,7 +24,9 @@ enum format {
 	EXT8_NO_PI,	/* 512 + 8 on a namespace without PI */
 	EXT16_PI8,	/* 4096 + 16, with 8 of PI */
 	EXT16_PI16,	/* 4096 + 16, 64-bit guard */
-	SEP8_PI, SEP64, ZNS_EXT8, FKV, FSLM,
+	SEP8_PI, SEP16_PI8, SEP64, ZNS_EXT8, FKV, FSLM,
+	UNKNOWN,	/* a size of blocks that the driver has not read yet */
+	F256, EXT8_256, ZNS256,	/* or one that there is not */
 	FORMATS
 };
 
@@ -38,11 +40,16 @@ static const struct pmap_format formats[FORMATS] = {
 	[EXT16_PI8]	= { .lba_shift = 12, .ms = 16, .pi_size = 8, .ext = true },
 	[EXT16_PI16]	= { .lba_shift = 12, .ms = 16, .pi_size = 16, .ext = true },
 	[SEP8_PI]	= { .lba_shift = 9, .ms = 8, .pi_size = 8 },
+	[SEP16_PI8]	= { .lba_shift = 12, .ms = 16, .pi_size = 8 },
 	[SEP64]		= { .lba_shift = 12, .ms = 64 },
 	[ZNS_EXT8]	= { .csi = NVME_CSI_ZNS, .lba_shift = 12, .ms = 8,
 			    .pi_size = 8, .ext = true },
 	[FKV]		= { .csi = CSI_KV, .lba_shift = 9 },
 	[FSLM]		= { .csi = CSI_SLM, .lba_shift = 9 },
+	[UNKNOWN]	= { .csi = NVME_CSI_NVM },
+	[F256]		= { .csi = NVME_CSI_NVM, .lba_shift = 8 },
+	[EXT8_256]	= { .lba_shift = 8, .ms = 8, .pi_size = 8, .ext = true },
+	[ZNS256]	= { .csi = NVME_CSI_ZNS, .lba_shift = 8 },
 };
 
 struct row {
@@ -71,6 +78,19 @@ static const struct row rows[] = {
 	{ "read, zoned", FZNS, 0x02, CDW12(1), 8192 },
 	{ "write, zoned", FZNS, 0x01, CDW12(0), 4096 },
 	{ "PRACT without metadata", F512, 0x02, CDW12(PRACT | 1), 1024 },
+	{ "compare, PRACT without metadata", F512, 0x05, CDW12(PRACT | 1), 1024 },
+
+	/* no block is smaller than 512 bytes */
+	{ "read, unknown blocks", UNKNOWN, 0x02, CDW12(0), -EPERM },
+	{ "read, blocks of 256", F256, 0x02, CDW12(0), -EPERM },
+	{ "write, blocks of 256", F256, 0x01, CDW12(7), -EPERM },
+	{ "compare, blocks of 256", F256, 0x05, CDW12(0), -EPERM },
+	{ "read, extended blocks of 256", EXT8_256, 0x02, CDW12(0), -EPERM },
+	{ "read, extended blocks of 256, PRACT", EXT8_256, 0x02, CDW12(PRACT),
+	  -EPERM },
+	{ "zone append, blocks of 256", ZNS256, 0x7d, CDW12(0), -EPERM },
+	{ "dataset management, unknown blocks", UNKNOWN, 0x09, CDW10(0), 16 },
+	{ "flush, unknown blocks", UNKNOWN, 0x00, CDW10(0), 0 },
 
 	/* extended blocks: metadata with each, unless it is all PI and PRACT */
 	{ "read, extended", EXT8_PI, 0x02, CDW12(7), 8 * 520 },
@@ -83,24 +103,30 @@ static const struct row rows[] = {
 	  CDW12(PRACT | 1), 2 * 4096 },
 	{ "PRACT with metadata beyond PI", EXT16_PI8, 0x02, CDW12(PRACT | 1),
 	  2 * 4112 },
-	{ "PRACT without PI means nothing", EXT8_NO_PI, 0x02, CDW12(PRACT | 7),
+	/* PI that is off, or that the driver does not see: who knows */
+	{ "read, PRACT without PI", EXT8_NO_PI, 0x02, CDW12(PRACT | 7), -EPERM },
+	{ "write, PRACT without PI", EXT8_NO_PI, 0x01, CDW12(PRACT), -EPERM },
+	{ "read, extended, no PI", EXT8_NO_PI, 0x02, CDW12(NOT_LENGTH | 7),
 	  8 * 520 },
 	{ "the checks of PRINFO are not PRACT", EXT8_PI, 0x02,
 	  CDW12(NOT_LENGTH | 7), 8 * 520 },
 	{ "bit 13 of NLB is not PRACT", EXT8_PI, 0x02, CDW12(0x2000),
 	  0x2001 * 520 },
-	/* Compare strips nothing: there is nowhere to strip from */
+	/* Compare with PRACT: not defined */
 	{ "compare, extended", EXT8_PI, 0x05, CDW12(0), 520 },
-	{ "compare, extended, PRACT", EXT8_PI, 0x05, CDW12(PRACT), 520 },
+	{ "compare, extended, PRACT", EXT8_PI, 0x05, CDW12(PRACT), -EPERM },
+	{ "compare, extended, PRACT, metadata beyond PI", EXT16_PI8, 0x05,
+	  CDW12(PRACT), -EPERM },
 
 	/* separate metadata has a pointer of its own, which pmap has not */
 	{ "read, separate", SEP64, 0x02, CDW12(0), -EPROTONOSUPPORT },
-	{ "write, separate, PRACT", SEP64, 0x01, CDW12(PRACT), -EPROTONOSUPPORT },
+	{ "write, separate, PRACT without PI", SEP64, 0x01, CDW12(PRACT), -EPROTONOSUPPORT },
+	{ "read, separate, PRACT, metadata beyond PI", SEP16_PI8, 0x02,
+	  CDW12(PRACT), -EPROTONOSUPPORT },
 	{ "compare, separate", SEP8_PI, 0x05, CDW12(0), -EPROTONOSUPPORT },
 	{ "read, separate PI", SEP8_PI, 0x02, CDW12(3), -EPROTONOSUPPORT },
 	{ "read, separate PI, PRACT", SEP8_PI, 0x02, CDW12(PRACT | 3), 2048 },
-	{ "compare, separate PI, PRACT", SEP8_PI, 0x05, CDW12(PRACT),
-	  -EPROTONOSUPPORT },
+	{ "compare, separate PI, PRACT", SEP8_PI, 0x05, CDW12(PRACT), -EPROTONOSUPPORT },
 	{ "dataset management, separate", SEP64, 0x09, CDW10(0), 16 },
 
 	/* NR is bits 7:0, one less than the number of 16-byte ranges */
@@ -141,7 +167,7 @@ static const struct row rows[] = {
 	{ "cancel", F512, 0x18, CDW10(~0u), 0 },
 	{ "verify, separate metadata", SEP64, 0x0c, CDW12(7), 0 },
 
-	/* Zone Send Action is bits 7:0 of dword 13; one of them has data */
+	/* Zone Send Action is bits 7:0 of dword 13; see actions() for the rest */
 	{ "zone open", FZNS, 0x79, CDW13(0x03), 0 },
 	{ "zone reset, all", FZNS, 0x79, CDW13(0x104), 0 },
 	{ "zone descriptor extension", FZNS, 0x79, CDW13(0x10), -EPERM },
@@ -191,6 +217,40 @@ static int table(void)
 		failed = 1;
 	}
 	return failed;
+}
+
+/* Close to Offline and Flush Explicit ZRWA have no data; 10h has, or unknown. */
+static int actions(void)
+{
+	for (u32 action = 0; action < 256; action++)
+		for (u32 other = 0; other < 2; other++) {
+			bool none = (action >= 1 && action <= 5) || action == 0x11;
+			u32 cdw[6] = CDW13(action | (other ? 0xffffff00 : 0));
+			s64 is = xfer(FZNS, 0x79, cdw);
+
+			if (is == (none ? 0 : -EPERM))
+				continue;
+			printf("not ok - every zone send action: %#x: %lld\n",
+			       cdw[3], (long long)is);
+			return 1;
+		}
+	printf("ok - every zone send action\n");
+	return 0;
+}
+
+/* Blocks: as many as NLB says.  All else may end early, or is not known. */
+static int exact(void)
+{
+	for (unsigned int op = 0; op < 256; op++) {
+		bool blocks = op == 0x01 || op == 0x02 || op == 0x05 || op == 0x7d;
+
+		if (pmap_xfer_exact(op) == blocks)
+			continue;
+		printf("not ok - which lengths are exact: opcode %#x\n", op);
+		return 1;
+	}
+	printf("ok - which lengths are exact\n");
+	return 0;
 }
 
 /* The opcodes of a command set whose length the commands themselves tell. */
@@ -271,5 +331,5 @@ static int sweep(void)
 
 int main(void)
 {
-	return table() | sweep();
+	return table() | actions() | exact() | sweep();
 }

@@ -58,19 +58,17 @@ static inline s64 pmap_xfer_blocks(const struct pmap_format *f, u8 opcode,
 	u32 blocks = (cdw12 & 0xffff) + 1;
 	u64 bytes = (u64)blocks << f->lba_shift;
 	bool pract = cdw12 & ((u32)NVME_RW_PRINFO_PRACT << 16);
+	/* where the driver sees PI, and where PRACT is defined at all */
+	bool sure = f->pi_size && opcode != nvme_cmd_compare;
+	/* the controller inserts and strips metadata that is all PI */
+	bool stripped = pract && sure && f->ms == f->pi_size;
 
-	if (f->lba_shift < 9)
-		return -EPERM;
-	if (!f->ms)
-		return bytes;
-	/* with PRACT the controller inserts and strips metadata that is all PI */
-	if (pract && (!f->pi_size || opcode == nvme_cmd_compare))
-		return -EPERM;
-	if (pract && f->ms == f->pi_size)
-		return bytes;
-	if (!f->ext)
+	/* nobody may send these: the metadata pointer is zero, an address */
+	if (f->ms && !f->ext && !stripped)
 		return -EPROTONOSUPPORT;
-	return bytes + (u64)blocks * f->ms;
+	if (f->lba_shift < 9 || (f->ms && pract && !sure))
+		return -EPERM;
+	return f->ms && !stripped ? bytes + (u64)blocks * f->ms : bytes;
 }
 
 static inline s64 pmap_xfer_zns(u8 opcode, const __le32 cdw[6])
