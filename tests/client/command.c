@@ -12,28 +12,9 @@
 
 #define INDEX_PAGES	16u
 
-struct setup {
-	struct dev dev;
-	struct mem mem;
-	struct io_uring ring;
-	uint32_t index;		/* of mem: INDEX_PAGES pages, or more */
-};
-
 static bool setup_open(struct setup *s, size_t len)
 {
-	memset(s, 0, sizeof(*s));
-	s->mem.fd = -1;
-	return dev_open(&s->dev, NULL, O_RDWR) && ring_open(&s->ring, MODE_IRQ, 8) &&
-	       CHECK(mem_alloc(&s->mem, MEM_4K, len), "no memory") &&
-	       must_register(&s->dev, s->mem.map, len, 0, &s->index);
-}
-
-static void setup_close(struct setup *s)
-{
-	if (s->ring.ring_fd > 0)
-		io_uring_queue_exit(&s->ring);
-	mem_free(&s->mem);
-	dev_close(&s->dev);
+	return setup_make(s, NULL, MODE_IRQ, MEM_4K, len);
 }
 
 /* A read of one page that succeeds, for the cases to spoil. */

@@ -22,7 +22,7 @@ static const struct {
 	{ "stats", NVME_PMAP_IOC_STATS, sizeof(struct nvme_pmap_stats) },
 };
 
-struct setup {
+struct call_setup {
 	struct dev dev;
 	unsigned char *buf;	/* 16 pages to register */
 	unsigned char *arg;	/* two pages, and one that nobody may touch */
@@ -31,7 +31,7 @@ struct setup {
 #define BUF_LEN		(16 * PAGE)
 #define ARG_LEN		(2 * PAGE)
 
-static bool setup_open(struct setup *s)
+static bool call_open(struct call_setup *s)
 {
 	memset(s, 0, sizeof(*s));
 	s->buf = mmap(NULL, BUF_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -41,7 +41,7 @@ static bool setup_open(struct setup *s)
 	return dev_open(&s->dev, NULL, O_RDWR);
 }
 
-static void setup_close(struct setup *s)
+static void call_close(struct call_setup *s)
 {
 	dev_close(&s->dev);
 	munmap(s->buf, BUF_LEN);
@@ -49,7 +49,7 @@ static void setup_close(struct setup *s)
 }
 
 /* Put a valid argument of call @nr at @arg; index 0 is kept for unregister. */
-static void valid_arg(const struct setup *s, unsigned int nr, void *arg)
+static void valid_arg(const struct call_setup *s, unsigned int nr, void *arg)
 {
 	struct nvme_pmap_register reg = {
 		.addr = (uintptr_t)s->buf, .len = PAGE, .index = 1,
@@ -61,12 +61,12 @@ static void valid_arg(const struct setup *s, unsigned int nr, void *arg)
 	memcpy(arg, &calls[nr].size, 4);
 }
 
-static int call(const struct setup *s, unsigned int nr, void *arg)
+static int call(const struct call_setup *s, unsigned int nr, void *arg)
 {
 	return nvme_pmap_ioctl(s->dev.fd, calls[nr].request, arg);
 }
 
-static bool before_call(const struct setup *s, unsigned int nr)
+static bool before_call(const struct call_setup *s, unsigned int nr)
 {
 	struct nvme_pmap_register reg = {
 		.size = sizeof(reg), .addr = (uintptr_t)s->buf, .len = PAGE, .index = 0,
@@ -78,7 +78,7 @@ static bool before_call(const struct setup *s, unsigned int nr)
 }
 
 /* Both indexes are free again, whether the call succeeded or not. */
-static void after_call(const struct setup *s)
+static void after_call(const struct call_setup *s)
 {
 	nvme_pmap_unregister_buf(s->dev.fd, 0);
 	nvme_pmap_unregister_buf(s->dev.fd, 1);
@@ -92,9 +92,9 @@ static bool query_is(const struct dev *dev, struct nvme_pmap_query *q)
 static void query_values(void)
 {
 	struct nvme_pmap_query q;
-	struct setup s;
+	struct call_setup s;
 
-	if (!setup_open(&s) || !query_is(&s.dev, &q))
+	if (!call_open(&s) || !query_is(&s.dev, &q))
 		goto out;
 	CHECK(q.size == sizeof(q), "size %u", q.size);
 	CHECK(q.version == NVME_PMAP_VERSION, "version %u", q.version);
@@ -111,7 +111,7 @@ static void query_values(void)
 	CHECK(!q.nr_pmaps && !q.pinned && !q.kept, "not empty: %u buffers, %llu pinned, %llu kept",
 	      q.nr_pmaps, q.pinned, q.kept);
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 /* Numbers move with registrations and come back. */
@@ -119,9 +119,9 @@ static void query_accounting(void)
 {
 	struct nvme_pmap_register reg = { .size = sizeof(reg), .index = 77 };
 	struct nvme_pmap_query q;
-	struct setup s;
+	struct call_setup s;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	reg.addr = (uintptr_t)s.buf + 8;
 	reg.len = 2 * PAGE;
@@ -140,10 +140,10 @@ static void query_accounting(void)
 		CHECK(!q.nr_pmaps && !q.pinned && !q.kept, "%u buffers, %llu pinned, %llu kept left",
 		      q.nr_pmaps, q.pinned, q.kept);
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
-static void one_size(struct setup *s, unsigned int nr, uint32_t size,
+static void one_size(struct call_setup *s, unsigned int nr, uint32_t size,
 		     unsigned char tail, int want)
 {
 	int ret;
@@ -162,11 +162,11 @@ static void one_size(struct setup *s, unsigned int nr, uint32_t size,
 
 static void sizes(void)
 {
-	struct setup s;
+	struct call_setup s;
 	unsigned int nr;
 	int ret;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (nr = 0; nr < NR_CALLS; nr++) {
 		uint32_t n = calls[nr].size, huge = 1u << 31;
@@ -193,15 +193,15 @@ static void sizes(void)
 		after_call(&s);
 	}
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void pointers(void)
 {
-	struct setup s;
+	struct call_setup s;
 	unsigned int nr;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (nr = 0; nr < NR_CALLS; nr++) {
 		unsigned char *end = s.arg + ARG_LEN;
@@ -229,17 +229,17 @@ static void pointers(void)
 		after_call(&s);
 	}
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 /* Where the answer cannot be written, nothing has happened. */
 static void readonly_argument(void)
 {
 	struct nvme_pmap_query q;
-	struct setup s;
+	struct call_setup s;
 	unsigned int nr;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (nr = 0; nr < NR_CALLS; nr++) {
 		if (nr == UNREGISTER)	/* answers nothing */
@@ -255,7 +255,7 @@ static void readonly_argument(void)
 	valid_arg(&s, REGISTER, s.arg);
 	CHECK_RET(call(&s, REGISTER, s.arg), 0, "the same index afterwards");
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 struct reg_row {
@@ -263,7 +263,7 @@ struct reg_row {
 	int want, also;
 };
 
-static int try_register(const struct setup *s, uint64_t addr, uint64_t len,
+static int try_register(const struct call_setup *s, uint64_t addr, uint64_t len,
 			uint32_t index, uint32_t flags)
 {
 	struct nvme_pmap_register reg = {
@@ -277,7 +277,7 @@ static int try_register(const struct setup *s, uint64_t addr, uint64_t len,
 }
 
 /* Where the sum wraps around, the header leaves open EFAULT or ERANGE. */
-static void expect_no_address(const struct setup *s, uint64_t addr, uint64_t len)
+static void expect_no_address(const struct call_setup *s, uint64_t addr, uint64_t len)
 {
 	int ret = try_register(s, addr, len, 0, 0);
 
@@ -297,10 +297,10 @@ static void register_address(void)
 		(1ull << 47) - PAGE, 1ull << 47, 1ull << 56, 1ull << 63, ~0ull << 47, -(uint64_t)PAGE,
 		-4ull,
 	};
-	struct setup s;
+	struct call_setup s;
 	size_t i;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		CHECK_RET(try_register(&s, (uintptr_t)s.buf + rows[i].addr, rows[i].len, 0, 0),
@@ -315,7 +315,7 @@ static void register_address(void)
 		  "half of it inaccessible");
 	expect_no_address(&s, -4096ull, 2 * PAGE);
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void register_length(void)
@@ -332,11 +332,11 @@ static void register_length(void)
 		/* Also wrapping around; the header leaves open which comes first. */
 		{ 0, -4096ull, -EFBIG, -ERANGE }, { 0, -4ull, -EFBIG, -ERANGE },
 	};
-	struct setup s;
+	struct call_setup s;
 	size_t i;
 	int ret;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		ret = try_register(&s, (uintptr_t)s.buf, rows[i].len, 0, 0);
@@ -346,16 +346,16 @@ static void register_length(void)
 		      rows[i].len);
 	}
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void register_index(void)
 {
-	struct setup s;
+	struct call_setup s;
 	uint32_t index;
 	unsigned int i;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, NVME_PMAP_MAX_INDEX - 1, 0), 0, "last index");
 	for (i = 0; i < 3; i++) {
@@ -376,16 +376,16 @@ static void register_index(void)
 		CHECK(index == 1, "index %u, not 1", index);
 	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 1, 0), -EEXIST, "index taken again");
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void register_flags(void)
 {
 	const uint32_t both = NVME_PMAP_REG_PRP | NVME_PMAP_REG_SGL_LIST;
-	struct setup s;
+	struct call_setup s;
 	unsigned int bit;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, both), -EINVAL, "both forms");
 	for (bit = 2; bit < 32; bit++)
@@ -394,15 +394,15 @@ static void register_flags(void)
 	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, NVME_PMAP_REG_PRP), 0, "PRP");
 	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, NVME_PMAP_REG_SGL_LIST), 0, "SGL list");
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void other_flags(void)
 {
-	struct setup s;
+	struct call_setup s;
 	unsigned int nr, bit;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (nr = 0; nr < NR_CALLS; nr++) {
 		if (nr == REGISTER || !before_call(&s, nr))
@@ -417,7 +417,7 @@ static void other_flags(void)
 		after_call(&s);
 	}
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void unregister(void)
@@ -425,10 +425,10 @@ static void unregister(void)
 	static const uint32_t none[] = { 0, 1, 3, 4, 4095, NVME_PMAP_MAX_INDEX - 1,
 					 NVME_PMAP_MAX_INDEX, 1u << 31, 0xfffffffc, NVME_PMAP_INDEX_ANY };
 	struct nvme_pmap_unregister u = { .size = sizeof(u), .index = 5, .reserved = 1 };
-	struct setup s;
+	struct call_setup s;
 	size_t i;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(none); i++)
 		CHECK_RET(nvme_pmap_unregister_buf(s.dev.fd, none[i]), -ENOENT,
@@ -444,16 +444,16 @@ static void unregister(void)
 	must_unregister(&s.dev, 5);
 	CHECK_RET(nvme_pmap_unregister_buf(s.dev.fd, 5), -ENOENT, "a second time");
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static void unknown(void)
 {
 	char path[128];
-	struct setup s;
+	struct call_setup s;
 	int fd, nr;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	for (nr = 0xb4; nr < 0xc0; nr++)
 		CHECK_RET(nvme_pmap_ioctl(s.dev.fd, (unsigned long)_IO('N', nr), s.arg), -ENOTTY,
@@ -469,18 +469,18 @@ static void unknown(void)
 		CHECK_RET(nvme_pmap_ioctl(fd, NVME_PMAP_IOC_QUERY, s.arg), -ENOTTY, "on %s", path);
 	close(fd);
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 /* The layout is the same for 32-bit programs; so must be the entry. */
 static void compat(void)
 {
-	struct setup s;
+	struct call_setup s;
 	unsigned char *low;
 	unsigned int nr;
 	long ret;
 
-	if (!setup_open(&s))
+	if (!call_open(&s))
 		goto out;
 	low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	if (!CHECK(low != MAP_FAILED, "no low memory"))
@@ -500,7 +500,7 @@ static void compat(void)
 	}
 	munmap(low, PAGE);
 out:
-	setup_close(&s);
+	call_close(&s);
 }
 
 static const struct test_case ioctl_cases[] = {

@@ -21,14 +21,14 @@ static const struct {
 
 #define PAGES	32u
 
-struct setup {
+struct length_setup {
 	struct dev dev;
 	struct mem mem;
 	struct io_uring ring;
 	unsigned char *disk;	/* what the stock path reads */
 };
 
-static bool setup_open(struct setup *s, const char *name)
+static bool length_open(struct length_setup *s, const char *name)
 {
 	memset(s, 0, sizeof(*s));
 	s->mem.fd = -1;
@@ -39,7 +39,7 @@ static bool setup_open(struct setup *s, const char *name)
 	return true;
 }
 
-static void setup_close(struct setup *s)
+static void length_close(struct length_setup *s)
 {
 	if (s->ring.ring_fd > 0)
 		io_uring_queue_exit(&s->ring);
@@ -47,7 +47,7 @@ static void setup_close(struct setup *s)
 	dev_close(&s->dev);
 }
 
-static bool disk_fill(struct setup *s, uint64_t gen)
+static bool disk_fill(struct length_setup *s, uint64_t gen)
 {
 	uint32_t len = 16 * PAGE;
 
@@ -55,7 +55,7 @@ static bool disk_fill(struct setup *s, uint64_t gen)
 	return CHECK_RET(run_stock(&s->ring, &s->dev, OP_WRITE, s->disk, len, 0), 0, "stock write");
 }
 
-static bool disk_is(struct setup *s, uint64_t gen, const char *what)
+static bool disk_is(struct length_setup *s, uint64_t gen, const char *what)
 {
 	uint32_t len = 16 * PAGE;
 
@@ -66,7 +66,7 @@ static bool disk_is(struct setup *s, uint64_t gen, const char *what)
 }
 
 /* A read of @blocks with room for @len bytes must change nothing at all. */
-static void long_read(struct setup *s, uint32_t index, uint64_t offset, uint32_t len,
+static void long_read(struct length_setup *s, uint32_t index, uint64_t offset, uint32_t len,
 		      uint32_t blocks, const char *what)
 {
 	struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_READ, index, offset, len, 0);
@@ -82,7 +82,7 @@ static void long_read(struct setup *s, uint32_t index, uint64_t offset, uint32_t
 }
 
 /* And a write must bring nothing to the disk, which holds generation 1. */
-static void long_write(struct setup *s, uint32_t index, uint64_t offset, uint32_t len,
+static void long_write(struct length_setup *s, uint32_t index, uint64_t offset, uint32_t len,
 		       uint32_t blocks, const char *what)
 {
 	struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_WRITE, index, offset, len, 0);
@@ -93,7 +93,7 @@ static void long_write(struct setup *s, uint32_t index, uint64_t offset, uint32_
 		  what, blocks, len);
 }
 
-static void overlong(struct setup *s, uint32_t index, uint64_t offset, uint32_t len,
+static void overlong(struct length_setup *s, uint32_t index, uint64_t offset, uint32_t len,
 		     const char *what)
 {
 	uint32_t fit = len / s->dev.block, page = PAGE / s->dev.block;
@@ -109,7 +109,7 @@ static void overlong(struct setup *s, uint32_t index, uint64_t offset, uint32_t 
 }
 
 /* Exactly what fits still works, and touches exactly that. */
-static void exact(struct setup *s, uint32_t index, unsigned char *at, uint64_t offset,
+static void exact(struct length_setup *s, uint32_t index, unsigned char *at, uint64_t offset,
 		  uint32_t len, const char *what)
 {
 	size_t before = (size_t)(at - s->mem.map), all = PAGES * PAGE;
@@ -126,7 +126,7 @@ static void exact(struct setup *s, uint32_t index, unsigned char *at, uint64_t o
  * In the middle of a larger buffer and at the end of one, where the pages
  * behind are not even pinned.
  */
-static void one_form(struct setup *s, size_t form)
+static void one_form(struct length_setup *s, size_t form)
 {
 	static const unsigned int lengths[] = { 1, 2, 3, 8 };
 	uint32_t inside, whole;
@@ -156,25 +156,25 @@ static void one_form(struct setup *s, size_t form)
 
 static void read_write(void)
 {
-	struct setup s;
+	struct length_setup s;
 	size_t form;
 
-	if (setup_open(&s, NULL) && disk_fill(&s, 1))
+	if (length_open(&s, NULL) && disk_fill(&s, 1))
 		for (form = 0; form < ARRAY_SIZE(forms); form++)
 			one_form(&s, form);
-	setup_close(&s);
+	length_close(&s);
 }
 
 /* A transfer shorter than data_len is what data_len allows. */
 static void shorter(void)
 {
 	struct nvme_pmap_cmd cmd;
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 	size_t form;
 	int ret;
 
-	if (!setup_open(&s, NULL) || !disk_fill(&s, 1))
+	if (!length_open(&s, NULL) || !disk_fill(&s, 1))
 		goto out;
 	for (form = 0; form < ARRAY_SIZE(forms); form++) {
 		if (!must_register(&s.dev, s.mem.map, PAGES * PAGE, forms[form].flags, &index))
@@ -192,7 +192,7 @@ static void shorter(void)
 		must_unregister(&s.dev, index);
 	}
 out:
-	setup_close(&s);
+	length_close(&s);
 }
 
 struct row {
@@ -221,7 +221,7 @@ static const struct row rows[] = {
 	{ "reservation report, 2^30 dwords", OP_RESV_REPORT, 0x3fffffff, 0, 1ull << 32 },
 };
 
-static void one_row(struct setup *s, uint32_t index, const struct row *row)
+static void one_row(struct length_setup *s, uint32_t index, const struct row *row)
 {
 	struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, row->opcode, index, 0, PAGE, 0);
 	uint64_t limit = 16 * PAGE;
@@ -259,11 +259,11 @@ static const struct row zoned_rows[] = {
  */
 static void opcodes(void)
 {
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 	size_t i, form;
 
-	if (!setup_open(&s, NULL))
+	if (!length_open(&s, NULL))
 		goto out;
 	for (form = 0; form < ARRAY_SIZE(forms); form++) {
 		if (!must_register(&s.dev, s.mem.map, PAGES * PAGE, forms[form].flags, &index))
@@ -273,18 +273,18 @@ static void opcodes(void)
 		must_unregister(&s.dev, index);
 	}
 out:
-	setup_close(&s);
+	length_close(&s);
 }
 
 /* Commands that transfer nothing: four bytes are enough for any block count. */
 static void no_data(void)
 {
 	static const uint8_t ops[] = { OP_FLUSH, OP_WRITE_ZEROES, OP_VERIFY, OP_WRITE_UNCOR };
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 	size_t i;
 
-	if (!setup_open(&s, NULL) ||
+	if (!length_open(&s, NULL) ||
 	    !must_register(&s.dev, s.mem.map, PAGE, NVME_PMAP_REG_PRP, &index))
 		goto out;
 	poison(s.mem.map, PAGES * PAGE);
@@ -300,17 +300,17 @@ static void no_data(void)
 	}
 	CHECK(poisoned(s.mem.map, PAGES * PAGE) == PAGES * PAGE, "memory changed");
 out:
-	setup_close(&s);
+	length_close(&s);
 }
 
 /* The data really is compared: equal, and different in the last byte. */
 static void compare(void)
 {
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 	int ret;
 
-	if (!setup_open(&s, NULL) || !disk_fill(&s, 1) ||
+	if (!length_open(&s, NULL) || !disk_fill(&s, 1) ||
 	    !must_register(&s.dev, s.mem.map, 4 * PAGE, NVME_PMAP_REG_PRP, &index))
 		goto out;
 	pattern_fill(s.mem.map + 4, s.dev.block, 0, 3 * PAGE / s.dev.block, 1);
@@ -319,7 +319,7 @@ static void compare(void)
 	ret = run_rw(&s.ring, &s.dev, OP_COMPARE, index, 4, 3 * PAGE, 0);
 	CHECK(ret > 0 && NVME_STATUS(ret) == SC_COMPARE_FAILED, "different: %s", err_name(ret));
 out:
-	setup_close(&s);
+	length_close(&s);
 }
 
 static const struct test_case length_cases[] = {
@@ -336,20 +336,20 @@ SUBJECT(length);
 
 enum { NS_4K = 1, NS_EXTENDED, NS_SEPARATE, NS_ZONED };
 
-static bool format_open(struct setup *s, unsigned int nsid, uint32_t *index)
+static bool format_open(struct length_setup *s, unsigned int nsid, uint32_t *index)
 {
 	struct nvme_pmap_query q;
 	char name[64];
 
 	snprintf(name, sizeof(name), "%s:%u", opt.dev, nsid);
-	return setup_open(s, name) &&
+	return length_open(s, name) &&
 	       must_register(&s->dev, s->mem.map, PAGES * PAGE, NVME_PMAP_REG_PRP, index) &&
 	       CHECK_RET(nvme_pmap_query_file(s->dev.fd, &q), 0, "query") &&
 	       CHECK(q.lba_bytes == s->dev.block, "lba_bytes %u, not %u", q.lba_bytes, s->dev.block);
 }
 
 /* Write by pmap, read by the stock path, and the other way round. */
-static void round_trip(struct setup *s, uint32_t index, uint32_t blocks)
+static void round_trip(struct length_setup *s, uint32_t index, uint32_t blocks)
 {
 	uint32_t len = blocks * s->dev.block, offset = 1028;
 	unsigned char *at = s->mem.map + offset;
@@ -369,7 +369,7 @@ static void round_trip(struct setup *s, uint32_t index, uint32_t blocks)
 	      "memory around the slice changed");
 }
 
-static void too_long(struct setup *s, uint32_t index, uint32_t len, uint32_t blocks)
+static void too_long(struct length_setup *s, uint32_t index, uint32_t len, uint32_t blocks)
 {
 	long_read(s, index, 4 * PAGE, len, blocks, "too long");
 	long_write(s, index, 4 * PAGE, len, blocks, "too long");
@@ -377,7 +377,7 @@ static void too_long(struct setup *s, uint32_t index, uint32_t len, uint32_t blo
 
 static void lba_4k(void)
 {
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 
 	if (format_open(&s, NS_4K, &index) && CHECK(s.dev.block == 4096, "block %u", s.dev.block)) {
@@ -388,7 +388,7 @@ static void lba_4k(void)
 		too_long(&s, index, 512, 1);
 		too_long(&s, index, 3 * PAGE, 65536);
 	}
-	setup_close(&s);
+	length_close(&s);
 }
 
 #define PRACT (1u << 29)
@@ -396,7 +396,7 @@ static void lba_4k(void)
 static void extended(void)
 {
 	struct nvme_pmap_cmd cmd;
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 
 	if (format_open(&s, NS_EXTENDED, &index) &&
@@ -418,14 +418,14 @@ static void extended(void)
 		cmd.cdw12 = 7 | PRACT;
 		CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), -EPERM, "PRACT without PI");
 	}
-	setup_close(&s);
+	length_close(&s);
 }
 
 static void separate(void)
 {
 	static const uint8_t ops[] = { OP_READ, OP_WRITE, OP_COMPARE };
 	struct nvme_pmap_cmd cmd;
-	struct setup s;
+	struct length_setup s;
 	uint32_t index;
 	size_t i;
 
@@ -446,10 +446,10 @@ static void separate(void)
 	cmd = cmd_rw(&s.dev, OP_FLUSH, index, 0, 16, 0);
 	CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), 0, "flush");
 out:
-	setup_close(&s);
+	length_close(&s);
 }
 
-static void zone_append(struct setup *s, uint32_t index, uint64_t want)
+static void zone_append(struct length_setup *s, uint32_t index, uint64_t want)
 {
 	struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_ZONE_APPEND, index, 0, 2 * PAGE, 0);
 	struct completion done;
@@ -465,7 +465,7 @@ static void zone_append(struct setup *s, uint32_t index, uint64_t want)
 static void zoned(void)
 {
 	struct nvme_pmap_cmd cmd;
-	struct setup s;
+	struct length_setup s;
 	uint32_t index, blocks;
 	size_t i;
 
@@ -496,7 +496,7 @@ static void zoned(void)
 	for (i = 0; i < ARRAY_SIZE(zoned_rows); i++)
 		one_row(&s, index, &zoned_rows[i]);
 out:
-	setup_close(&s);
+	length_close(&s);
 }
 
 static const struct test_case formats_cases[] = {

@@ -19,29 +19,9 @@
 /* The device is meant to take 200 ms; less than this was no waiting. */
 #define WAITED_MS	100
 
-struct setup {
-	struct dev dev;
-	struct mem mem;
-	struct io_uring ring;
-	uint32_t index;
-	uint64_t started;
-};
-
 static bool setup_open(struct setup *s, enum mode mode)
 {
-	memset(s, 0, sizeof(*s));
-	s->mem.fd = -1;
-	return dev_open(&s->dev, NULL, O_RDWR) && ring_open(&s->ring, mode, 32) &&
-	       CHECK(mem_alloc(&s->mem, MEM_4K, LEN), "no memory") &&
-	       must_register(&s->dev, s->mem.map, LEN, 0, &s->index);
-}
-
-static void setup_close(struct setup *s)
-{
-	if (s->ring.ring_fd > 0)
-		io_uring_queue_exit(&s->ring);
-	mem_free(&s->mem);
-	dev_close(&s->dev);
+	return setup_make(s, NULL, mode, MEM_4K, LEN);
 }
 
 /* A read into page @i, left in flight. */

@@ -15,28 +15,9 @@
 
 #define LEN	(16u * PAGE)
 
-struct setup {
-	struct dev dev;
-	struct mem mem;
-	struct io_uring ring;
-	uint32_t index;
-};
-
 static bool setup_open(struct setup *s, const char *name, enum mode mode)
 {
-	memset(s, 0, sizeof(*s));
-	s->mem.fd = -1;
-	return dev_open(&s->dev, name, O_RDWR) && ring_open(&s->ring, mode, 32) &&
-	       CHECK(mem_alloc(&s->mem, MEM_4K, LEN), "no memory") &&
-	       must_register(&s->dev, s->mem.map, LEN, 0, &s->index);
-}
-
-static void setup_close(struct setup *s)
-{
-	if (s->ring.ring_fd > 0)
-		io_uring_queue_exit(&s->ring);
-	mem_free(&s->mem);
-	dev_close(&s->dev);
+	return setup_make(s, name, mode, MEM_4K, LEN);
 }
 
 static bool has_pci(const char *name)

@@ -13,28 +13,9 @@
 
 #define LEN	(16u * PAGE)
 
-struct setup {
-	struct dev dev;
-	struct mem mem;
-	struct io_uring ring;
-	uint32_t index;
-};
-
 static bool setup_open(struct setup *s, enum mem_kind kind)
 {
-	memset(s, 0, sizeof(*s));
-	s->mem.fd = -1;
-	return dev_open(&s->dev, NULL, O_RDWR) && ring_open(&s->ring, MODE_IRQ, 32) &&
-	       CHECK(mem_alloc(&s->mem, kind, LEN), "no memory") &&
-	       must_register(&s->dev, s->mem.map, LEN, 0, &s->index);
-}
-
-static void setup_close(struct setup *s)
-{
-	if (s->ring.ring_fd > 0)
-		io_uring_queue_exit(&s->ring);
-	mem_free(&s->mem);
-	dev_close(&s->dev);
+	return setup_make(s, NULL, MODE_IRQ, kind, LEN);
 }
 
 /* Blocks 0 to 127 hold generation @gen, by way of @buf. */

@@ -243,4 +243,17 @@ void shadow_free(struct shadow *shadow);
 /* On the host: pmap-test check-image IMAGE MANIFEST */
 int check_image(int argc, char **argv);
 
+/* ---- setup.c: what most cases begin with ---- */
+
+struct setup {
+	struct dev dev;
+	struct mem mem;
+	struct io_uring ring;
+	uint32_t index;		/* all of mem, registered */
+	uint64_t started;	/* ms; the case's own */
+};
+
+bool setup_make(struct setup *s, const char *name, enum mode mode, enum mem_kind kind, size_t len);
+void setup_close(struct setup *s);
+
 #endif /* PMAP_TEST_UTIL_H */
