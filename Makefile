@@ -26,7 +26,7 @@ bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/n
 	@scripts/bench
 
 test: modules ## Run every test (NAME=t-integrity for one)
-	@scripts/setup vm test
+	@scripts/setup vm test bench
 	@$(MAKE) -s tools
 	@tests/run $(NAME)
 
