@@ -292,7 +292,7 @@ static int nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	pdu->worker = issue_flags & IO_URING_F_UNLOCKED;
 	req->end_io = nvme_pmap_end_io;
 	req->end_io_data = ioucmd;
-	WRITE_ONCE(pdu->req, req);
+	pdu->hw_queue = req->mq_hctx->queue_num;
 	blk_execute_rq_nowait(req, false);
 	return -EIOCBQUEUED;
 }

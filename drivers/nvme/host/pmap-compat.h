@@ -8,6 +8,12 @@
 #include <linux/io_uring/cmd.h>
 #include <linux/version.h>
 
+/* A hardware queue by number; the queue's usage counter is held. */
+static inline struct blk_mq_hw_ctx *pmap_hctx(struct request_queue *q, u16 i)
+{
+	return xa_load(&q->hctx_table, i);
+}
+
 /* The requests that a poll has collected. */
 #define pmap_for_each_batched(iob, req) rq_list_for_each(&(iob)->req_list, req)
 

@@ -19,17 +19,18 @@ struct nvme_pmap_built {
 };
 
 /*
- * Our part of struct io_uring_cmd.  @req stands where the stock door has it.
- * @built is read when the command ends, before @result is written.
+ * Our part of struct io_uring_cmd.  @built is read when the command ends, before
+ * @result is written.  The request is not kept: it may be freed at any time by
+ * whoever polls, so that a ring that polls needs the hardware queue's number.
  */
 struct nvme_pmap_pdu {
-	struct request *req;
 	struct nvme_pmap *pmap;
 	union {
 		struct nvme_pmap_built *built;
 		u64 result;
 	};
 	int status;
+	u16 hw_queue;	/* hctx->queue_num of the request */
 	bool worker;	/* issued by an io-wq thread, without the ring's lock */
 };
 
@@ -69,7 +70,6 @@ static void nvme_pmap_end(struct request *req, struct nvme_pmap_pdu *pdu,
 		status = blk_status_to_errno(err);
 	pdu->result = le64_to_cpu(nvme_req(req)->result.u64);
 	pdu->status = status;
-	pdu->req = NULL;
 	percpu_ref_put(&pdu->pmap->ref);
 }
 
@@ -150,6 +150,29 @@ static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
 	return direct;
 }
 
+/* As blk_rq_poll(), but of a queue: the request may be gone, and its hctx. */
+static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
+				struct io_comp_batch *iob,
+				unsigned int poll_flags)
+{
+	struct blk_mq_hw_ctx *hctx;
+	int found = 0;
+
+	/* while this is held, the hardware queues stay */
+	if (!percpu_ref_tryget(&q->q_usage_counter))
+		return 0;
+	hctx = pmap_hctx(q, hw_queue);
+	while (hctx && hctx->type == HCTX_TYPE_POLL) {
+		found = q->mq_ops->poll(hctx, iob);
+		if (found || poll_flags & BLK_POLL_ONESHOT || need_resched() ||
+		    signal_pending(current))
+			break;
+		cpu_relax();
+	}
+	percpu_ref_put(&q->q_usage_counter);
+	return found;
+}
+
 /*
  * What the poll finds may belong to any ring.  Commands of this ring end on the
  * spot: the caller holds the lock of the ring.  The others go by task work to
@@ -159,13 +182,13 @@ static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
 				     struct io_comp_batch *iob,
 				     unsigned int poll_flags)
 {
+	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
+					  struct nvme_ns, cdev);
 	struct io_ring_ctx *ring = cmd_to_io_kiocb(ioucmd)->ctx;
-	struct request *req = READ_ONCE(nvme_pmap_pdu(ioucmd)->req);
 	int found;
 
-	if (!req || !blk_rq_is_poll(req))
-		return 0;
-	found = blk_rq_poll(req, iob, poll_flags);
+	found = nvme_pmap_poll_queue(ns->queue, nvme_pmap_pdu(ioucmd)->hw_queue,
+				     iob, poll_flags);
 	if (!rq_list_empty(&iob->req_list))
 		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
 			     nvme_pmap_end_batch(ring, iob));
