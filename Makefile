@@ -3,6 +3,8 @@
 
 KERNEL ?= 6.12
 BUILD := build
+# What the tests run on: plain, kasan, kcsan, or several with commas.
+KERNELS ?= plain
 CFLAGS ?= -O2 -g
 USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iinclude/uapi -Iinclude
 
@@ -10,7 +12,7 @@ HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 
-.PHONY: all modules delta test bench check tools clean help
+.PHONY: all modules delta test test-debug debug-kernels bench check tools clean help
 .DEFAULT_GOAL := all
 
 all: modules ## Build the fork's nvme-core.ko and nvme.ko
@@ -28,7 +30,13 @@ bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/n
 test: modules ## Run every test (NAME=t-integrity for one)
 	@scripts/setup vm test bench
 	@$(MAKE) -s tools
-	@tests/run $(NAME)
+	@tests/run -k $(KERNELS) $(NAME)
+
+debug-kernels: ## Build the kernels of test-debug, once
+	@scripts/debug-kernel --kernel $(KERNEL)
+
+test-debug: modules debug-kernels ## Run the tests on kernels with KASAN and the rest, and with KCSAN
+	@$(MAKE) -s test KERNELS=kasan,kcsan
 
 check: ## Compile our files with W=1 and sparse, lint the scripts
 	@scripts/setup build test

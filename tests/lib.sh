@@ -11,7 +11,10 @@
 #
 # It exits 0 for a pass, 1 for a failure, 77 for a skip with the reason on its
 # last line.  TIMEOUT (seconds, a plain number, 300 unless given) is the
-# runner's; requires() may be left out.  Cases within are told by lines
+# runner's; requires() may be left out.  KERNELS="plain kasan" is where tests/run
+# runs it unless it says otherwise: the distribution's kernel, and that with KASAN
+# and the rest behind a strict IOMMU; kcsan is for those that race.  TEST_KERNEL
+# tells a test which it is.  Cases within are told by lines
 # "ok - NAME", "not ok - NAME: WHY" and "skip - NAME: WHY", from the functions
 # below or from a program in a guest.
 set -euo pipefail
@@ -20,8 +23,9 @@ TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 . "$TESTS/../scripts/lib.sh"
 
-: "${DESCRIPTION:?a test says what it is about}" "${TIMEOUT:=300}"
+: "${DESCRIPTION:?a test says what it is about}" "${TIMEOUT:=300}" "${KERNELS:=plain kasan}"
 
+TEST_KERNEL=${TEST_KERNEL:-plain}
 TEST_NAME=$(basename "$0" .sh)
 TEST_LOGS=${TEST_LOGS:-$BUILD/tests}
 mkdir -p "$TEST_LOGS"

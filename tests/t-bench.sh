@@ -2,6 +2,7 @@
 # shellcheck disable=SC2034,SC2317 # read by lib.sh and the runner
 DESCRIPTION="the benchmark refuses what is in use, proves its path, and reports what it measured"
 TIMEOUT=200
+KERNELS="plain"
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
 

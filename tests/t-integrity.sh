@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 DESCRIPTION="data through pmaps, of every kind of memory and form, is what the disk holds"
 TIMEOUT=120
+KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
 client=$BUILD/tests/pmap-test

@@ -2,6 +2,7 @@
 # shellcheck disable=SC2034,SC2317 # read by lib.sh and the runner
 DESCRIPTION="a device model finds every slice of a buffer, and every length is the specification's"
 TIMEOUT=300
+KERNELS="plain"
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 DESCRIPTION="registrations end when they must, and survive all else: signals, forks, resets, removal"
 TIMEOUT=240
+KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
 client=$BUILD/tests/pmap-test

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 DESCRIPTION="the runner and scripts/vm see failures, hangs and dead guests"
 TIMEOUT=400
+KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
 test() {

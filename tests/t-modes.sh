@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 DESCRIPTION="pmap commands in every ring mode, from threads, rings, files and namespaces"
 TIMEOUT=150
+KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
 client=$BUILD/tests/pmap-test

@@ -225,10 +225,20 @@ static bool wanted(const char *name, int nr_names, char **names)
 	return !nr_names;
 }
 
+/* Kernels that check themselves take several times as long. */
+bool slow_kernel(void)
+{
+	return !access("/sys/kernel/debug/kmemleak", F_OK) ||
+	       !access("/sys/kernel/debug/kcsan", F_OK);
+}
+
 int run_subject(const struct subject *subject, int nr_names, char **names)
 {
 	unsigned int ran = 0, bad = 0;
 	size_t i;
+
+	if (slow_kernel())
+		opt.limit *= 5;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGALRM, dies);

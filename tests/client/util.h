@@ -79,6 +79,7 @@ struct options {
 };
 extern struct options opt;
 
+bool slow_kernel(void);
 int run_subject(const struct subject *subject, int nr_names, char **names);
 
 bool check_at(const char *file, int line, bool good, const char *fmt, ...)

@@ -25,7 +25,25 @@ one() {
 	equal "runner: $name: status" "$status" "$want_status"
 }
 
+# Which tests run on which kernels.
+kernels() {
+	local want kernel
+	export MARK=$out
+	while read -r kernel want; do
+		last=$(TEST_DIR=$TESTS/meta/kernels TEST_LOGS=$out "$TESTS/run" -k "$kernel" | tail -n 1)
+		equal "runner: kernels: $kernel" "$last" "$want passed, 0 failed, 0 skipped"
+	done <<-END
+		plain 1
+		kasan 1
+		kcsan 3
+		plain,kasan,kcsan 5
+	END
+	TEST_DIR=$TESTS/meta/kernels TEST_LOGS=$out run -k vax
+	equal "runner: an unknown kernel" "$status" 2
+}
+
 test() {
+	kernels
 	one pass 0 "2 passed, 0 failed, 0 skipped"
 	one quiet 0 "1 passed, 0 failed, 0 skipped"
 	one fail 1 "2 passed, 1 failed, 0 skipped"

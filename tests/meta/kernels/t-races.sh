@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+DESCRIPTION="what the runner tells a test of its kernel"
+KERNELS="kcsan"
+. "$(dirname "$0")/../../lib.sh"
+
+test() {
+	equal kernel "$TEST_KERNEL" kcsan
+	equal options "${VM_OPTIONS% }" "--kcsan --iommu strict"
+	check logs [ "$TEST_LOGS" -ef "$MARK/kcsan" ]
+}
+run_test
