@@ -27,15 +27,17 @@ delta: ## Show what the fork changes in the stock files
 bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/ngXnY)
 	@scripts/bench
 
+# KERNELS=plain,kasan,kcsan runs them on the debug kernels as well.
 test: modules ## Run every test (NAME=t-integrity for one)
 	@scripts/setup vm test bench
+	@case $(KERNELS) in *san*) $(MAKE) -s debug-kernels ;; esac
 	@$(MAKE) -s tools
 	@tests/run -k $(KERNELS) $(NAME)
 
 debug-kernels: ## Build the kernels of test-debug, once
 	@scripts/debug-kernel --kernel $(KERNEL)
 
-test-debug: modules debug-kernels ## Run the tests on kernels with KASAN and the rest, and with KCSAN
+test-debug: ## Run the tests on kernels with KASAN and the rest, and with KCSAN
 	@$(MAKE) -s test KERNELS=kasan,kcsan
 
 check: ## Compile our files with W=1 and sparse, lint the scripts
