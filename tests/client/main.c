@@ -10,13 +10,14 @@ extern const struct subject subject_integrity, subject_modes, subject_namespaces
 	subject_ioctl, subject_command, subject_unprivileged, subject_memory,
 	subject_length, subject_formats, subject_lifetime, subject_survival,
 	subject_removal, subject_unload, subject_multipath, subject_foreign,
-	subject_bounce;
+	subject_bounce, subject_formatting, subject_hidden;
 
 static const struct subject *const subjects[] = {
 	&subject_integrity, &subject_modes, &subject_namespaces, &subject_ioctl,
 	&subject_command, &subject_unprivileged, &subject_memory, &subject_length,
 	&subject_formats, &subject_lifetime, &subject_survival, &subject_removal,
 	&subject_unload, &subject_multipath, &subject_foreign, &subject_bounce,
+	&subject_formatting, &subject_hidden,
 };
 
 static int usage(void)

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+DESCRIPTION="what the driver does not know of a namespace's format is in nobody's memory"
+TIMEOUT=200
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# The slow device takes 16 MiB of zeroes at a time, 20 ms each, to format.  Of
+# the other controller's namespaces Linux cannot use the first, whose zones are
+# no power of two.
+# shellcheck disable=SC2016 # for the guest's shell
+test() {
+	truncate -s 48M "$dir/zoned"
+	truncate -s 32M "$dir/pi"
+	guest_results formats --with "$client" --timeout 180 \
+		--qemu "-blockdev null-co,node-name=slow,latency-ns=20000000,read-zeroes=on,size=268435456" \
+		--qemu "-device nvme,serial=slow,drive=slow" \
+		--qemu "-device nvme,serial=hidden,id=hidden" \
+		--qemu "-drive file=$dir/zoned,if=none,id=zoned,format=raw,cache=unsafe" \
+		--qemu "-device nvme-ns,drive=zoned,bus=hidden,nsid=1,zoned=on,zoned.zone_size=3M" \
+		--qemu "-drive file=$dir/pi,if=none,id=pi,format=raw,cache=unsafe" \
+		--qemu "-device nvme-ns,drive=pi,bus=hidden,nsid=2,ms=8,mset=1,pi=1,pil=0" \
+		-- sh -c 'status=0
+			"$0" formatting -d serial=slow -D serial=pmap || status=1
+			"$0" hidden -d serial=hidden zoned pi || status=1
+			nvme-driver fork nvme_core.disable_pi_offsets=1 || status=1
+			"$0" hidden -d serial=hidden pi-hidden || status=1
+			exit $status' "$client"
+}
+
+run_test
