@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Where pmap must say no as a whole: a controller of another transport, or the
- * stock driver (foreign), and a guest whose DMA bounces (bounce).
+ * stock driver (foreign), and a guest whose DMA bounces, or a device that the
+ * kernel does not trust (bounce).
  */
 #include <fcntl.h>
 #include <unistd.h>
@@ -50,7 +51,7 @@ static const struct test_case foreign_cases[] = { { "notty", notty } };
 
 SUBJECT(foreign);
 
-/* swiotlb=force: every kind of memory would bounce, and none is taken. */
+/* Every kind of memory would bounce, or might, and none is taken. */
 static void refused(void)
 {
 	struct nvme_pmap_query q;
