@@ -47,6 +47,7 @@ enum {
 enum {
 	SC_INVALID_OPCODE = 0x01,
 	SC_SGL_LEN_INVALID = 0x0f,
+	SC_LBA_RANGE = 0x80,
 	SC_COMPARE_FAILED = 0x285,
 };
 
