@@ -114,6 +114,85 @@ static void as_stock_rdwr(void) { with_dev(O_RDWR, same_rules, NOBODY); }
 /* CAP_SYS_ADMIN opens what the mode of the file closes, as it does in stock. */
 static void root_rdonly(void) { with_dev(O_RDONLY, rules_root, 0); }
 
+/* ---- EPERM: commands whose length the driver does not know, or not exactly ---- */
+
+struct unknown {
+	struct dev dev;
+	struct mem mem;
+	uint32_t prp, sgl;
+	bool root;
+};
+
+/* What the driver lets pass the controller may still fail. */
+#define SENT	1
+
+static void expect_unknown(struct io_uring *ring, const struct unknown *u, const char *what,
+			   struct nvme_pmap_cmd cmd, int prp, int sgl)
+{
+	int ret;
+
+	cmd.index = u->prp;
+	ret = run_cmd(ring, u->dev.fd, &cmd);
+	CHECK(prp == SENT ? ret >= 0 : ret == prp, "%s, PRP: %s", what, err_name(ret));
+	cmd.index = u->sgl;
+	ret = run_cmd(ring, u->dev.fd, &cmd);
+	CHECK(sgl == SENT ? ret >= 0 : ret == sgl, "%s, SGL: %s", what, err_name(ret));
+}
+
+static struct nvme_pmap_cmd unknown_cmd(const struct unknown *u, uint8_t opcode, uint32_t len,
+					uint32_t cdw10, uint32_t cdw12)
+{
+	struct nvme_pmap_cmd cmd = cmd_rw(&u->dev, opcode, 0, 4, len, 0);
+
+	cmd.cdw10 = cdw10;
+	cmd.cdw12 = cdw12;
+	return cmd;
+}
+
+static void unknown_lengths(void *arg)
+{
+	const struct unknown *u = arg;
+	/* what the stock door keeps to root: EACCES comes first */
+	int vendor_prp = u->root ? -EPERM : -EACCES, vendor_sgl = u->root ? SENT : -EACCES;
+	struct io_uring ring;
+	unsigned int op;
+
+	if (!ring_open(&ring, MODE_IRQ, 8))
+		return;
+	for (op = OP_VENDOR; op < 0x100; op += 13)
+		expect_unknown(&ring, u, "vendor specific", unknown_cmd(u, (uint8_t)op, PAGE, 0, 0),
+			       vendor_prp, vendor_sgl);
+	/* a format of source ranges that is not defined */
+	expect_unknown(&ring, u, "copy, format 5", unknown_cmd(u, OP_COPY, PAGE, 0, 5u << 8),
+		       -EPERM, u->root ? SENT : -EPERM);
+	/* known, but perhaps less: not by a list, which is for three slots and more */
+	expect_unknown(&ring, u, "copy, two slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 126),
+		       SENT, SENT);
+	expect_unknown(&ring, u, "copy, three slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 255),
+		       -EPERM, SENT);
+	expect_unknown(&ring, u, "copy, too long", unknown_cmd(u, OP_COPY, PAGE, 0, 255),
+		       -EOVERFLOW, -EOVERFLOW);
+	io_uring_queue_exit(&ring);
+}
+
+static void unknown_length(void)
+{
+	struct unknown u = { .mem.fd = -1 };
+
+	if (!dev_open(&u.dev, NULL, O_RDWR) || !mem_alloc(&u.mem, MEM_SHMEM, 4 * PAGE) ||
+	    !must_register(&u.dev, u.mem.map, u.mem.len, NVME_PMAP_REG_PRP, &u.prp) ||
+	    !must_register(&u.dev, u.mem.map, u.mem.len, 0, &u.sgl))
+		goto out;
+	memset(u.mem.map, 0, u.mem.len);
+	u.root = true;
+	in_child(unknown_lengths, &u, 0);
+	u.root = false;
+	in_child(unknown_lengths, &u, NOBODY);
+out:
+	mem_free(&u.mem);
+	dev_close(&u.dev);
+}
+
 /* ---- RLIMIT_MEMLOCK ---- */
 
 #define LIMIT_PAGES	16u
@@ -246,6 +325,7 @@ static const struct test_case unprivileged_cases[] = {
 	{ "as-stock-rdonly", as_stock_rdonly },
 	{ "as-stock-rdwr", as_stock_rdwr },
 	{ "root-rdonly", root_rdonly },
+	{ "unknown-length", unknown_length },
 	{ "memlock", memlock },
 	{ "memlock-failed", memlock_failed },
 	{ "memlock-extremes", memlock_extremes },
