@@ -5,9 +5,11 @@
 #	DESCRIPTION="what holds when this passes"
 #	TIMEOUT=60
 #	. "$(dirname "$0")/lib.sh"
-#	requires() { have fio; }
-#	test() { guest_results "reads" --driver fork --share "$DIR" -- ./reads; }
+#	requires() { have "$client" fio; }
+#	test() { guest_results "reads" --driver fork --share "$dir" -- "$client" reads; }
 #	run_test
+#
+# $client is the program of tests/client, $dir a directory that goes with the test.
 #
 # It exits 0 for a pass, 1 for a failure, 77 for a skip with the reason on its
 # last line.  TIMEOUT (seconds, a plain number, 300 unless given) is the
@@ -31,6 +33,10 @@ TEST_LOGS=${TEST_LOGS:-$BUILD/tests}
 mkdir -p "$TEST_LOGS"
 test_failed=0
 test_vms=0
+# shellcheck disable=SC2034 # for the tests
+client=$BUILD/tests/pmap-test
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
 
 ok() { printf 'ok - %s\n' "$1"; }
 skip() { printf 'skip - %s: %s\n' "$1" "$2"; }
@@ -62,7 +68,7 @@ wait_for() {
 	done
 }
 
-# For requires().
+# have PROGRAM... : by name or path; for requires().
 have() {
 	local program
 	for program; do

@@ -124,12 +124,9 @@ test_guards() {
 }
 
 test() {
-	local dir
-	dir=$(mktemp -d)
 	mkdir "$dir/report" "$dir/guest"
 	test_report "$dir/report"
 	test_guards "$dir/guest"
-	rm -rf "$dir"
 }
 
 run_test

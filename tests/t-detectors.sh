@@ -4,9 +4,6 @@ KERNELS="kasan kcsan"
 TIMEOUT=400
 . "$(dirname "$0")/lib.sh"
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-
 # mistake NAME WHAT-THE-CONSOLE-SAYS
 mistake() {
 	local status=0

@@ -3,11 +3,7 @@ DESCRIPTION="every error of the ABI is given where it is due, and nothing else i
 TIMEOUT=150
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; have mkfs.ext4; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client" mkfs.ext4; }
 
 # The head node of NVMe multipath belongs to a controller in a subsystem.
 # shellcheck disable=SC2016 # for the guest's shell

@@ -3,11 +3,7 @@ DESCRIPTION="what the driver does not know of a namespace's format is in nobody'
 TIMEOUT=200
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client"; }
 
 # The slow device takes 16 MiB of zeroes at a time, 20 ms each, to format.  Of
 # the other controller's namespaces Linux cannot use the first, whose zones are

@@ -4,11 +4,7 @@ TIMEOUT=120
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client"; }
 
 # The guest has compared pmaps with its block device.  The image says whether
 # both went to the right place; a copy with one wrong byte, whether this sees it.

@@ -8,7 +8,6 @@ KERNELS="plain"
 
 layout=$TESTS/layout
 headers=$TOP/drivers/nvme/host
-work=
 flags=(-std=gnu11 -g -Wall -Wextra -Werror "-I$layout" "-I$TOP/include/uapi")
 checked=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
 buffer=("$layout"/{make,check,device}.c)
@@ -17,7 +16,7 @@ requires() { have gcc; }
 
 # A failure is told once, by the program's own line or by its exit status.
 cases() {
-	local name=$1 status=0 out=$work/cases
+	local name=$1 status=0 out=$dir/cases
 	shift
 	timeout 200 "$@" >"$out" 2>"$out.err" || status=$?
 	cat "$out"
@@ -37,27 +36,27 @@ built_max() {
 
 test_all() {
 	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout"/{exhaustive,far}.c "${buffer[@]}" \
-		-o "$work/exhaustive"
-	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout/xfer.c" -o "$work/xfer"
-	cases "lengths" "$work/xfer"
-	cases "slices" "$work/exhaustive"
+		-o "$dir/exhaustive"
+	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout/xfer.c" -o "$dir/xfer"
+	cases "lengths" "$dir/xfer"
+	cases "slices" "$dir/exhaustive"
 }
 
 # Always the same inputs: the seed and the number of runs decide.
 test_fuzz() {
-	local name="slices of buffers made at random" why=$work/fuzz.why
+	local name="slices of buffers made at random" why=$dir/fuzz.why
 	if ! type -P clang >/dev/null; then
 		skip "$name" "no clang"
 		return
 	fi
 	if ! echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' |
-		clang -fsanitize=fuzzer -x c - -o "$work/fuzz" 2>"$why"; then
+		clang -fsanitize=fuzzer -x c - -o "$dir/fuzz" 2>"$why"; then
 		skip "$name" "clang has no libFuzzer (libclang-rt-dev)"
 		return
 	fi
 	clang "${flags[@]}" "${checked[@]}" -fsanitize=fuzzer -O1 "-I$headers" "$layout/fuzz.c" \
-		"${buffer[@]}" -o "$work/fuzz"
-	if (cd "$work" && ASAN_OPTIONS=quarantine_size_mb=16 timeout 100 ./fuzz -seed=1 -runs=12000 \
+		"${buffer[@]}" -o "$dir/fuzz"
+	if (cd "$dir" && ASAN_OPTIONS=quarantine_size_mb=16 timeout 100 ./fuzz -seed=1 -runs=12000 \
 		-max_total_time=30 -max_len=480 -len_control=0 -print_final_stats=0) >"$why" 2>&1; then
 		ok "$name"
 		grep -E '^(Done [0-9]+ runs|[0-9]+ slices)' "$why"
@@ -69,22 +68,22 @@ test_fuzz() {
 
 # mutant WHAT HEADER SED: a header with this mistake in it must fail its test.
 mutant() {
-	local name="a mistake is found: $1" dir=$work/mutant sources
-	rm -rf "$dir" && mkdir "$dir"
-	cp "$headers"/pmap-{layout,xfer}.h "$dir"
-	sed -i "$3" "$dir/pmap-$2.h"
-	if cmp -s "$headers/pmap-$2.h" "$dir/pmap-$2.h"; then
+	local name="a mistake is found: $1" mutant=$dir/mutant sources
+	rm -rf "$mutant" && mkdir "$mutant"
+	cp "$headers"/pmap-{layout,xfer}.h "$mutant"
+	sed -i "$3" "$mutant/pmap-$2.h"
+	if cmp -s "$headers/pmap-$2.h" "$mutant/pmap-$2.h"; then
 		not_ok "$name" "the header has changed and this sed with it: $3"
 		return
 	fi
-	sources=("$layout"/{exhaustive,far,make,check}.c "$work/device.o")
+	sources=("$layout"/{exhaustive,far,make,check}.c "$dir/device.o")
 	[ "$2" = layout ] || sources=("$layout/xfer.c")
-	if ! gcc "${flags[@]}" -Wno-error -O1 "-I$dir" "${sources[@]}" -o "$dir/test" 2>"$dir/err"; then
-		not_ok "$name" "it does not compile: $(grep -m 1 error: "$dir/err")"
+	if ! gcc "${flags[@]}" -Wno-error -O1 "-I$mutant" "${sources[@]}" -o "$mutant/test" 2>"$mutant/err"; then
+		not_ok "$name" "it does not compile: $(grep -m 1 error: "$mutant/err")"
 		return
 	fi
-	timeout 30 "$dir/test" --quick >"$dir/out" 2>&1 || true
-	if grep -q '^not ok - ' "$dir/out"; then
+	timeout 30 "$mutant/test" --quick >"$mutant/out" 2>&1 || true
+	if grep -q '^not ok - ' "$mutant/out"; then
 		ok "$name"
 	else
 		not_ok "$name" "the test passes, or dies without a word"
@@ -92,7 +91,7 @@ mutant() {
 }
 
 test_layout_mutants() {
-	gcc "${flags[@]}" -O1 -c "$layout/device.c" -o "$work/device.o"
+	gcc "${flags[@]}" -O1 -c "$layout/device.c" -o "$dir/device.o"
 	mutant "entry 511 is used" layout 's/> PMAP_PRP_LAST)/> PMAP_PRP_ENTRIES)/'
 	mutant "a list in the first slot's window" layout 's/list\[next >> PMAP_PRP_SHIFT\]/list[s->first >> PMAP_PRP_SHIFT]/'
 	mutant "a list one entry late" layout 's/ i \* sizeof(__le64)/ (i + 1) * sizeof(__le64)/'
@@ -136,8 +135,6 @@ test_xfer_mutants() {
 
 test() {
 	local max
-	work=$(mktemp -d)
-	trap 'rm -rf "$work"' EXIT
 	max=$(built_max)
 	equal "PMAP_BUILT_MAX is defined once" "$(wc -w <<<"$max")" 1
 	flags+=("$max")

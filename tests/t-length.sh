@@ -3,11 +3,7 @@ DESCRIPTION="no command transfers more than its data_len (CVE-2023-6238), in any
 TIMEOUT=100
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client"; }
 
 # namespace NSID PROPERTIES: sets args.
 namespace() {

@@ -4,11 +4,7 @@ TIMEOUT=240
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; have python3; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client" python3; }
 
 null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864' "$1" "$2"; }
 

@@ -4,11 +4,7 @@ TIMEOUT=150
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client"; }
 
 # Few tags, so that commands wait for one; a second controller with two
 # namespaces.

@@ -3,11 +3,7 @@ DESCRIPTION="the distribution's other NVMe modules load on the fork's nvme-core,
 TIMEOUT=100
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client"; }
 
 # An NVMe target over a file in memory, and a controller that is connected to
 # it by nvme-loop: as a writer of /dev/nvme-fabrics, which is all of nvme-cli

@@ -3,18 +3,15 @@
 DESCRIPTION="tests/run against tiny tests that end in every way"
 . "$(dirname "$0")/../lib.sh"
 
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
-
 # The status and the output of the runner on its fixtures.
 run() {
 	status=0
-	TEST_DIR=$TESTS/meta/fixtures TEST_LOGS=$out "$TESTS/run" "$@" >"$out/output" 2>&1 ||
+	TEST_DIR=$TESTS/meta/fixtures TEST_LOGS=$dir "$TESTS/run" "$@" >"$dir/output" 2>&1 ||
 		status=$?
-	last=$(tail -n 1 "$out/output")
+	last=$(tail -n 1 "$dir/output")
 }
 
-says() { grep -qE -- "$1" "$out/output"; }
+says() { grep -qE -- "$1" "$dir/output"; }
 
 gone() { ! kill -0 "$(cat "$1")" 2>/dev/null; }
 
@@ -28,9 +25,9 @@ one() {
 # Which tests run on which kernels.
 kernels() {
 	local want kernel
-	export MARK=$out
+	export MARK=$dir
 	while read -r kernel want; do
-		last=$(TEST_DIR=$TESTS/meta/kernels TEST_LOGS=$out "$TESTS/run" -k "$kernel" | tail -n 1)
+		last=$(TEST_DIR=$TESTS/meta/kernels TEST_LOGS=$dir "$TESTS/run" -k "$kernel" | tail -n 1)
 		equal "runner: kernels: $kernel" "$last" "$want passed, 0 failed, 0 skipped"
 	done <<-END
 		plain 1
@@ -38,7 +35,7 @@ kernels() {
 		kcsan 3
 		plain,kasan,kcsan 5
 	END
-	TEST_DIR=$TESTS/meta/kernels TEST_LOGS=$out run -k vax
+	TEST_DIR=$TESTS/meta/kernels TEST_LOGS=$dir run -k vax
 	equal "runner: an unknown kernel" "$status" 2
 }
 
@@ -54,7 +51,7 @@ test() {
 	check "runner: a skipped case says why" says 'skip - two: not here'
 	one hang 1 "0 passed, 1 failed, 0 skipped"
 	check "runner: a hang is told" says '^FAIL  t-hang .* no end within 1 s$'
-	check "runner: a hang leaves no process" wait_for gone "$out/hang.child"
+	check "runner: a hang leaves no process" wait_for gone "$dir/hang.child"
 	one exit-3 1 "0 passed, 1 failed, 0 skipped"
 	check "runner: a bare status is told" says '^FAIL  t-exit-3 .* exits with 3$'
 	one errexit 1 "1 passed, 1 failed, 0 skipped"
@@ -66,9 +63,9 @@ test() {
 
 	run -j 3 pass fail skip quiet exit-3 liar
 	equal "runner: many files" "$last" "5 passed, 3 failed, 1 skipped"
-	mkdir "$out/none"
+	mkdir "$dir/none"
 	status=0
-	last=$(TEST_DIR=$out/none TEST_LOGS=$out "$TESTS/run") || status=$?
+	last=$(TEST_DIR=$dir/none TEST_LOGS=$dir "$TESTS/run") || status=$?
 	equal "runner: nothing to run" "$status: $last" "1: 0 passed, 0 failed, 0 skipped"
 }
 

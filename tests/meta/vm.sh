@@ -3,9 +3,6 @@
 DESCRIPTION="scripts/vm against guests that end in every way"
 . "$(dirname "$0")/../lib.sh"
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-
 # try VM-ARGUMENTS... : its status, its two outputs in files.
 try() {
 	status=0
