@@ -108,8 +108,12 @@ int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
 		return ret;
 
 	ret = -ENOMEM;
+	/* an array for pages that cannot exist would have others killed for it */
+	if (pmap->nr_pages > totalram_pages())
+		goto uncharge;
 	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages),
-				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
+				     __GFP_RETRY_MAYFAIL);
 	if (!pmap->pages)
 		goto uncharge;
 
