@@ -82,14 +82,24 @@ static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
 	io_uring_cmd_done(ioucmd, pdu->status, pdu->result, issue_flags);
 }
 
-/* Ended by an interrupt, or by a poll of another ring or a block device. */
+/*
+ * Ended by an interrupt, a reset, or a poll of another ring or a block device.
+ *
+ * A ring that polls finds what is marked as over when it looks next; without
+ * its lock, its caches stay untouched.  Task work would not do: the worker that
+ * ends a ring with IORING_SETUP_DEFER_TASKRUN polls until nothing is left, and
+ * runs no task work meanwhile.
+ */
 static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
 					   blk_status_t err)
 {
 	struct io_uring_cmd *ioucmd = req->end_io_data;
 
 	nvme_pmap_end(req, nvme_pmap_pdu(ioucmd), err);
-	io_uring_cmd_do_in_task_lazy(ioucmd, nvme_pmap_task_cb);
+	if (cmd_to_io_kiocb(ioucmd)->ctx->flags & IORING_SETUP_IOPOLL)
+		nvme_pmap_task_cb(ioucmd, IO_URING_F_UNLOCKED);
+	else
+		io_uring_cmd_do_in_task_lazy(ioucmd, nvme_pmap_task_cb);
 	return RQ_END_IO_FREE;
 }
 
