@@ -67,6 +67,17 @@ dead() {
 	check "vm: a hang is told" told 'no end within 8 s'
 }
 
+# As many traces as were announced, and nothing else, pass.
+expected() {
+	local say='for line in "$@"; do echo "<4>$line" >/dev/kmsg; done'
+	try --driver none --expect 'it [a-z]+ oom' -- sh -c "$say" - 'it invoked oom' 'a: 1' 'Call Trace:'
+	ends "an expected trace" 0
+	try --driver none --expect 'it [a-z]+ oom' -- sh -c "$say" - 'it invoked oom' 'Call Trace:' 'Call Trace:'
+	ends "a second trace after an expected one" 125
+	try --driver none --expect 'it [a-z]+ oom' -- sh -c "$say" - 'it invoked oom' 'BUG: x' 'Call Trace:'
+	ends "another complaint after an expected one" 125
+}
+
 iommu() {
 	local mode want
 	for mode in strict=DMA lazy=DMA-FQ pt=identity; do
@@ -126,6 +137,7 @@ test() {
 	statuses
 	healthy
 	dead
+	expected
 	iommu
 	counted
 	ended_by_signal
