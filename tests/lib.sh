@@ -105,6 +105,21 @@ guest_results() {
 	rm -f "$out"
 }
 
+# guest_results ... | host_serves SOCKET: the cases pass through, and a guest's
+# line "# host COMMAND KEY=VALUE..." is done by tests/qmp.  1 if a case failed.
+host_serves() {
+	local line status=0
+	while IFS= read -r line; do
+		printf '%s\n' "$line"
+		case $line in
+		'not ok - '*) status=1 ;;
+		# shellcheck disable=SC2086 # words
+		'# host '*) "$TESTS/qmp" "$1" ${line#'# host '} || status=1 ;;
+		esac
+	done
+	return $status
+}
+
 run_test() {
 	local why
 	if declare -F requires >/dev/null && ! why=$(requires); then

@@ -230,8 +230,8 @@ static void by_host(void)
 		return;
 	}
 	if (setup_open(&s, opt.dev2, MODE_IRQ)) {
-		/* The host's script waits for this line. */
-		printf("# unplug %s now\n", opt.dev2);
+		/* A line for tests/lib.sh; the host's id is the serial number. */
+		printf("# host device_del id=%s\n", opt.dev2 + strlen("serial="));
 		while (nvme_pmap_query_file(s.dev.fd, &q) != -ENODEV && now_ms() < end)
 			sleep_ms(20);
 		check_gone(&s, "after the host unplugged it");
