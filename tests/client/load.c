@@ -2,16 +2,19 @@
 /* Slots that write their blocks and read them back; see load.h. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "load.h"
 
 enum { WRITING, READING, LINKED };
 
-struct slot {
-	uint64_t gen;
-	unsigned int phase, pending;
-	bool bad;
-};
+/* user_data: the slot below, the number of the command above. */
+#define SLOT_BITS	16
+
+static bool pending(const struct slot *slot)
+{
+	return slot->owed[0] || slot->owed[1];
+}
 
 static unsigned char *half(const struct load *l, unsigned int i, int read)
 {
@@ -34,6 +37,7 @@ static bool prep_one(struct load *l, unsigned int i, uint8_t opcode,
 		     unsigned int flags)
 {
 	bool stock = l->stock && l->sent % l->stock == 0;
+	uint64_t nr = l->sent + 1, user_data = nr << SLOT_BITS | i;
 	unsigned char *at = half(l, i, opcode == OP_READ);
 	uint64_t offset = l->offset + (uint64_t)(at - l->base);
 	struct nvme_pmap_cmd cmd = cmd_rw(l->dev, opcode, l->index, offset,
@@ -43,9 +47,10 @@ static bool prep_one(struct load *l, unsigned int i, uint8_t opcode,
 	if (!io_uring_sq_space_left(&l->ring) && !push(l))
 		return false;
 	if (stock)
-		sqe = prep_stock(&l->ring, l->dev, opcode, at, l->len, slot_lba(l, i), i);
+		sqe = prep_stock(&l->ring, l->dev, opcode, at, l->len, slot_lba(l, i),
+				 user_data);
 	else
-		sqe = prep_cmd(&l->ring, l->dev->fd, &cmd, i);
+		sqe = prep_cmd(&l->ring, l->dev->fd, &cmd, user_data);
 	if (!CHECK(sqe, "%s: the submission queue is full", l->name))
 		return false;
 	if (stock && l->fixed_buf) {
@@ -60,7 +65,7 @@ static bool prep_one(struct load *l, unsigned int i, uint8_t opcode,
 	l->pmap_sent += !stock;
 	l->sent++;
 	l->busy++;
-	l->slots[i].pending++;
+	l->slots[i].owed[!!l->slots[i].owed[0]] = nr;
 	return true;
 }
 
@@ -93,13 +98,33 @@ static bool tolerated(const struct load *l, int res)
 	return false;
 }
 
-static bool completed(struct load *l, const struct completion *done)
+/* A command has one CQE; an acknowledged write is on the disk. */
+static bool account(struct load *l, const struct completion *done)
 {
-	unsigned int i = (unsigned int)done->user_data;
+	unsigned int i = done->user_data & ((1u << SLOT_BITS) - 1), which = 0;
+	uint64_t nr = done->user_data >> SLOT_BITS;
 	struct slot *slot = &l->slots[i];
 
+	if (i < l->depth && slot->owed[1] == nr)
+		which = 1;
+	if (!CHECK(nr && i < l->depth && slot->owed[which] == nr,
+		   "%s: a CQE for command %" PRIu64 " of slot %u, which is not in flight",
+		   l->name, nr, i))
+		return false;
+	slot->owed[which] = 0;
 	l->busy--;
-	slot->pending--;
+	if (!done->res && (slot->phase == WRITING || (slot->phase == LINKED && !which)))
+		slot->acked = slot->gen;
+	return true;
+}
+
+static bool completed(struct load *l, const struct completion *done)
+{
+	unsigned int i = done->user_data & ((1u << SLOT_BITS) - 1);
+	struct slot *slot = &l->slots[i];
+
+	if (!account(l, done))
+		return false;
 	if (done->res) {
 		l->failed++;
 		slot->bad = true;
@@ -107,10 +132,11 @@ static bool completed(struct load *l, const struct completion *done)
 		    !CHECK_RET(done->res, 0, "%s: slot %u phase %u", l->name, i, slot->phase))
 			return false;
 	}
-	if (slot->pending)
+	if (pending(slot))
 		return true;
+	/* What is gone stays gone: the slot ends. */
 	if (slot->bad)
-		return start_pair(l, i);
+		return done->res == -ENODEV || start_pair(l, i);
 	if (slot->phase == WRITING) {
 		slot->phase = READING;
 		return prep_one(l, i, OP_READ, 0);
@@ -131,8 +157,9 @@ static bool prepare(struct load *l)
 	if (!entries)
 		entries = all < 32768 ? all : 32768;
 
-	l->slots = calloc(l->depth, sizeof(*l->slots));
-	if (!l->slots || 
+	if (!l->kept)
+		l->slots = calloc(l->depth, sizeof(*l->slots));
+	if (!l->slots ||
 	    !ring_open_cq(&l->ring, l->mode, entries,
 			  2 * (entries > 2 * l->depth ? entries : 2 * l->depth)))
 		return false;
@@ -163,15 +190,19 @@ bool load_run(struct load *l)
 	unsigned int i;
 
 	for (i = 0; good && i < l->depth; i++)
+		l->slots[i].gen = l->first_gen;
+	for (i = 0; good && i < l->depth; i++)
 		good = start_pair(l, i);
 	good = good && push(l);
 	while (good && l->busy)
 		good = turn(l);
+	good = good && CHECK(!io_uring_cq_ready(&l->ring) && !*l->ring.cq.koverflow,
+			     "%s: CQEs beyond the commands", l->name);
 	/* What is left in flight ends with the ring. */
 	if (l->ring.ring_fd > 0)
 		io_uring_queue_exit(&l->ring);
-	free(l->slots);
-	l->slots = NULL;
+	if (!l->kept)
+		free(l->slots);
 	return good;
 }
 
@@ -189,4 +220,53 @@ bool load_start(struct load *l)
 void load_join(struct load *l)
 {
 	pthread_join(l->thread, NULL);
+}
+
+bool load_keep(struct load *l)
+{
+	l->slots = mmap(NULL, l->depth * sizeof(*l->slots), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	l->kept = l->slots != MAP_FAILED;
+	return CHECK(l->kept, "%s: no memory", l->name);
+}
+
+void load_forget(struct load *l)
+{
+	if (l->kept)
+		munmap(l->slots, l->depth * sizeof(*l->slots));
+	l->kept = false;
+}
+
+/* A write that failed may have been done in part, but never an older one since. */
+static bool check_slot(const struct load *l, const struct dev *dev, unsigned int i,
+		       const unsigned char *buf)
+{
+	const struct slot *slot = &l->slots[i];
+	uint64_t lba = slot_lba(l, i), gen, n;
+
+	for (n = 0; n < l->len / dev->block; n++, lba++, buf += dev->block) {
+		memcpy(&gen, buf + 8, 8);
+		if (gen < slot->acked || gen > slot->gen)
+			gen = slot->acked;
+		if (!CHECK(pattern_verify(buf, dev->block, lba, 1, gen, l->name),
+			   "%s: slot %u: acknowledged data are not there (generations %" PRIu64
+			   " to %" PRIu64 ")", l->name, i, slot->acked, slot->gen))
+			return false;
+	}
+	return true;
+}
+
+bool load_check(const struct load *l, const struct dev *dev, struct io_uring *ring)
+{
+	unsigned char *buf = aligned_alloc(PAGE, PAGE_ROUND(l->len));
+	bool good = buf;
+	unsigned int i;
+
+	for (i = 0; good && i < l->depth; i++)
+		good = !l->slots[i].acked ||
+		       (CHECK_RET(run_stock(ring, dev, OP_READ, buf, l->len, slot_lba(l, i)), 0,
+				  "%s: stock read of slot %u", l->name, i) &&
+			check_slot(l, dev, i, buf));
+	free(buf);
+	return good;
 }

@@ -30,14 +30,27 @@ struct load {
 	/* -errno that a command may also end with; the pair is then given up. */
 	const int *tolerated;
 	const volatile bool *stop;	/* ends it early */
+	uint64_t first_gen;	/* of the patterns; for blocks that were used before */
 	/* out */
 	uint64_t pmap_sent, failed, verified;
 	/* private */
 	struct slot *slots;
+	bool kept;
 	struct io_uring ring;
 	unsigned int started, busy;
 	uint64_t sent;
 	pthread_t thread;
+};
+
+/*
+ * A slot: what its blocks should hold, and the numbers of the commands that owe
+ * it a CQE.  @acked is the last generation whose write succeeded; writes up to
+ * @gen may have reached the disk without saying so.
+ */
+struct slot {
+	uint64_t gen, acked, owed[2];
+	unsigned int phase;
+	bool bad;
 };
 
 /* Bytes of the pmap (from @offset) and blocks of the disk that a load needs. */
@@ -51,6 +64,14 @@ struct load {
  * queue is so large that no entry is used twice.
  */
 bool load_run(struct load *load);
+/*
+ * Slots that outlive the load, and its process: in memory that children share.
+ * load_check() reads all that was acknowledged back, with stock commands and by
+ * any file; load_forget() ends it.
+ */
+bool load_keep(struct load *load);
+bool load_check(const struct load *load, const struct dev *dev, struct io_uring *ring);
+void load_forget(struct load *load);
 /* The same in a thread of its own; load_join() says how it went. */
 bool load_start(struct load *load);
 void load_join(struct load *load);

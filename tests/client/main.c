@@ -6,18 +6,21 @@
 
 #include "util.h"
 
-extern const struct subject subject_integrity, subject_modes, subject_namespaces,
-	subject_ioctl, subject_command, subject_unprivileged, subject_memory,
-	subject_length, subject_formats, subject_lifetime, subject_survival,
-	subject_removal, subject_unload, subject_multipath, subject_foreign,
-	subject_bounce, subject_formatting, subject_hidden;
+extern const struct subject subject_integrity, subject_modes,
+	subject_namespaces, subject_ioctl, subject_command, subject_unprivileged,
+	subject_memory, subject_length, subject_formats, subject_lifetime,
+	subject_survival, subject_removal, subject_unload, subject_multipath,
+	subject_foreign, subject_bounce, subject_formatting, subject_hidden,
+	subject_chaos, subject_chaos_slow, subject_chaos_plug, subject_chaos_end,
+	subject_chaos_ns;
 
 static const struct subject *const subjects[] = {
 	&subject_integrity, &subject_modes, &subject_namespaces, &subject_ioctl,
 	&subject_command, &subject_unprivileged, &subject_memory, &subject_length,
 	&subject_formats, &subject_lifetime, &subject_survival, &subject_removal,
 	&subject_unload, &subject_multipath, &subject_foreign, &subject_bounce,
-	&subject_formatting, &subject_hidden,
+	&subject_formatting, &subject_hidden, &subject_chaos, &subject_chaos_slow,
+	&subject_chaos_plug, &subject_chaos_end, &subject_chaos_ns,
 };
 
 static int usage(void)

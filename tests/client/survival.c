@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "load.h"
+#include "storm.h"
 
 #define LEN	(16u * PAGE)
 
@@ -259,28 +259,6 @@ out:
 
 /* ---- controller reset ---- */
 
-static bool is_live(const struct dev *dev)
-{
-	char path[160], state[32] = "";
-
-	dev_sysfs(dev, "state", path, sizeof(path));
-	return read_file(path, state, sizeof(state)) && !strncmp(state, "live", 4);
-}
-
-static bool reset(const struct dev *dev)
-{
-	uint64_t end = now_ms() + 20000;
-	char path[160];
-
-	/* Returns when the reset is done. */
-	dev_sysfs(dev, "reset_controller", path, sizeof(path));
-	if (!CHECK(write_file(path, "1"), "reset_controller: %s", strerror(errno)))
-		return false;
-	while (!is_live(dev) && now_ms() < end)
-		sleep_ms(10);
-	return CHECK(is_live(dev), "the controller is not live after the reset");
-}
-
 static void reset_idle(void)
 {
 	static const enum mem_kind kinds[] = { MEM_4K, MEM_HUGE, MEM_MEMFD };
@@ -290,24 +268,13 @@ static void reset_idle(void)
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (setup_open(&s, kinds[i]) && put(&s, s.mem.map, 7 + i)) {
 			poison(s.mem.map, LEN);
-			reset(&s.dev);
+			ctrl_reset(&s.dev);
 			get(&s, s.index, s.mem.map, 7 + i, "after the reset");
 			must_unregister(&s.dev, s.index);
 		}
 		setup_close(&s);
 	}
 }
-
-/*
- * Commands that a reset finds in flight are cancelled or fail with a status;
- * nothing else may happen to them, and those that succeed carry the right data.
- */
-static const int by_reset[] = {
-	-EINTR, -EIO, -EAGAIN,
-	0x4, 0x7,			/* aborted with the queue, by request */
-	0x370, 0x371, 0x4370, 0x4371,	/* host path error, aborted by host */
-	0,
-};
 
 /*
  * With @entries in the submission queue, and stock commands in between where
@@ -337,7 +304,7 @@ static void reset_load(enum mode mode, unsigned int entries)
 	}
 	for (i = 0; i < 5; i++) {
 		sleep_ms(50);
-		if (!reset(&s.dev))
+		if (!ctrl_reset(&s.dev))
 			break;
 	}
 	sleep_ms(100);
@@ -392,7 +359,7 @@ static void reset_register(void)
 		c.dev = &s.dev;
 		pthread_create(&thread, NULL, registers, &c);
 		for (i = 0; i < 4; i++)
-			reset(&s.dev);
+			ctrl_reset(&s.dev);
 		c.stop = true;
 		pthread_join(thread, NULL);
 		CHECK(c.good > 4, "%" PRIu64 " registrations", c.good);

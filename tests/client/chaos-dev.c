@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Disturbances of the device under load: commands that run out of time (-D names
+ * a device that takes three seconds), the device gone and back (-D names one
+ * that the host can unplug), the machine asleep, the driver gone and back.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "storm.h"
+
+static unsigned int rounds(unsigned int usual)
+{
+	return opt.rounds ? opt.rounds : usual;
+}
+
+/* ---- commands that run out of time ---- */
+
+#define SLOW_NR		6
+#define SLOW_MS		300
+
+/* The tags of these commands come back by Abort, or else by a reset. */
+static bool all_end(struct setup *s, unsigned int nr)
+{
+	uint64_t seen = 0, end = now_ms() + 30000;
+	struct completion done;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		if (!CHECK_RET(ring_reap(&s->ring, &done, (unsigned int)(end - now_ms())), 0,
+			       "completion %u of %u", i, nr))
+			return false;
+		if (!CHECK(done.user_data < nr && !(seen >> done.user_data & 1),
+			   "a second CQE for command %" PRIu64, done.user_data))
+			return false;
+		seen |= 1ull << done.user_data;
+		/*
+		 * aborted, cancelled by the reset, or failed by it; or well over
+		 * after all, while the device was being stopped
+		 */
+		CHECK(!done.res || done.res == -EINTR || done.res == -EIO || done.res == 0x7 || done.res == 0x4 ||
+		      done.res == 0x371 || done.res == 0x4371 || done.res == 0x370,
+		      "a command out of time: %s", err_name(done.res));
+	}
+	return CHECK_RET(ring_reap(&s->ring, &done, 0), -ETIME, "one CQE more");
+}
+
+/* Half of them by their own limit, half by what the queue says. */
+static void out_of_time_in(enum mode mode, uint32_t flags)
+{
+	struct setup s;
+	unsigned int i;
+	uint32_t index;
+
+	if (!setup_make(&s, opt.dev2, mode, MEM_4K, 2 * SLOW_NR * PAGE) ||
+	    !must_register(&s.dev, s.mem.map + SLOW_NR * PAGE, SLOW_NR * PAGE, flags, &index))
+		goto out;
+	for (i = 0; i < SLOW_NR; i++) {
+		struct nvme_pmap_cmd cmd = cmd_rw(&s.dev, OP_READ, index, i * PAGE, PAGE, 0);
+
+		cmd.timeout_ms = i % 2 ? SLOW_MS : 0;
+		prep_cmd(&s.ring, s.dev.fd, &cmd, i);
+	}
+	s.started = now_ms();
+	if (!CHECK_RET(ring_push(&s.ring), 0, "submit") || !all_end(&s, SLOW_NR))
+		goto out;
+	CHECK(now_ms() - s.started >= SLOW_MS, "over after %" PRIu64 " ms", now_ms() - s.started);
+	/* Nothing comes to this memory any more. */
+	poison(s.mem.map, s.mem.len);
+	must_unregister(&s.dev, index);
+	must_unregister(&s.dev, s.index);
+	CHECK(poisoned(s.mem.map, s.mem.len) == s.mem.len, "written to after the end");
+out:
+	setup_close(&s);
+}
+
+/* The reset that ended the last commands may still be under way. */
+static bool wait_live(const char *name)
+{
+	uint64_t end = now_ms() + 20000;
+	struct dev dev = { .fd = -1 };
+
+	if (!CHECK(dev_path(name, dev.path, sizeof(dev.path)), "no device %s", name))
+		return false;
+	while (!ctrl_is_live(&dev) && now_ms() < end)
+		sleep_ms(10);
+	return CHECK(ctrl_is_live(&dev), "%s is not live", name);
+}
+
+static bool queue_timeout(const char *ms)
+{
+	char path[128], node[64];
+
+	if (!CHECK(dev_path(opt.dev2, node, sizeof(node)), "no device %s", opt.dev2))
+		return false;
+	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/io_timeout", node + strlen("/dev/ng"));
+	return CHECK(write_file(path, ms), "%s: %s", path, strerror(errno));
+}
+
+static void out_of_time(void)
+{
+	static const enum mode modes[] = { MODE_IRQ, MODE_POLL, MODE_DEFER, MODE_POLL_DEFER };
+	static const uint32_t forms[] = { 0, NVME_PMAP_REG_PRP, NVME_PMAP_REG_SGL_LIST };
+	struct storm s = { .tolerated = NULL };
+	unsigned int i, nr = rounds(ARRAY_SIZE(modes));
+	long pins = pins_held();
+
+	if (!opt.dev2) {
+		skip_case("-D names no slow device");
+		return;
+	}
+	/* On another controller: the others' data, which a reset must not touch. */
+	if (storm_start(&s) && queue_timeout("300")) {
+		for (i = 0; i < nr; i++) {
+			out_of_time_in(modes[i % ARRAY_SIZE(modes)],
+				       forms[rnd_below(ARRAY_SIZE(forms))]);
+			if (!storm_moves(&s, 2) || !wait_live(opt.dev2))
+				break;
+		}
+		queue_timeout("30000");
+	}
+	storm_end(&s);
+	pins_back(pins, 5000);
+}
+
+static const struct test_case chaos_slow_cases[] = { { "out-of-time", out_of_time } };
+
+SUBJECT(chaos_slow);
+
+/* ---- the device gone and back ---- */
+
+static const int by_removal[] = {
+	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO,
+	0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371,
+	0,
+};
+
+/* The PCI function behind a controller, e.g. 0000:00:04.0 */
+static bool pci_name(const struct dev *dev, char *name, size_t size)
+{
+	char path[160], target[256];
+	ssize_t n;
+
+	dev_sysfs(dev, "device", path, sizeof(path));
+	n = readlink(path, target, sizeof(target) - 1);
+	if (!CHECK(n > 0, "%s: %s", path, strerror(errno)))
+		return false;
+	target[n] = 0;
+	snprintf(name, size, "%s", strrchr(target, '/') + 1);
+	return true;
+}
+
+static bool driver_file(const char *file, const char *pci)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/nvme/%s", file);
+	return CHECK(write_file(path, pci), "%s %s: %s", file, pci, strerror(errno));
+}
+
+/* @others: KiB that this process has pinned for another device. */
+static bool all_gone(struct storm *s, long others)
+{
+	uint64_t end = now_ms() + 30000;
+	struct nvme_pmap_query q;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < STREAMS; i++) {
+		while ((ret = nvme_pmap_query_file(s->stream[i].dev.fd, &q)) != -ENODEV &&
+		       now_ms() < end)
+			sleep_ms(10);
+		CHECK_RET(ret, -ENODEV, "query after removal");
+	}
+	storm_stop(s);
+	for (i = 0; i < STREAMS; i++)
+		CHECK_RET(nvme_pmap_unregister_buf(s->stream[i].dev.fd, s->stream[i].load.index),
+			  -ENODEV, "unregister after removal");
+	end = now_ms() + 30000;
+	while (status_kib(getpid(), "VmPin") != others && now_ms() < end)
+		sleep_ms(5);
+	note("unpinned after %" PRIu64 " ms", now_ms() + 30000 - end);
+	return CHECK(status_kib(getpid(), "VmPin") == others,
+		     "VmPin is %ld KiB with the files open, %ld of them of another device",
+		     status_kib(getpid(), "VmPin"), others);
+}
+
+/* It comes back under whatever name, with the data on it. */
+static bool all_back(struct storm *s)
+{
+	bool good = storm_check(s);
+
+	storm_close(s);
+	storm_forget(s);
+	return good;
+}
+
+static void rebind(void)
+{
+	struct storm s = { .tolerated = by_removal };
+	unsigned int i, nr = rounds(3);
+	long pins = pins_held();
+	char pci[32];
+
+	for (i = 0; i < nr; i++) {
+		if (!storm_start(&s) || !pci_name(&s.stream[0].dev, pci, sizeof(pci))) {
+			storm_end(&s);
+			break;
+		}
+		driver_file("unbind", pci);
+		all_gone(&s, 0);
+		driver_file("bind", pci);
+		if (!all_back(&s) || !pins_back(pins, 5000))
+			break;
+	}
+}
+
+/* The host's id for a device is its serial number. */
+static void ask_host(const char *command, const char *rest)
+{
+	printf("# host %s id=%s%s\n", command, opt.dev2 + strlen("serial="), rest);
+}
+
+static void replug(void)
+{
+	struct storm s = { .name = opt.dev2, .tolerated = by_removal };
+	struct storm other = { .tolerated = NULL };
+	unsigned int i, nr = rounds(3);
+	char rest[128];
+	long others;
+
+	if (!opt.dev2) {
+		skip_case("-D names no device that the host will unplug");
+		return;
+	}
+	if (!storm_start(&other))
+		goto out;
+	snprintf(rest, sizeof(rest), " driver=nvme serial=%s drive=%s bus=slot7", opt.dev2 + 7,
+		 opt.dev2 + 7);
+	others = status_kib(getpid(), "VmPin");
+	for (i = 0; i < nr && storm_start(&s); i++) {
+		ask_host("device_del", "");
+		all_gone(&s, others);
+		ask_host("device_add", rest);
+		if (!all_back(&s) || !storm_moves(&other, 2))
+			break;
+	}
+out:
+	storm_end(&other);
+}
+
+static const struct test_case chaos_plug_cases[] = {
+	{ "replug", replug },
+	{ "rebind", rebind },
+};
+
+SUBJECT(chaos_plug);
+
+/* ---- the machine asleep, the driver gone ---- */
+
+/*
+ * Before a suspend the driver waits for what is in flight, io_timeout seconds
+ * at most; polled commands would need their program for that, which is frozen.
+ * It is so with the stock driver's, too.
+ */
+static bool io_timeout(const char *seconds)
+{
+	static const char path[] = "/sys/module/nvme_core/parameters/io_timeout";
+
+	return CHECK(write_file(path, seconds), "%s: %s", path, strerror(errno));
+}
+
+static bool suspend_to(const char *state, const char *test)
+{
+	return CHECK(write_file("/sys/power/pm_test", test), "pm_test %s: %s", test,
+		     strerror(errno)) &&
+	       CHECK(write_file("/sys/power/state", state), "state %s: %s", state, strerror(errno));
+}
+
+/* All of suspend but the last step, which the kernel only waits out. */
+static void suspend_devices(void)
+{
+	struct storm s = { .tolerated = by_reset };
+	unsigned int i, nr = rounds(2);
+	long pins = pins_held();
+
+	if (access("/sys/power/pm_test", W_OK)) {
+		skip_case("no /sys/power/pm_test");
+		return;
+	}
+	if (storm_start(&s) && io_timeout("1")) {
+		for (i = 0; i < nr; i++)
+			if (!suspend_to(i % 2 ? "freeze" : "mem", "devices") || !storm_moves(&s, 3))
+				break;
+		write_file("/sys/power/pm_test", "none");
+		io_timeout("30");
+	}
+	storm_end(&s);
+	pins_back(pins, 5000);
+}
+
+/*
+ * The whole of it, until the host wakes the machine.  Once only: QEMU's ACPI
+ * does not do it again, nor power off.
+ */
+static void suspend_ram(void)
+{
+	struct storm s = { .tolerated = by_reset };
+	long pins = pins_held();
+
+	if (storm_start(&s) && io_timeout("1")) {
+		printf("# host system_wakeup\n");
+		if (suspend_to("mem", "none"))
+			storm_moves(&s, 3);
+		io_timeout("30");
+	}
+	storm_end(&s);
+	pins_back(pins, 5000);
+}
+
+static bool refused_to_unload(void)
+{
+	long ret = syscall(SYS_delete_module, "nvme_core", O_NONBLOCK);
+
+	return CHECK_RET(ret ? -errno : 0, -EWOULDBLOCK, "unload nvme-core under load");
+}
+
+/* Unloads first; the last file may be let go by a worker a little later. */
+static bool load_driver(void)
+{
+	uint64_t end = now_ms() + 10000;
+	int ret;
+
+	while ((ret = system("nvme-driver fork >&2")) && now_ms() < end)
+		sleep_ms(100);
+	return CHECK(!ret, "nvme-driver fork: %d", ret);
+}
+
+/* Nothing may keep the modules after the last file: not a lost reference. */
+static void reload(void)
+{
+	struct storm s = { .tolerated = NULL };
+	unsigned int i, nr = rounds(3);
+	long pins = pins_held();
+
+	for (i = 0; i < nr; i++) {
+		if (storm_start(&s) && refused_to_unload())
+			storm_moves(&s, 2);
+		storm_stop(&s);
+		if (!storm_drop(&s) || !load_driver() || !storm_check(&s))
+			break;
+		storm_forget(&s);
+		if (!pins_back(pins, 5000))
+			break;
+	}
+}
+
+static const struct test_case chaos_end_cases[] = {
+	{ "suspend-devices", suspend_devices },
+	{ "reload", reload },
+	{ "suspend-ram", suspend_ram },
+};
+
+SUBJECT(chaos_end);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A storm: loads in every ring mode and form at once on one device, to have
+ * something going on while a case disturbs it.
+ *
+ *	storm_start()	open, register, begin
+ *	storm_stop()	every command has had its CQE; counters agree
+ *	storm_drop()	unregister all, see that nothing is held, close
+ *	storm_check()	what was acknowledged is on the disk (by any file)
+ *	storm_forget()
+ *
+ * storm_end() is the last four.
+ */
+#ifndef PMAP_TEST_STORM_H
+#define PMAP_TEST_STORM_H
+
+#include "load.h"
+
+#define STREAMS		4
+#define STREAM_DEPTH	6
+/* Blocks of the disk that a storm of 512-byte blocks may use. */
+#define STORM_BLOCKS	(STREAMS * 1024)
+
+struct stream {
+	struct dev dev;
+	struct mem mem;
+	struct load load;
+	uint32_t flags;		/* of its registration */
+};
+
+struct storm {
+	const char *name;	/* device, as for dev_open() */
+	uint64_t lba;		/* first of its blocks */
+	const int *tolerated;	/* ends with zero; NULL: no error at all */
+	bool unprivileged;	/* no PRP form, which needs CAP_SYS_ADMIN */
+	/* private */
+	volatile bool stop;
+	uint64_t verified, failed;
+	struct stream stream[STREAMS];
+};
+
+/* In two steps where a child runs it: the files and slots are the parent's. */
+bool storm_open(struct storm *s);
+bool storm_run(struct storm *s);
+bool storm_start(struct storm *s);
+bool storm_stop(struct storm *s);
+bool storm_drop(struct storm *s);
+bool storm_check(struct storm *s);
+void storm_forget(struct storm *s);
+bool storm_end(struct storm *s);
+/* Files and memory, whatever state the registrations are in. */
+void storm_close(struct storm *s);
+
+uint64_t storm_progress(const struct storm *s);
+/* Wait until each stream has verified @pairs more; false when it does not. */
+bool storm_moves(struct storm *s, unsigned int pairs);
+
+/*
+ * Pages that the whole machine has pinned (FOLL_PIN), and whether they come
+ * back to that in time.  Pins of processes that are gone count as well.
+ */
+long pins_held(void);
+bool pins_back(long before, unsigned int ms);
+
+/* Commands that a controller reset finds in flight: cancelled or failed. */
+extern const int by_reset[];
+
+bool ctrl_is_live(const struct dev *dev);
+bool ctrl_reset(const struct dev *dev);
+
+#endif

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+DESCRIPTION="loads of every ring mode and form stay right while all around them is disturbed"
+TIMEOUT=400
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; have python3; }
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# blockdev NAME SIZE: a file of that size, at most 1000 commands a second, so
+# that some are always in flight when something happens.
+blockdev() {
+	truncate -s "$2" "$dir/$1"
+	printf -- '-blockdev driver=file,node-name=%s-file,filename=%s,cache.no-flush=on ' "$1" "$dir/$1"
+	printf -- '-blockdev driver=raw,node-name=%s-raw,file=%s-file ' "$1" "$1"
+	printf -- '-object throttle-group,id=%s-slow,x-iops-total=1000 ' "$1"
+	printf -- '-blockdev driver=throttle,node-name=%s,throttle-group=%s-slow,file=%s-raw' "$1" "$1" "$1"
+}
+
+# shellcheck disable=SC2016 # for the guest's shell
+test() {
+	local args=(
+		--qemu "-blockdev null-co,node-name=slow,latency-ns=3000000000,read-zeroes=on,size=67108864"
+		--qemu "-device nvme,serial=slow,drive=slow"
+		--qemu "$(blockdev plugged 64M)"
+		--qemu "-device pcie-root-port,id=slot7,chassis=7,slot=7"
+		--qemu "-device nvme,serial=plugged,id=plugged,drive=plugged,bus=slot7"
+		--qemu "-device nvme-subsys,id=sub,nqn=pmap-chaos -device nvme,serial=many,id=many,subsys=sub"
+		--qemu "$(blockdev ns1 64M)" --qemu "$(blockdev ns2 64M)"
+		--qemu "-device nvme-ns,drive=ns1,bus=many,nsid=1,shared=on"
+		--qemu "-device nvme-ns,drive=ns2,bus=many,nsid=2,shared=on")
+
+	guest_results chaos --with "$client" --qmp "$dir/qmp" --timeout 350 --mem 512 \
+		--expect 'pmap-test invoked oom-killer' --modparam 'nvme_core multipath=N' --append suspend.pm_test_delay=1 \
+		"${args[@]}" -- sh -c 'status=0
+			"$0" chaos -d serial=plugged resets owner-killed shared-file || status=1
+			"$0" chaos -d serial=pmap || status=1
+			"$0" chaos_slow -d serial=pmap -D serial=slow || status=1
+			"$0" chaos_ns -d serial=many || status=1
+			"$0" chaos_plug -d serial=pmap -D serial=plugged || status=1
+			"$0" chaos_end -d serial=pmap || status=1
+			# Asleep once, the guest cannot power off: its status is
+			# told here, and a reset ends it.
+			echo $status >/dev/vport0p3
+			reboot -nf' "$client" | host_serves "$dir/qmp" || test_failed=1
+}
+
+run_test
