@@ -12,7 +12,7 @@ HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 
-.PHONY: all modules delta test test-debug debug-kernels bench check tools clean help
+.PHONY: all modules delta test test-debug debug-kernels soak bench check tools clean help
 .DEFAULT_GOAL := all
 
 all: modules ## Build the fork's nvme-core.ko and nvme.ko
@@ -40,6 +40,10 @@ debug-kernels: ## Build the kernels of test-debug, once
 test-debug: ## Run the tests on kernels with KASAN and the rest, and with KCSAN
 	@$(MAKE) -s test KERNELS=kasan,kcsan
 
+soak: modules ## Mix everything in one guest for MINUTES=10
+	@scripts/setup vm test
+	@scripts/soak $(MINUTES)
+
 check: ## Compile our files with W=1 and sparse, lint the scripts
 	@scripts/setup build test
 	@scripts/overlay --kernel $(KERNEL) --check
@@ -48,7 +52,7 @@ check: ## Compile our files with W=1 and sparse, lint the scripts
 		echo "#include <$$header>" | $(CC) -x $${std%%[0-9]*} -std=$$std -D_GNU_SOURCE \
 			-Wall -Wextra -Werror -Iinclude/uapi -Iinclude -fsyntax-only - || exit 1; \
 	done; done
-	@shellcheck -x -P SCRIPTDIR scripts/overlay scripts/setup scripts/vm tests/run tests/*.sh
+	@shellcheck -x -P SCRIPTDIR scripts/overlay scripts/setup scripts/soak scripts/vm tests/run tests/*.sh
 	@codespell -q 3 -L fo,nd,te README.md CHANGELOG.md drivers include scripts tests
 
 tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read

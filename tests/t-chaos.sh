@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 DESCRIPTION="loads of every ring mode and form stay right while all around them is disturbed"
-TIMEOUT=400
+TIMEOUT=700
 . "$(dirname "$0")/lib.sh"
 
 client=$BUILD/tests/pmap-test
@@ -23,7 +23,7 @@ blockdev() {
 test() {
 	local args=(
 		--qemu "-blockdev null-co,node-name=slow,latency-ns=3000000000,read-zeroes=on,size=67108864"
-		--qemu "-device nvme,serial=slow,drive=slow"
+		--qemu "-device pcie-root-port,id=slot8,chassis=8,slot=8"
 		--qemu "$(blockdev plugged 64M)"
 		--qemu "-device pcie-root-port,id=slot7,chassis=7,slot=7"
 		--qemu "-device nvme,serial=plugged,id=plugged,drive=plugged,bus=slot7"
@@ -32,7 +32,7 @@ test() {
 		--qemu "-device nvme-ns,drive=ns1,bus=many,nsid=1,shared=on"
 		--qemu "-device nvme-ns,drive=ns2,bus=many,nsid=2,shared=on")
 
-	guest_results chaos --with "$client" --qmp "$dir/qmp" --timeout 350 --mem 512 \
+	guest_results chaos --with "$client" --qmp "$dir/qmp" --timeout 650 --mem 512 \
 		--expect 'pmap-test invoked oom-killer' --modparam 'nvme_core multipath=N' --append suspend.pm_test_delay=1 \
 		"${args[@]}" -- sh -c 'status=0
 			"$0" chaos -d serial=plugged resets owner-killed shared-file || status=1

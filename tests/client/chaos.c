@@ -29,105 +29,6 @@ static unsigned int rounds(unsigned int usual)
 
 /* ---- controller resets, with registrations and block IO beside the load ---- */
 
-struct beside {
-	struct dev dev;
-	volatile bool stop;
-	uint64_t done, failed;
-	uint64_t lba;
-	pthread_t thread;
-};
-
-static bool by_reset_too(int res)
-{
-	const int *t = by_reset;
-
-	while (*t && *t != res)
-		t++;
-	return res && *t == res;
-}
-
-/* Register, write by it, read by it, unregister. */
-static bool one_turn(struct beside *b, struct io_uring *ring, struct mem *mem, uint64_t gen)
-{
-	const uint32_t half = mem->len / 2, blocks = half / b->dev.block;
-	uint32_t index;
-	int res;
-
-	if (!must_register(&b->dev, mem->map, mem->len, gen % 3, &index))
-		return false;
-	pattern_fill(mem->map, b->dev.block, b->lba, blocks, gen);
-	poison(mem->map + half, half);
-	res = run_rw(ring, &b->dev, OP_WRITE, index, 0, half, b->lba);
-	if (!res)
-		res = run_rw(ring, &b->dev, OP_READ, index, half, half, b->lba);
-	if (res) {
-		b->failed++;
-		return CHECK(by_reset_too(res), "a new buffer: %s", err_name(res)) &&
-		       must_unregister(&b->dev, index);
-	}
-	b->done++;
-	return must_unregister(&b->dev, index) &&
-	       CHECK(pattern_verify(mem->map + half, b->dev.block, b->lba, blocks, gen,
-				    "a new buffer"), "data by a new buffer");
-}
-
-static void *registers(void *arg)
-{
-	struct beside *b = arg;
-	struct mem mem;
-	struct io_uring ring;
-	uint64_t gen = 0;
-
-	if (!mem_alloc(&mem, MEM_4K, 16 * PAGE) || !ring_open(&ring, MODE_IRQ, 4))
-		return NULL;
-	while (!b->stop && one_turn(b, &ring, &mem, ++gen))
-		;
-	io_uring_queue_exit(&ring);
-	mem_free(&mem);
-	return NULL;
-}
-
-/* O_DIRECT on the block device: blk-mq sends it again after a reset. */
-static void *block_io(void *arg)
-{
-	struct beside *b = arg;
-	unsigned char *buf = aligned_alloc(PAGE, 8 * PAGE);
-	const uint32_t len = 4 * PAGE, blocks = len / b->dev.block;
-	int fd = dev_open_block(&b->dev, O_RDWR);
-	off_t at = (off_t)(b->lba * b->dev.block);
-	bool good = CHECK(fd >= 0 && buf, "block device: %s", strerror(errno));
-
-	while (good && !b->stop) {
-		pattern_fill(buf, b->dev.block, b->lba, blocks, ++b->done);
-		poison(buf + len, len);
-		good = CHECK(pwrite(fd, buf, len, at) == len, "pwrite: %s", strerror(errno)) &&
-		       CHECK(pread(fd, buf + len, len, at) == len, "pread: %s", strerror(errno)) &&
-		       CHECK(pattern_verify(buf + len, b->dev.block, b->lba, blocks, b->done,
-					    "block device"), "block data");
-	}
-	if (fd >= 0)
-		close(fd);
-	free(buf);
-	return NULL;
-}
-
-static bool beside_start(struct beside *b, uint64_t lba, void *(*fn)(void *))
-{
-	*b = (struct beside){ .lba = lba };
-	return dev_open(&b->dev, NULL, O_RDWR) &&
-	       CHECK(!pthread_create(&b->thread, NULL, fn, b), "pthread_create");
-}
-
-static void beside_stop(struct beside *b, const char *what)
-{
-	b->stop = true;
-	if (b->thread)
-		pthread_join(b->thread, NULL);
-	CHECK(b->done > 1, "%s: %" PRIu64 " turns", what, b->done);
-	note("%s: %" PRIu64 " turns, %" PRIu64 " cut short", what, b->done, b->failed);
-	dev_close(&b->dev);
-}
-
 static void resets(void)
 {
 	struct storm s = { .tolerated = by_reset };
@@ -136,8 +37,8 @@ static void resets(void)
 	long pins = pins_held();
 	char path[160];
 
-	if (storm_start(&s) && beside_start(&reg, 8192, registers) &&
-	    beside_start(&block, 8704, block_io)) {
+	if (storm_start(&s) && beside_start(&reg, 8192, beside_registers) &&
+	    beside_start(&block, 8704, beside_block)) {
 		dev_sysfs(&s.stream[0].dev, "rescan_controller", path, sizeof(path));
 		for (i = 0; i < nr && ctrl_reset(&s.stream[0].dev); i++) {
 			if (i % 2)
@@ -194,7 +95,7 @@ static void reregister(void)
 
 /* ---- CPUs that come and go ---- */
 
-static bool set_online(unsigned int cpu, const char *on)
+bool cpu_online(unsigned int cpu, const char *on)
 {
 	char path[80];
 
@@ -215,10 +116,10 @@ static void cpu_hotplug(void)
 	}
 	if (storm_start(&s)) {
 		for (i = 0; i < nr; i++) {
-			for (cpu = 1; cpu < cpus && set_online(cpu, "0"); cpu++)
+			for (cpu = 1; cpu < cpus && cpu_online(cpu, "0"); cpu++)
 				;
 			storm_moves(&s, 2);
-			while (--cpu && set_online(cpu, "1"))
+			while (--cpu && cpu_online(cpu, "1"))
 				;
 			if (!storm_moves(&s, 2))
 				break;
@@ -230,7 +131,7 @@ static void cpu_hotplug(void)
 
 /* ---- memory pressure ---- */
 
-static unsigned long meminfo_kib(const char *key)
+unsigned long meminfo_kib(const char *key)
 {
 	char text[4096], *at;
 
@@ -279,14 +180,8 @@ static void pressure(void)
 
 /* ---- owners that are killed ---- */
 
-struct owner {
-	struct storm storm;
-	volatile bool running;
-	char cgroup[64];
-};
-
 /* In memory that both processes see, for the parent checks what the child did. */
-static struct owner *owner_alloc(void)
+struct owner *owner_alloc(void)
 {
 	struct owner *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE,
 			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -294,7 +189,7 @@ static struct owner *owner_alloc(void)
 	return CHECK(o != MAP_FAILED, "no memory") ? o : NULL;
 }
 
-static void owner_free(struct owner *o)
+void owner_free(struct owner *o)
 {
 	storm_forget(&o->storm);
 	munmap(o, sizeof(*o));
@@ -329,12 +224,12 @@ static bool wait_running(const struct owner *o, pid_t pid)
 }
 
 /* As nobody, whose limit is what one storm needs: what stays charged is missed. */
-static bool kill_one(struct owner *o, const struct dev *reset)
+bool owner_kill(struct owner *o, uint64_t lba, const struct dev *reset)
 {
 	bool good;
 	pid_t pid;
 
-	*o = (struct owner){ .storm = { .lba = 16384, .tolerated = by_reset,
+	*o = (struct owner){ .storm = { .lba = lba, .tolerated = by_reset,
 					.unprivileged = true } };
 	if (!storm_open(&o->storm))
 		return false;
@@ -382,7 +277,7 @@ static void owner_killed(void)
 		pins = pins_held();
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 		for (i = 0; i < nr; i++) {
-			if (!kill_one(o, i % 2 ? &s.stream[0].dev : NULL) ||
+			if (!owner_kill(o, 16384, i % 2 ? &s.stream[0].dev : NULL) ||
 			    !pins_back(pins, 10000) || !storm_check(&o->storm))
 				break;
 			storm_forget(&o->storm);

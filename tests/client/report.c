@@ -61,6 +61,11 @@ bool check_at(const char *file, int line, bool good, const char *fmt, ...)
 	return false;
 }
 
+bool case_failed(void)
+{
+	return __atomic_load_n(&failures, __ATOMIC_RELAXED);
+}
+
 const char *err_name(long ret)
 {
 	static __thread char text[2][32];

@@ -55,6 +55,37 @@ uint64_t storm_progress(const struct storm *s);
 /* Wait until each stream has verified @pairs more; false when it does not. */
 bool storm_moves(struct storm *s, unsigned int pairs);
 
+/* ---- what goes on beside a storm ---- */
+
+struct beside {
+	struct dev dev;
+	volatile bool stop;
+	uint64_t done, failed;	/* turns; failed: cut short by a reset */
+	uint64_t lba;
+	pthread_t thread;
+};
+
+bool beside_start(struct beside *b, uint64_t lba, void *(*fn)(void *));
+void beside_stop(struct beside *b, const char *what);
+/* Threads: a buffer that is registered and used, turn by turn; O_DIRECT. */
+void *beside_registers(void *arg);
+void *beside_block(void *arg);
+
+/* A process with a storm, which is killed; in memory shared with it. */
+struct owner {
+	struct storm storm;
+	volatile bool running;
+	char cgroup[64];
+};
+
+struct owner *owner_alloc(void);
+void owner_free(struct owner *o);
+/* Start, kill, and meanwhile reset the controller of @reset, if given. */
+bool owner_kill(struct owner *o, uint64_t lba, const struct dev *reset);
+
+bool cpu_online(unsigned int cpu, const char *on);
+unsigned long meminfo_kib(const char *key);
+
 /*
  * Pages that the whole machine has pinned (FOLL_PIN), and whether they come
  * back to that in time.  Pins of processes that are gone count as well.

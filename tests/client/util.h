@@ -90,6 +90,7 @@ bool check_ret_at(const char *file, int line, long got, long want,
 void skip_case(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *err_name(long ret);
+bool case_failed(void);
 
 /* Both are true when all is well, so that a case can stop where it must. */
 #define CHECK(good, ...)	check_at(__FILE__, __LINE__, (good), __VA_ARGS__)
