@@ -108,13 +108,13 @@ guest_results() {
 # guest_results ... | host_serves SOCKET: the cases pass through, and a guest's
 # line "# host COMMAND KEY=VALUE..." is done by tests/qmp.  1 if a case failed.
 host_serves() {
-	local line status=0
+	local line words status=0
 	while IFS= read -r line; do
 		printf '%s\n' "$line"
+		read -ra words <<<"$line"
 		case $line in
 		'not ok - '*) status=1 ;;
-		# shellcheck disable=SC2086 # words
-		'# host '*) "$TESTS/qmp" "$1" ${line#'# host '} || status=1 ;;
+		'# host '*) "$TESTS/qmp" "$1" "${words[@]:2}" || status=1 ;;
 		esac
 	done
 	return $status

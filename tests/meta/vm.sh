@@ -69,6 +69,7 @@ dead() {
 
 # As many traces as were announced, and nothing else, pass.
 expected() {
+	# shellcheck disable=SC2016 # for the guest's shell
 	local say='for line in "$@"; do echo "<4>$line" >/dev/kmsg; done'
 	try --driver none --expect 'it [a-z]+ oom' -- sh -c "$say" - 'it invoked oom' 'a: 1' 'Call Trace:'
 	ends "an expected trace" 0
