@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Fuzzing: ioctls, commands from SQE to CQE, and what either may answer.  The
+ * device is there all the time, is no multipath node and takes no time-out, so
+ * that some documented errors must not come.
+ */
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+
+static const struct {
+	const char *name;
+	/* Answers that a long run must meet, and those that it may. */
+	int must[16], may[8];
+} kinds[NR_KINDS] = {
+	[K_QUERY] = { "query", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
+	[K_REGISTER] = { "register", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG,
+				       EPERM, EEXIST, ENOSPC, EDQUOT, EBADF }, { ENOMEM } },
+	[K_UNREGISTER] = { "unregister", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EBADF },
+			   { EINTR } },
+	[K_STATS] = { "stats", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
+	[K_NEAR] = { "ioctls beside ours", { ENOTTY, EBADF }, { 0 } },
+	[K_STOCK_IOCTL] = { "stock ioctls", { 0, EINVAL, EFAULT, EACCES, EBADF },
+			    { RESULT_STATUS, ENOMEM } },
+	[K_PMAP] = { "pmap commands", { 0, RESULT_STATUS, EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE,
+					EOVERFLOW, ENOENT, EACCES, EPERM, EBADF, ECANCELED },
+		     { ENOMEM } },
+	[K_STOCK] = { "stock commands", { 0, EINVAL, EFAULT, EACCES, EBADF },
+		      { RESULT_STATUS, ENOMEM, ECANCELED } },
+	[K_STOCK_VEC] = { "stock vectored", { 0, EINVAL, EFAULT, EACCES },
+			  { RESULT_STATUS, ENOMEM, ECANCELED, EBADF } },
+	[K_NEAR_CMD] = { "cmd_ops beside ours", { ENOTTY }, { EBADF, ECANCELED } },
+};
+
+/* The lists end with a zero, which as an answer can only be the first. */
+static bool listed(const int *list, size_t nr, int result)
+{
+	size_t i;
+
+	for (i = 0; i < nr && (list[i] || !i); i++)
+		if (list[i] == result)
+			return true;
+	return false;
+}
+
+static void count(struct worker *w, unsigned int kind, int res, const char *what)
+{
+	int result = res > 0 ? RESULT_STATUS : -res;
+
+	if (result >= 0 && result < NR_RESULTS)
+		w->tally->results[kind][result]++;
+	if (listed(kinds[kind].must, 16, result) ||
+	    (result && listed(kinds[kind].may, 8, result)))
+		return;
+	w->tally->wrong++;
+	/* a forked child must not print: a thread of its parent had the lock */
+	if (getpid() == fuzz.pid)
+		CHECK(false, "%s %s: %s", kinds[kind].name, what, err_name(res));
+}
+
+/* ---- ioctls ---- */
+
+static int fuzz_fd(struct worker *w, unsigned int *file)
+{
+	*file = draw_file(w);
+	return fuzz.fd[*file];
+}
+
+/*
+ * Where the argument stands: mostly in good memory, else cut off by the end of
+ * a page, read-only, not there, or gone at any moment.
+ */
+static void *place(struct worker *w, const void *arg, size_t size)
+{
+	unsigned char *end = w->args + ARGS_LEN, *at;
+
+	switch (draw_below(w, 24)) {
+	case 0:
+		at = end - size + 4 * (1 + draw_below(w, size / 4 - 1));
+		memcpy(at, arg, (size_t)(end - at));
+		return at;
+	case 1:
+		return w->readonly;
+	case 2:
+		return draw_below(w, 2) ? end : (void *)(uintptr_t)odd_value(w, 0);
+	case 3:
+		return fuzz.unstable + draw_below(w, VOLATILE_LEN - size);
+	case 4:
+		at = w->args + 1 + draw_below(w, 3);
+		memcpy(at, arg, size);
+		return at;
+	default:
+		memcpy(end - size, arg, size);
+		return end - size;
+	}
+}
+
+static void stock_ioctl(struct worker *w)
+{
+	unsigned int file;
+	int fd = fuzz_fd(w, &file), ret;
+	struct nvme_uring_cmd c = gen_stock(w, file, false);
+	struct nvme_passthru_cmd old = {
+		.opcode = c.opcode, .flags = c.flags, .nsid = c.nsid, .addr = c.addr,
+		.data_len = c.data_len, .metadata = c.metadata, .metadata_len = c.metadata_len,
+		.cdw10 = c.cdw10, .cdw12 = c.cdw12,
+	};
+	struct nvme_passthru_cmd64 wide;
+	struct nvme_user_io io = {
+		.opcode = c.opcode, .flags = c.flags, .nblocks = (uint16_t)c.cdw12,
+		.addr = c.addr, .slba = c.cdw10,
+	};
+
+	memset(&wide, 0, sizeof(wide));
+	memcpy(&wide, &old, offsetof(struct nvme_passthru_cmd, result));
+	switch (draw_below(w, 4)) {
+	case 0:
+		ret = ioctl(fd, NVME_IOCTL_ID);
+		/* The NSID, not a status. */
+		ret = ret > 0 ? 0 : ret;
+		break;
+	case 1:
+		ret = ioctl(fd, NVME_IOCTL_IO_CMD, &old);
+		break;
+	case 2:
+		ret = ioctl(fd, NVME_IOCTL_IO64_CMD, &wide);
+		break;
+	default:
+		ret = ioctl(fd, NVME_IOCTL_SUBMIT_IO, &io);
+	}
+	count(w, K_STOCK_IOCTL, ret < 0 ? -errno : ret, "");
+}
+
+static void near_ioctl(struct worker *w)
+{
+	unsigned long request = gen_near_ioctl(w);
+	unsigned int file;
+	char what[32];
+	int ret = ioctl(fuzz_fd(w, &file), request, w->args);
+
+	snprintf(what, sizeof(what), "%#lx", request);
+	count(w, K_NEAR, ret < 0 ? -errno : ret, what);
+}
+
+/* A registration that should succeed, or a change of it in memory of no value. */
+static struct nvme_pmap_register gen_register(struct worker *w, bool spoil)
+{
+	unsigned int slot = (unsigned int)draw_below(w, NR_SLOTS);
+	struct nvme_pmap_register reg = {
+		.size = sizeof(reg),
+		.flags = chance(w, 330) ? NVME_PMAP_REG_SGL_LIST : 0,
+		.addr = (uintptr_t)w->arena.slot[slot].at,
+		.len = w->arena.slot[slot].len,
+		.index = w->id * 8 + slot,
+	};
+
+	if (chance(w, 20))
+		reg.flags = NVME_PMAP_REG_PRP;
+	if (spoil || chance(w, 250)) {
+		reg.addr = (uintptr_t)w->junk + draw_below(w, JUNK_LEN / 8) * 4;
+		reg.len = 4 + draw_below(w, JUNK_LEN / 8) * 4;
+		reg.index = chance(w, 500) ? NVME_PMAP_INDEX_ANY : reg.index;
+	}
+	if (w->id < 2 && chance(w, 100))
+		reg.addr = (uintptr_t)fuzz.unstable + draw_below(w, VOLATILE_LEN - reg.len);
+	return reg;
+}
+
+static void unregister_now(struct worker *w, int fd, uint32_t index)
+{
+	struct nvme_pmap_unregister u = { .size = sizeof(u), .index = index };
+	int ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, &u);
+
+	w->done++;
+	w->tally->calls[K_UNREGISTER]++;
+	count(w, K_UNREGISTER, ret, "at once");
+}
+
+static void registered(struct worker *w, unsigned int file, int fd,
+		       const struct nvme_pmap_register *reg)
+{
+	bool junk = reg->addr < (uintptr_t)w->arena.map ||
+		    reg->addr >= (uintptr_t)w->arena.map + w->arena.len;
+
+	if (junk)
+		replace_junk(w);
+	/* Nobody else ends it on a file that stays open. */
+	if (junk && file < NR_KEPT)
+		unregister_now(w, fd, reg->index);
+	else if (reg->index < NR_GUESSED)
+		__atomic_store_n(&fuzz.guess[file][reg->index], (uint32_t)reg->len, __ATOMIC_RELAXED);
+}
+
+static void do_register(struct worker *w)
+{
+	bool spoil = chance(w, 700);
+	struct nvme_pmap_register reg = gen_register(w, spoil), *at;
+	unsigned char page[PAGE + 8] = { 0 };
+	unsigned int file;
+	int fd = fuzz_fd(w, &file), ret;
+
+	memcpy(page, &reg, sizeof(reg));
+	if (spoil)
+		mutate_arg(w, K_REGISTER, page);
+	at = place(w, page, spoil && chance(w, 200) ? PAGE : sizeof(reg));
+	ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_REGISTER, at);
+	count(w, K_REGISTER, ret, "");
+	/* Only if it still is where it was put. */
+	if (!ret && at >= (struct nvme_pmap_register *)(void *)w->args &&
+	    (unsigned char *)at < w->args + ARGS_LEN)
+		registered(w, file, fd, memcpy(&reg, at, sizeof(reg)));
+}
+
+/* Ending a registration takes an RCU grace period: most have no such index. */
+static void do_unregister(struct worker *w)
+{
+	struct nvme_pmap_unregister u = {
+		.size = sizeof(u), .index = 64 + (uint32_t)draw_below(w, 1 << 17),
+	};
+	unsigned char page[PAGE + 8] = { 0 };
+	unsigned int file;
+	int fd = fuzz_fd(w, &file);
+
+	/* The buffers of root stay. */
+	if (file < NR_KEPT && u.index >= PRP_INDEX && u.index < PRP_INDEX + NR_SLOTS)
+		u.index = NVME_PMAP_INDEX_ANY;
+	if (chance(w, 30))
+		u.index = (uint32_t)(draw_below(w, NR_WORKERS) * 8 + draw_below(w, NR_SLOTS));
+	memcpy(page, &u, sizeof(u));
+	if (chance(w, 500))
+		mutate_arg(w, K_UNREGISTER, page);
+	count(w, K_UNREGISTER,
+	      nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, place(w, page, sizeof(u))), "");
+}
+
+static void do_ask(struct worker *w, unsigned int kind)
+{
+	static const struct {
+		uint32_t request, size;
+	} ask[] = {
+		[K_QUERY] = { NVME_PMAP_IOC_QUERY, sizeof(struct nvme_pmap_query) },
+		[K_STATS] = { NVME_PMAP_IOC_STATS, sizeof(struct nvme_pmap_stats) },
+	};
+	unsigned char page[PAGE + 8] = { 0 };
+	unsigned int file;
+	int fd = fuzz_fd(w, &file);
+
+	memcpy(page, &ask[kind].size, 4);
+	if (chance(w, 500))
+		mutate_arg(w, kind, page);
+	count(w, kind, nvme_pmap_ioctl(fd, ask[kind].request,
+				       place(w, page, chance(w, 100) ? PAGE : ask[kind].size)), "");
+}
+
+void fuzz_ioctl(struct worker *w)
+{
+	static const uint8_t mix[] = {
+		K_QUERY, K_QUERY, K_STATS, K_STATS, K_REGISTER, K_UNREGISTER, K_NEAR, K_STOCK_IOCTL,
+	};
+	unsigned int kind = mix[draw_below(w, ARRAY_SIZE(mix))];
+
+	w->done++;
+	w->tally->calls[kind]++;
+	switch (kind) {
+	case K_REGISTER:
+		do_register(w);
+		break;
+	case K_UNREGISTER:
+		do_unregister(w);
+		break;
+	case K_NEAR:
+		near_ioctl(w);
+		break;
+	case K_STOCK_IOCTL:
+		stock_ioctl(w);
+		break;
+	default:
+		do_ask(w, kind);
+	}
+}
+
+/* ---- commands ---- */
+
+bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode)
+{
+	static const unsigned int flags[NR_MODES] = {
+		[MODE_POLL] = IORING_SETUP_IOPOLL,
+		[MODE_DEFER] = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		[MODE_POLL_DEFER] = IORING_SETUP_IOPOLL | IORING_SETUP_SINGLE_ISSUER |
+				    IORING_SETUP_DEFER_TASKRUN,
+		[MODE_SQPOLL] = IORING_SETUP_SQPOLL,
+		[MODE_POLL_SQPOLL] = IORING_SETUP_IOPOLL | IORING_SETUP_SQPOLL,
+	};
+	struct io_uring_params p = {
+		.flags = flags[mode] | NVME_PMAP_RING_FLAGS | IORING_SETUP_SUBMIT_ALL,
+		.sq_thread_idle = 1,
+	};
+	struct iovec iov;
+
+	memset(r, 0, sizeof(*r));
+	pthread_mutex_init(&r->lock, NULL);
+	r->mode = mode;
+	if (!CHECK_RET(io_uring_queue_init_params(DEPTH, &r->ring, &p), 0, "ring (%s)",
+		       mode_names[mode]))
+		return false;
+	r->fixed = map_pages(PAGE, MAP_PRIVATE);
+	iov = (struct iovec){ r->fixed, PAGE };
+	return CHECK_RET(io_uring_register_buffers(&r->ring, &iov, 1), 0, "ring buffer") &&
+	       CHECK_RET(io_uring_register_files(&r->ring, fuzz.fd, NR_FILES), 0, "ring files");
+}
+
+void fuzz_ring_close(struct fuzz_ring *r)
+{
+	io_uring_queue_exit(&r->ring);
+	munmap(r->fixed, PAGE);
+	pthread_mutex_destroy(&r->lock);
+}
+
+/* Of a command with 0 or an errno as its outcome the result is zero, here. */
+static void take_cqe(struct worker *w, struct fuzz_ring *r, const struct io_uring_cqe *cqe)
+{
+	unsigned int slot = cqe->user_data % DEPTH;
+	struct flight *f = &r->flight[slot];
+
+	if (!CHECK(f->busy && f->generation == cqe->user_data / DEPTH,
+		   "%s: a completion that nothing asked for, %#llx: %s", mode_names[r->mode],
+		   (unsigned long long)cqe->user_data, err_name(cqe->res)))
+		return;
+	f->busy = false;
+	r->busy--;
+	r->cqes++;
+	CHECK(!cqe->big_cqe[0] && !cqe->big_cqe[1], "%s, %s: result %#llx %#llx",
+	      kinds[f->kind].name, err_name(cqe->res), cqe->big_cqe[0], cqe->big_cqe[1]);
+	count(w, f->kind, cqe->res, mode_names[r->mode]);
+}
+
+static void reap(struct worker *w, struct fuzz_ring *r)
+{
+	struct io_uring_cqe *cqe;
+	unsigned int head, nr = 0;
+
+	io_uring_for_each_cqe(&r->ring, head, cqe) {
+		take_cqe(w, r, cqe);
+		nr++;
+	}
+	io_uring_cq_advance(&r->ring, nr);
+}
+
+/* Hand over what is prepared, and run the kernel's side of completions. */
+static void turn(struct worker *w, struct fuzz_ring *r)
+{
+	if (io_uring_sq_ready(&r->ring))
+		io_uring_submit(&r->ring);
+	io_uring_enter((unsigned int)r->ring.ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL);
+	reap(w, r);
+}
+
+static bool wait_below(struct worker *w, struct fuzz_ring *r, unsigned int limit)
+{
+	uint64_t end = now_ms() + 60000;
+
+	while (r->busy > limit) {
+		turn(w, r);
+		if (r->busy <= limit)
+			break;
+		if (!CHECK(now_ms() < end, "%s: %u commands have no completion",
+			   mode_names[r->mode], r->busy))
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+bool fuzz_ring_drain(struct worker *w, struct fuzz_ring *r)
+{
+	return wait_below(w, r, 0) &&
+	       CHECK(r->sqes == r->cqes, "%s: %" PRIu64 " SQEs, %" PRIu64 " CQEs",
+		     mode_names[r->mode], r->sqes, r->cqes);
+}
+
+/* SQE flags and fields of io_uring's own: it must be refused, or harmless. */
+static void spoil_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe *sqe,
+		      unsigned int file, unsigned int kind)
+{
+	if (chance(w, 500)) {
+		sqe->flags |= IOSQE_FIXED_FILE;
+		sqe->fd = (int)file;
+	}
+	if (chance(w, 15))
+		sqe->flags |= IOSQE_IO_LINK;
+	if (chance(w, 10))
+		sqe->flags |= IOSQE_ASYNC;
+	if (chance(w, 10))
+		sqe->fd = chance(w, 500) ? -1 : 1000 + (int)draw_below(w, 1 << 30);
+	/* a registered buffer of the ring, which a pmap command must not have */
+	if (kind == K_PMAP && chance(w, 20))
+		sqe->rw_flags = IORING_URING_CMD_FIXED;
+	if (kind == K_STOCK && chance(w, 50)) {
+		struct nvme_uring_cmd *c = (void *)sqe->cmd;
+
+		if (c->opcode == OP_READ && c->addr >= (uintptr_t)w->stock &&
+		    c->addr < (uintptr_t)w->stock + STOCK_LEN && c->data_len <= PAGE) {
+			c->addr = (uintptr_t)r->fixed + PAGE - c->data_len;
+			sqe->rw_flags = IORING_URING_CMD_FIXED;
+		}
+	}
+}
+
+/* Eight pages of the worker's own, for as long as the command may look. */
+static void vectored(struct worker *w, struct nvme_uring_cmd *c, struct iovec iov[8])
+{
+	unsigned int i, nr = 1 + (unsigned int)draw_below(w, 8);
+	bool bad = c->addr < (uintptr_t)w->stock || c->addr >= (uintptr_t)w->stock + STOCK_LEN;
+
+	for (i = 0; i < 8; i++)
+		iov[i] = (struct iovec){ w->stock + i * PAGE, PAGE };
+	if (!bad)
+		c->addr = (uintptr_t)iov;
+	c->data_len = nr;
+	c->cdw12 = nr * (PAGE / 512) - 1;
+	if (c->opcode == OP_WRITE)
+		c->cdw10 = SCRATCH_END - nr * (PAGE / 512);
+}
+
+static bool polls(const struct fuzz_ring *r)
+{
+	return r->mode == MODE_POLL || r->mode == MODE_POLL_DEFER || r->mode == MODE_POLL_SQPOLL;
+}
+
+/*
+ * Not stock commands where rings poll: blk_rq_poll() looks at a request that
+ * the poll of another ring may have ended and freed, in stock kernels too.
+ */
+static unsigned int draw_kind(struct worker *w, const struct fuzz_ring *r)
+{
+	unsigned int n = (unsigned int)draw_below(w, 100);
+
+	if (n >= 85 && n < 96 && polls(r) && !getenv("PMAP_FUZZ_STOCK_POLL"))
+		n = 0;
+	return n < 85 ? K_PMAP : n < 92 ? K_STOCK : n < 96 ? K_STOCK_VEC : K_NEAR_CMD;
+}
+
+static void fill_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe *sqe,
+		     unsigned int kind)
+{
+	static struct iovec iovs[NR_WORKERS][8];
+	struct nvme_uring_cmd stock;
+	struct nvme_pmap_cmd cmd;
+	unsigned int file;
+	int fd = fuzz_fd(w, &file);
+
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd;
+	sqe->cmd_op = kind == K_STOCK ? NVME_URING_CMD_IO :
+		      kind == K_STOCK_VEC ? NVME_URING_CMD_IO_VEC : NVME_URING_CMD_PMAP;
+	if (kind == K_STOCK || kind == K_STOCK_VEC) {
+		stock = gen_stock(w, file, kind == K_STOCK_VEC);
+		if (kind == K_STOCK_VEC)
+			vectored(w, &stock, iovs[w->id % NR_WORKERS]);
+		memcpy(sqe->cmd, &stock, sizeof(stock));
+	} else {
+		cmd = gen_pmap(w, file);
+		memcpy(sqe->cmd, &cmd, sizeof(cmd));
+		if (kind == K_NEAR_CMD)
+			sqe->cmd_op = gen_near_op(w);
+	}
+	spoil_sqe(w, r, sqe, file, kind);
+}
+
+static bool prepare(struct worker *w, struct fuzz_ring *r)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
+	unsigned int slot = 0, kind = draw_kind(w, r);
+
+	if (!sqe)
+		return false;
+	while (r->flight[slot].busy)
+		slot++;
+	fill_sqe(w, r, sqe, kind);
+	r->flight[slot].busy = true;
+	r->flight[slot].kind = (uint8_t)kind;
+	sqe->user_data = (uint64_t)++r->flight[slot].generation * DEPTH + slot;
+	r->busy++;
+	r->sqes++;
+	w->done++;
+	w->tally->calls[kind]++;
+	return true;
+}
+
+void fuzz_batch(struct worker *w, struct fuzz_ring *r)
+{
+	unsigned int n = 1 + (unsigned int)draw_below(w, DEPTH / 2);
+
+	pthread_mutex_lock(&r->lock);
+	if (wait_below(w, r, DEPTH - n))
+		while (n-- && prepare(w, r))
+			;
+	if (r->mode == MODE_SQPOLL || r->mode == MODE_POLL_SQPOLL || chance(w, 100)) {
+		io_uring_submit(&r->ring);	/* reaped another time */
+		reap(w, r);
+	} else {
+		turn(w, r);
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- the table ---- */
+
+static void report_kind(unsigned int kind, const struct tally *sum)
+{
+	char line[400];
+	int n = snprintf(line, sizeof(line), "%-20s %8" PRIu64 ":", kinds[kind].name,
+			 sum->calls[kind]);
+	unsigned int i;
+
+	for (i = 0; i < NR_RESULTS; i++)
+		if (sum->results[kind][i] && n < (int)sizeof(line) - 32)
+			n += snprintf(line + n, sizeof(line) - (size_t)n, " %s %" PRIu64,
+				      !i ? "done" : i == RESULT_STATUS ? "status" : strerrorname_np((int)i),
+				      sum->results[kind][i]);
+	note("%s", line);
+}
+
+static void check_reached(unsigned int kind, const struct tally *sum)
+{
+	const int *must = kinds[kind].must;
+	size_t i;
+
+	for (i = 0; i < 16 && (must[i] || !i); i++)
+		CHECK(sum->results[kind][must[i]], "no %s was ever answered with %s",
+		      kinds[kind].name, must[i] == RESULT_STATUS ? "a status" :
+		      must[i] ? strerrorname_np(must[i]) : "success");
+}
+
+/* @complete: enough calls that every answer must have been met. */
+void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
+{
+	struct tally sum = { 0 };
+	unsigned int kind, i, j;
+	uint64_t all = 0;
+
+	for (i = 0; i < nr; i++)
+		CHECK(!tallies[i].wrong, "%" PRIu64 " wrong answers, those of children too",
+		      tallies[i].wrong);
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		for (i = 0; i < nr; i++) {
+			sum.calls[kind] += tallies[i].calls[kind];
+			for (j = 0; j < NR_RESULTS; j++)
+				sum.results[kind][j] += tallies[i].results[kind][j];
+		}
+		all += sum.calls[kind];
+		report_kind(kind, &sum);
+		if (complete)
+			check_reached(kind, &sum);
+	}
+	note("%" PRIu64 " calls in all", all);
+}

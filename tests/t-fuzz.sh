@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+DESCRIPTION="a million random calls by a user without rights change nothing that is not theirs"
+TIMEOUT=420
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+# Megabytes of the disk, and those in its middle where the program may write.
+all=128 from=32 to=96
+
+untouched() {
+	cmp -n $((from << 20)) "$dir/disk" "$dir/copy" &&
+		cmp -i $((to << 20)) "$dir/disk" "$dir/copy"
+}
+
+# one NAME VM-ARGUMENT...
+one() {
+	local name=$1
+	shift
+	cp "$dir/copy" "$dir/disk"
+	guest_results "$name" --with "$client" --disk "$dir/disk" --timeout 200 "$@" -- \
+		sh -c '"$0" fuzz -d serial=pmap -t 180 ${1:+-n "$1"} || exit 1
+			dmesg | grep -i "[^0-9a-f]ffff[0-9a-f]\{12\}" | sed "s/^/# /" >&2
+			! dmesg | grep -qi "[^0-9a-f]ffff[0-9a-f]\{12\}"' "$client" "${FUZZ_CALLS-}" |
+		sed "s/^\(ok\|not ok\|skip\) - /&$name: /" | tee "$dir/out"
+	if grep -q '^not ok - ' "$dir/out"; then test_failed=1; fi
+	check "$name: the disk outside the scratch" untouched
+}
+
+test() {
+	head -c ${all}M /dev/urandom >"$dir/copy"
+	one plain
+	one strict --iommu strict
+}
+
+run_test
