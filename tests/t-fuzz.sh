@@ -12,20 +12,27 @@ trap 'rm -rf "$dir"' EXIT
 # Megabytes of the disk, and those in its middle where the program may write.
 all=128 from=32 to=96
 
+# shellcheck disable=SC2317 # called by check
 untouched() {
 	cmp -n $((from << 20)) "$dir/disk" "$dir/copy" &&
 		cmp -i $((to << 20)) "$dir/disk" "$dir/copy"
 }
 
-# one NAME VM-ARGUMENT...
+# one NAME VM-ARGUMENT... : FUZZ_CALLS in the environment for fewer calls.
 one() {
 	local name=$1
 	shift
 	cp "$dir/copy" "$dir/disk"
+	# shellcheck disable=SC2016 # for the guest's shell
 	guest_results "$name" --with "$client" --disk "$dir/disk" --timeout 200 "$@" -- \
-		sh -c '"$0" fuzz -d serial=pmap -t 180 ${1:+-n "$1"} || exit 1
-			dmesg | grep -i "[^0-9a-f]ffff[0-9a-f]\{12\}" | sed "s/^/# /" >&2
-			! dmesg | grep -qi "[^0-9a-f]ffff[0-9a-f]\{12\}"' "$client" "${FUZZ_CALLS-}" |
+		sh -c 'dmesg -c >/dev/null
+			"$0" fuzz -d serial=pmap -t 180 ${1:+-n "$1"} || exit 1
+			# what no message may contain: the address of a kernel object
+			if dmesg | grep "\<ffff[0-9a-f]\{12\}\>"; then
+				echo "not ok - messages: a kernel address"
+			else
+				echo "ok - messages"
+			fi' "$client" "${FUZZ_CALLS-}" |
 		sed "s/^\(ok\|not ok\|skip\) - /&$name: /" | tee "$dir/out"
 	if grep -q '^not ok - ' "$dir/out"; then test_failed=1; fi
 	check "$name: the disk outside the scratch" untouched

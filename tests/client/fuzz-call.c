@@ -75,9 +75,10 @@ static int fuzz_fd(struct worker *w, unsigned int *file)
 
 /*
  * Where the argument stands: mostly in good memory, else cut off by the end of
- * a page, read-only, not there, or gone at any moment.
+ * a page, read-only, not there, or (unless the answer must be @known) gone at
+ * any moment.
  */
-static void *place(struct worker *w, const void *arg, size_t size)
+static void *place(struct worker *w, const void *arg, size_t size, bool known)
 {
 	unsigned char *end = w->args + ARGS_LEN, *at;
 
@@ -91,15 +92,16 @@ static void *place(struct worker *w, const void *arg, size_t size)
 	case 2:
 		return draw_below(w, 2) ? end : (void *)(uintptr_t)odd_value(w, 0);
 	case 3:
+		if (known)
+			break;
 		return fuzz.unstable + draw_below(w, VOLATILE_LEN - size);
 	case 4:
 		at = w->args + 1 + draw_below(w, 3);
 		memcpy(at, arg, size);
 		return at;
-	default:
-		memcpy(end - size, arg, size);
-		return end - size;
 	}
+	memcpy(end - size, arg, size);
+	return end - size;
 }
 
 static void stock_ioctl(struct worker *w)
@@ -209,7 +211,7 @@ static void do_register(struct worker *w)
 	memcpy(page, &reg, sizeof(reg));
 	if (spoil)
 		mutate_arg(w, K_REGISTER, page);
-	at = place(w, page, spoil && chance(w, 200) ? PAGE : sizeof(reg));
+	at = place(w, page, spoil && chance(w, 200) ? PAGE : sizeof(reg), file < NR_KEPT);
 	ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_REGISTER, at);
 	count(w, K_REGISTER, ret, "");
 	/* Only if it still is where it was put. */
@@ -237,7 +239,7 @@ static void do_unregister(struct worker *w)
 	if (chance(w, 500))
 		mutate_arg(w, K_UNREGISTER, page);
 	count(w, K_UNREGISTER,
-	      nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, place(w, page, sizeof(u))), "");
+	      nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, place(w, page, sizeof(u), false)), "");
 }
 
 static void do_ask(struct worker *w, unsigned int kind)
@@ -256,7 +258,8 @@ static void do_ask(struct worker *w, unsigned int kind)
 	if (chance(w, 500))
 		mutate_arg(w, kind, page);
 	count(w, kind, nvme_pmap_ioctl(fd, ask[kind].request,
-				       place(w, page, chance(w, 100) ? PAGE : ask[kind].size)), "");
+				       place(w, page, chance(w, 100) ? PAGE : ask[kind].size,
+					     false)), "");
 }
 
 void fuzz_ioctl(struct worker *w)
@@ -303,6 +306,7 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode)
 		.sq_thread_idle = 1,
 	};
 	struct iovec iov;
+	unsigned int i;
 
 	memset(r, 0, sizeof(*r));
 	pthread_mutex_init(&r->lock, NULL);
@@ -312,14 +316,24 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode)
 		return false;
 	r->fixed = map_pages(PAGE, MAP_PRIVATE);
 	iov = (struct iovec){ r->fixed, PAGE };
-	return CHECK_RET(io_uring_register_buffers(&r->ring, &iov, 1), 0, "ring buffer") &&
-	       CHECK_RET(io_uring_register_files(&r->ring, fuzz.fd, NR_FILES), 0, "ring files");
+	/* The limit may be used up, by pmaps: then it has none. */
+	if (io_uring_register_buffers(&r->ring, &iov, 1)) {
+		munmap(r->fixed, PAGE);
+		r->fixed = NULL;
+	}
+	if (!CHECK_RET(io_uring_register_files_sparse(&r->ring, NR_FILES), 0, "ring files"))
+		return false;
+	/* One may be closed at this moment. */
+	for (i = 0; i < NR_FILES; i++)
+		io_uring_register_files_update(&r->ring, i, &fuzz.fd[i], 1);
+	return true;
 }
 
 void fuzz_ring_close(struct fuzz_ring *r)
 {
 	io_uring_queue_exit(&r->ring);
-	munmap(r->fixed, PAGE);
+	if (r->fixed)
+		munmap(r->fixed, PAGE);
 	pthread_mutex_destroy(&r->lock);
 }
 
@@ -393,12 +407,16 @@ static void spoil_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe
 		sqe->flags |= IOSQE_FIXED_FILE;
 		sqe->fd = (int)file;
 	}
-	if (chance(w, 15))
+	if (chance(w, 15)) {
 		sqe->flags |= IOSQE_IO_LINK;
+		r->chained = true;
+	}
 	if (chance(w, 10))
 		sqe->flags |= IOSQE_ASYNC;
 	if (chance(w, 10))
 		sqe->fd = chance(w, 500) ? -1 : 1000 + (int)draw_below(w, 1 << 30);
+	if (!r->fixed)
+		return;
 	/* a registered buffer of the ring, which a pmap command must not have */
 	if (kind == K_PMAP && chance(w, 20))
 		sqe->rw_flags = IORING_URING_CMD_FIXED;
@@ -500,9 +518,12 @@ void fuzz_batch(struct worker *w, struct fuzz_ring *r)
 	unsigned int n = 1 + (unsigned int)draw_below(w, DEPTH / 2);
 
 	pthread_mutex_lock(&r->lock);
-	if (wait_below(w, r, DEPTH - n))
+	/* Kernels before 6.14 read the SQEs of a chain when their turn comes. */
+	if (wait_below(w, r, r->chained ? 0 : DEPTH - n)) {
+		r->chained = false;
 		while (n-- && prepare(w, r))
 			;
+	}
 	if (r->mode == MODE_SQPOLL || r->mode == MODE_POLL_SQPOLL || chance(w, 100)) {
 		io_uring_submit(&r->ring);	/* reaped another time */
 		reap(w, r);

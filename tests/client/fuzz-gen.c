@@ -193,7 +193,7 @@ static uint32_t draw_index(struct worker *w, unsigned int file)
 /* A slice of a buffer of @len bytes: mostly short, often at one of the ends. */
 static void draw_slice(struct worker *w, uint32_t len, struct nvme_pmap_cmd *c)
 {
-	uint32_t max = len / 512, blocks = 1 + (uint32_t)draw_below(w, chance(w, 800) ? 24 : 1100);
+	uint32_t max = len / 512, blocks = 1 + (uint32_t)draw_below(w, chance(w, 960) ? 24 : 1100);
 	uint32_t spare;
 
 	if (blocks > max)

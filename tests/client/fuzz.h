@@ -77,6 +77,7 @@ struct fuzz_ring {
 	enum mode mode;
 	unsigned char *fixed;	/* the ring's registered buffer, one page */
 	unsigned int busy;
+	bool chained;		/* linked SQEs are with the kernel: they must stay */
 	uint64_t sqes, cqes;
 	struct flight flight[DEPTH];
 };

@@ -1,0 +1,717 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every combination of boundary values, against a model of which errors may
+ * come; and that answers hold what is documented and nothing else.  Which of
+ * several errors comes first is command.c's and ioctl.c's business.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util.h"
+
+/* ---- the model: a set of errors; an empty one is success ---- */
+
+struct answers {
+	unsigned int nr;
+	int err[12];
+};
+
+static void may(struct answers *a, bool broken, int err)
+{
+	if (broken)
+		a->err[a->nr++] = err;
+}
+
+static bool among(const struct answers *a, long ret)
+{
+	unsigned int i;
+
+	for (i = 0; i < a->nr; i++)
+		if (ret == -a->err[i])
+			return true;
+	return !a->nr && !ret;
+}
+
+static void explain(const struct answers *a, char *text, size_t size)
+{
+	unsigned int i;
+	int n = snprintf(text, size, a->nr ? "want" : "want success");
+
+	for (i = 0; i < a->nr && n < (int)size; i++)
+		n += snprintf(text + n, size - (size_t)n, " %s", err_name(-a->err[i]));
+}
+
+/* ---- commands ---- */
+
+/* Instead of an errno: any NVMe status. */
+#define RES_STATUS	INT_MAX
+#define BATCH	32u
+#define ARENA	MIB(2)
+
+struct bounds {
+	struct dev dev;
+	struct mem mem;
+	struct io_uring ring;
+	uint32_t index;		/* registered: len bytes at mem + PAGE + 64 */
+	uint64_t len;
+	unsigned int nr;
+	struct nvme_pmap_cmd sent[BATCH];
+	uint64_t commands, good;
+};
+
+static bool bounds_open(struct bounds *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->mem.fd = -1;
+	return dev_open(&s->dev, NULL, O_RDWR) && ring_open(&s->ring, MODE_IRQ, BATCH) &&
+	       CHECK(mem_alloc(&s->mem, MEM_4K, ARENA), "no memory");
+}
+
+static void bounds_close(struct bounds *s)
+{
+	if (s->ring.ring_fd > 0)
+		io_uring_queue_exit(&s->ring);
+	mem_free(&s->mem);
+	dev_close(&s->dev);
+}
+
+static struct answers model_cmd(const struct bounds *s, const struct nvme_pmap_cmd *c)
+{
+	unsigned __int128 end = (unsigned __int128)c->offset + c->data_len;
+	uint64_t bytes = ((c->cdw12 & 0xffff) + 1ull) * s->dev.block;
+	struct answers a = { 0 };
+
+	may(&a, c->index != s->index, ENOENT);
+	may(&a, c->offset % 4 || c->data_len % 4, EDOM);
+	may(&a, !c->data_len || end > s->len, ERANGE);
+	may(&a, c->data_len > s->dev.mdts, EMSGSIZE);
+	may(&a, bytes > c->data_len, EOVERFLOW);
+	return a;
+}
+
+static void check_cmd(struct bounds *s, const struct completion *done)
+{
+	const struct nvme_pmap_cmd *c = &s->sent[done->user_data % BATCH];
+	struct answers a = model_cmd(s, c);
+	char want[120];
+
+	s->good += !done->res;
+	if (among(&a, done->res) && !done->result)
+		return;
+	explain(&a, want, sizeof(want));
+	CHECK(false, "buffer of %#" PRIx64 ", index %#x offset %#llx length %#x count %u: %s, %s",
+	      s->len, c->index, c->offset, c->data_len, c->cdw12 + 1, err_name(done->res), want);
+}
+
+static void flush_cmds(struct bounds *s)
+{
+	struct completion done;
+
+	if (s->nr && CHECK_RET(io_uring_submit(&s->ring), (int)s->nr, "submit"))
+		for (; s->nr; s->nr--) {
+			if (!CHECK_RET(ring_reap(&s->ring, &done, 20000), 0, "completion"))
+				return;
+			check_cmd(s, &done);
+		}
+}
+
+static void send_cmd(struct bounds *s, const struct nvme_pmap_cmd *c)
+{
+	s->sent[s->nr] = *c;
+	prep_cmd(&s->ring, s->dev.fd, c, s->nr);
+	s->commands++;
+	if (++s->nr == BATCH)
+		flush_cmds(s);
+}
+
+static void cross_counts(struct bounds *s, struct nvme_pmap_cmd *c)
+{
+	uint32_t fit = c->data_len / s->dev.block, i;
+	const uint32_t counts[] = { 0, fit - 1, fit, 7, 0xffff };
+
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		c->cdw12 = counts[i] & 0xffff;
+		send_cmd(s, c);
+	}
+}
+
+static void cross_lengths(struct bounds *s, struct nvme_pmap_cmd *c)
+{
+	const uint64_t lengths[] = {
+		0, 1, 4, 511, 512, 4092, 4095, 4096, 4100, s->len - 4, s->len, s->len + 4,
+		s->len - c->offset, s->dev.mdts, s->dev.mdts + 4, 0x7ffffffc, 0x80000000,
+		0x80000004, 0xfffffffc, 0xffffffff,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+		c->data_len = (uint32_t)lengths[i];
+		cross_counts(s, c);
+	}
+}
+
+static void cross_commands(struct bounds *s, uint32_t index)
+{
+	const uint64_t offsets[] = {
+		0, 1, 4, 511, 512, 4092, 4095, 4096, s->len - 512, s->len - 4, s->len, s->len + 4,
+		0x7ffffffc, 0x80000000, 0xfffffffc, 1ull << 32, (1ull << 32) + 4, 1ull << 39,
+		1ull << 63, (1ull << 63) + 4, -4096ull, -512ull, -4ull, -1ull,
+	};
+	struct nvme_pmap_cmd c = cmd_rw(&s->dev, OP_READ, index, 0, PAGE, 0);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		c.offset = offsets[i];
+		cross_lengths(s, &c);
+	}
+	flush_cmds(s);
+}
+
+/* One buffer, with poison on either side that no command may reach. */
+static void one_buffer(struct bounds *s, uint64_t len, uint32_t flags)
+{
+	unsigned char *at = s->mem.map + PAGE + 64;
+	const uint32_t index = 3, indexes[] = {
+		index, 0, index + 1, 15, 16, NVME_PMAP_MAX_INDEX - 1, NVME_PMAP_MAX_INDEX, 1u << 31,
+		NVME_PMAP_INDEX_ANY,
+	};
+	struct nvme_pmap_register reg = {
+		.size = sizeof(reg), .flags = flags, .addr = (uintptr_t)at, .len = len,
+		.index = index,
+	};
+	size_t before = PAGE + 64, after = ARENA - before - len;
+	unsigned int i;
+
+	s->index = index;
+	s->len = len;
+	poison(s->mem.map, ARENA);
+	if (!CHECK_RET(nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_REGISTER, &reg), 0, "register"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(indexes); i++)
+		cross_commands(s, indexes[i]);
+	must_unregister(&s->dev, index);
+	CHECK(poisoned(s->mem.map, before) == before && poisoned(at + len, after) == after,
+	      "buffer of %#" PRIx64 ", flags %u: memory beside it changed", len, flags);
+}
+
+static void commands(void)
+{
+	static const uint32_t forms[] = { 0, NVME_PMAP_REG_PRP, NVME_PMAP_REG_SGL_LIST };
+	struct bounds s;
+	unsigned int i, j;
+
+	if (!bounds_open(&s))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(forms); i++) {
+		const uint64_t lengths[] = { 4, 512, 4096, 4096 + 516, s.dev.mdts + 2 * PAGE };
+
+		for (j = 0; j < ARRAY_SIZE(lengths); j++)
+			if (CHECK(lengths[j] < ARENA - 2 * PAGE, "MDTS is too large"))
+				one_buffer(&s, lengths[j], forms[i]);
+	}
+	note("%" PRIu64 " commands, %" PRIu64 " of them right", s.commands, s.good);
+	CHECK(s.good > 100, "hardly anything was right");
+out:
+	bounds_close(&s);
+}
+
+/* ---- registrations ---- */
+
+#define REG_LEN		(4 * PAGE)
+
+struct reg_bounds {
+	struct dev dev;
+	unsigned char *buf;	/* REG_LEN, and a page on either side that is not there */
+	uint64_t calls, good;
+};
+
+static struct answers model_register(const struct reg_bounds *s,
+				     const struct nvme_pmap_register *r)
+{
+	uint64_t buf = (uintptr_t)s->buf, end = r->addr + r->len;
+	bool wraps = end < r->addr, any = r->index == NVME_PMAP_INDEX_ANY;
+	bool there = !wraps && r->addr >= buf && end <= buf + REG_LEN;
+	struct answers a = { 0 };
+
+	may(&a, r->flags & ~3u, EOPNOTSUPP);
+	may(&a, r->flags == 3, EINVAL);
+	may(&a, (r->addr | r->len) & 3, EDOM);
+	may(&a, !r->len || wraps, ERANGE);
+	may(&a, r->len > NVME_PMAP_MAX_LEN, EFBIG);
+	may(&a, !any && r->index >= NVME_PMAP_MAX_INDEX, ENOSPC);
+	may(&a, r->index == 0, EEXIST);
+	may(&a, r->len && !there, EFAULT);
+	/* what describes so much does not fit either */
+	may(&a, r->len > MIB(64), ENOMEM);
+	return a;
+}
+
+static void one_register(struct reg_bounds *s, const struct nvme_pmap_register *want)
+{
+	struct nvme_pmap_register r = *want;
+	struct answers a = model_register(s, want);
+	int ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_REGISTER, &r);
+	char text[120];
+
+	s->calls++;
+	s->good += !ret;
+	explain(&a, text, sizeof(text));
+	CHECK(among(&a, ret), "address %#llx length %#llx index %#x flags %u: %s, %s", want->addr,
+	      want->len, want->index, want->flags, err_name(ret), text);
+	if (!ret)
+		must_unregister(&s->dev, r.index);
+	else
+		CHECK(!memcmp(&r, want, sizeof(r)), "a failed call changed its argument");
+}
+
+static void cross_registers(struct reg_bounds *s, uint64_t addr, uint64_t len)
+{
+	static const uint32_t indexes[] = {
+		0, 1, NVME_PMAP_MAX_INDEX - 1, NVME_PMAP_MAX_INDEX, 1u << 31, NVME_PMAP_INDEX_ANY - 1,
+		NVME_PMAP_INDEX_ANY,
+	}, flags[] = { 0, 1, 2, 3, 4, 1u << 31 };
+	struct nvme_pmap_register r = { .size = sizeof(r), .addr = addr, .len = len };
+	unsigned int i, j;
+
+	for (i = 0; i < ARRAY_SIZE(indexes); i++)
+		for (j = 0; j < ARRAY_SIZE(flags); j++) {
+			/* It takes a while to find out that so much is not there. */
+			if (len > MIB(64) && i % 3 && j % 3)
+				continue;
+			r.index = indexes[i];
+			r.flags = flags[j];
+			one_register(s, &r);
+		}
+}
+
+static bool reg_open(struct reg_bounds *s)
+{
+	uint32_t index;
+
+	memset(s, 0, sizeof(*s));
+	s->buf = mmap(NULL, REG_LEN + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->buf += PAGE;
+	mprotect(s->buf, REG_LEN, PROT_READ | PROT_WRITE);
+	return dev_open(&s->dev, NULL, O_RDWR) && must_register(&s->dev, s->buf, 4, 0, &index) &&
+	       CHECK(!index, "the first index is %u", index);
+}
+
+static void registers(void)
+{
+	static const uint64_t lengths[] = {
+		0, 1, 3, 4, 512, 4092, 4095, 4096, 4100, REG_LEN - 4, REG_LEN, REG_LEN + 4,
+		0x7ffffffc, 0x80000000, 0xfffffffc, 1ull << 32, (1ull << 32) + 4, NVME_PMAP_MAX_LEN,
+		NVME_PMAP_MAX_LEN + 4, 1ull << 63, -4096ull, -4ull, -1ull,
+	};
+	struct reg_bounds s;
+	unsigned int i, j;
+
+	if (!reg_open(&s))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+		const uint64_t buf = (uintptr_t)s.buf, addrs[] = {
+			buf, buf + 1, buf + 4, buf + 4092, buf + REG_LEN - 4, buf + REG_LEN, buf - 4, 0,
+			0x80000000, 1ull << 32, (1ull << 47) - PAGE, 1ull << 47, 1ull << 63, -4096ull,
+			-4ull, -1ull,
+		};
+
+		for (j = 0; j < ARRAY_SIZE(addrs); j++)
+			cross_registers(&s, addrs[j], lengths[i]);
+	}
+	note("%" PRIu64 " registrations, %" PRIu64 " of them right", s.calls, s.good);
+out:
+	dev_close(&s.dev);
+	munmap(s.buf - PAGE, REG_LEN + 2 * PAGE);
+}
+
+static void one_unregister(struct reg_bounds *s, uint32_t index, uint32_t flags, uint32_t reserved)
+{
+	struct nvme_pmap_unregister u = {
+		.size = sizeof(u), .flags = flags, .index = index, .reserved = reserved,
+	};
+	struct answers a = { 0 };
+	int ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_UNREGISTER, &u);
+	uint32_t again;
+
+	may(&a, flags, EOPNOTSUPP);
+	may(&a, reserved, EINVAL);
+	may(&a, index, ENOENT);
+	CHECK(among(&a, ret), "index %#x flags %#x reserved %#x: %s", index, flags, reserved,
+	      err_name(ret));
+	if (!ret)
+		must_register(&s->dev, s->buf, 4, 0, &again);
+}
+
+static void unregisters(void)
+{
+	static const uint32_t values[] = {
+		0, 1, 15, 16, 17, 511, 512, 4095, 4096, 65535, 65536, 65537, 0x7fffffff, 0x80000000,
+		0x80000001, 0xfffffffe, 0xffffffff,
+	};
+	struct reg_bounds s;
+	unsigned int i, j, k;
+
+	if (reg_open(&s))
+		for (i = 0; i < ARRAY_SIZE(values); i++)
+			for (j = 0; j < ARRAY_SIZE(values); j++)
+				for (k = 0; k < ARRAY_SIZE(values); k++)
+					one_unregister(&s, values[i], values[j], values[k]);
+	dev_close(&s.dev);
+	munmap(s.buf - PAGE, REG_LEN + 2 * PAGE);
+}
+
+/* Query and Stats: size and flags, with a rest that is zero or not. */
+static void one_ask(struct reg_bounds *s, unsigned long request, uint32_t known, uint32_t size,
+		    uint32_t flags, uint32_t tail)
+{
+	unsigned char arg[2 * PAGE] = { 0 };
+	struct answers a = { 0 };
+	bool more = size > known && size <= PAGE && tail;
+	int ret;
+
+	memcpy(arg, &size, 4);
+	memcpy(arg + 4, &flags, 4);
+	if (more)
+		arg[size - 1] = (unsigned char)tail;
+	ret = nvme_pmap_ioctl(s->dev.fd, request, arg);
+	may(&a, size < known, EINVAL);
+	may(&a, size > PAGE || more, E2BIG);
+	may(&a, flags, EOPNOTSUPP);
+	CHECK(among(&a, ret), "request %#lx size %#x flags %#x: %s", request, size, flags,
+	      err_name(ret));
+}
+
+static void asks(void)
+{
+	static const struct {
+		unsigned long request;
+		uint32_t size;
+	} call[] = {
+		{ NVME_PMAP_IOC_QUERY, sizeof(struct nvme_pmap_query) },
+		{ NVME_PMAP_IOC_STATS, sizeof(struct nvme_pmap_stats) },
+	};
+	static const uint32_t flags[] = { 0, 1, 0x80000000, 0xffffffff };
+	struct reg_bounds s;
+	unsigned int c, i, j;
+
+	if (reg_open(&s))
+		for (c = 0; c < 2; c++)
+			for (j = 0; j < ARRAY_SIZE(flags); j++) {
+				const uint32_t n = call[c].size, far[] = {
+					4096, 4097, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
+				};
+
+				for (i = 0; i <= n + 64; i++) {
+					one_ask(&s, call[c].request, n, i, flags[j], 0);
+					one_ask(&s, call[c].request, n, i, flags[j], 1);
+				}
+				for (i = 0; i < ARRAY_SIZE(far); i++)
+					one_ask(&s, call[c].request, n, far[i], flags[j], 0);
+			}
+	dev_close(&s.dev);
+	munmap(s.buf - PAGE, REG_LEN + 2 * PAGE);
+}
+
+/* ---- what comes back ---- */
+
+struct span {
+	size_t from, to;
+};
+
+/*
+ * @arg, of @size bytes in a page of poison: after the call no byte has changed
+ * but those of @out, and if @fails, none at all.
+ */
+static void only_out(int fd, unsigned long request, const void *arg, size_t size, struct span out,
+		     int want)
+{
+	unsigned char page[PAGE], before[PAGE];
+	size_t i;
+
+	poison(page, PAGE);
+	memcpy(page + 512, arg, size);
+	memcpy(before, page, PAGE);
+	CHECK_RET(nvme_pmap_ioctl(fd, request, page + 512), want, "request %#lx", request);
+	for (i = 0; i < PAGE; i++) {
+		bool changed = page[i] != before[i];
+		bool allowed = !want && i >= 512 + out.from && i < 512 + out.to;
+
+		CHECK(!changed || allowed, "request %#lx (%s): byte %d of the argument changed",
+		      request, err_name(want), (int)i - 512);
+	}
+}
+
+#define OUT(type, first)	{ offsetof(struct type, first), sizeof(struct type) }
+
+static void out_register(struct reg_bounds *s)
+{
+	const struct span none = { 0, 0 }, out = OUT(nvme_pmap_register, index);
+	struct nvme_pmap_register r = {
+		.size = sizeof(r), .addr = (uintptr_t)s->buf, .len = PAGE, .index = 9,
+		.form = 0x5a5a5a5a, .kept = 0x5a5a5a5a5a5a5a5a,
+	}, bad = r;
+
+	only_out(s->dev.fd, NVME_PMAP_IOC_REGISTER, &r, sizeof(r), out, 0);
+	only_out(s->dev.fd, NVME_PMAP_IOC_REGISTER, &r, sizeof(r), none, -EEXIST);
+	bad.len = 3;
+	only_out(s->dev.fd, NVME_PMAP_IOC_REGISTER, &bad, sizeof(r), none, -EDOM);
+	bad.len = 2 * REG_LEN;
+	only_out(s->dev.fd, NVME_PMAP_IOC_REGISTER, &bad, sizeof(r), none, -EFAULT);
+	bad.index = NVME_PMAP_MAX_INDEX;
+	only_out(s->dev.fd, NVME_PMAP_IOC_REGISTER, &bad, sizeof(r), none, -ENOSPC);
+}
+
+static void out_unregister(struct reg_bounds *s)
+{
+	const struct span none = { 0, 0 };
+	struct nvme_pmap_unregister u = { .size = sizeof(u), .index = 9 }, bad = u;
+	unsigned char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   -1, 0);
+
+	bad.reserved = 1;
+	only_out(s->dev.fd, NVME_PMAP_IOC_UNREGISTER, &bad, sizeof(u), none, -EINVAL);
+	only_out(s->dev.fd, NVME_PMAP_IOC_UNREGISTER, &u, sizeof(u), none, 0);
+	only_out(s->dev.fd, NVME_PMAP_IOC_UNREGISTER, &u, sizeof(u), none, -ENOENT);
+	/* It answers nothing, so that its argument need not be writable. */
+	u.index = 0;
+	memcpy(page, &u, sizeof(u));
+	mprotect(page, PAGE, PROT_READ);
+	CHECK_RET(nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_UNREGISTER, page), 0,
+		  "unregister, read-only argument");
+	munmap(page, PAGE);
+}
+
+static void outputs(void)
+{
+	const struct span none = { 0, 0 }, query = OUT(nvme_pmap_query, version),
+			  stats = OUT(nvme_pmap_stats, prp);
+	struct nvme_pmap_query q;
+	struct nvme_pmap_stats st;
+	struct reg_bounds s;
+
+	if (!reg_open(&s))
+		goto out;
+	memset(&q, 0x5a, sizeof(q));
+	memset(&st, 0x5a, sizeof(st));
+	q.size = sizeof(q);
+	st.size = sizeof(st);
+	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), none, -EOPNOTSUPP);
+	only_out(s.dev.fd, NVME_PMAP_IOC_STATS, &st, sizeof(st), none, -EOPNOTSUPP);
+	q.flags = st.flags = 0;
+	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), query, 0);
+	only_out(s.dev.fd, NVME_PMAP_IOC_STATS, &st, sizeof(st), stats, 0);
+	CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_QUERY, &q), 0, "query");
+	CHECK(!q.queues_free, "queues_free, where there are none: %u", q.queues_free);
+	q.size = 4;
+	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), none, -EINVAL);
+	out_register(&s);
+	out_unregister(&s);
+out:
+	dev_close(&s.dev);
+	munmap(s.buf - PAGE, REG_LEN + 2 * PAGE);
+}
+
+/* ---- completions ---- */
+
+/* One command into a completion queue full of poison. */
+static void one_cqe(struct setup *s, const struct nvme_pmap_cmd *c, int want, const char *what)
+{
+	const struct io_uring_cqe *cqe;
+	struct io_uring_cq *cq = &s->ring.cq;
+	uint64_t end = now_ms() + 20000;
+
+	memset(cq->cqes, 0x5a, (cq->ring_mask + 1) * 2 * sizeof(*cqe));
+	prep_cmd(&s->ring, s->dev.fd, c, 77);
+	CHECK(io_uring_submit(&s->ring) > 0, "submit");
+	while (!io_uring_cq_ready(&s->ring) && now_ms() < end)
+		io_uring_enter((unsigned int)s->ring.ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL);
+	if (!CHECK(io_uring_cq_ready(&s->ring) == 1, "%s: no completion", what))
+		return;
+	cqe = &cq->cqes[(*cq->khead & cq->ring_mask) * 2];
+	CHECK(cqe->user_data == 77 && (want == RES_STATUS ? cqe->res > 0 : cqe->res == want), "%s: %s", what, err_name(cqe->res));
+	CHECK(!cqe->flags && !cqe->big_cqe[0] && !cqe->big_cqe[1], "%s: flags %#x, result %#llx %#llx",
+	      what, cqe->flags, cqe->big_cqe[0], cqe->big_cqe[1]);
+	io_uring_cq_advance(&s->ring, 1);
+}
+
+static void cqes_of(enum mode mode)
+{
+	struct nvme_pmap_cmd good, bad;
+	struct setup s;
+	int i;
+
+	if (!setup_make(&s, NULL, mode, MEM_4K, 16 * PAGE))
+		goto out;
+	good = cmd_rw(&s.dev, OP_READ, s.index, 0, PAGE, 0);
+	/* Again and again: io_uring uses its requests again. */
+	for (i = 0; i < 20; i++) {
+		one_cqe(&s, &good, 0, "a read");
+		bad = good;
+		bad.index++;
+		one_cqe(&s, &bad, -ENOENT, "no buffer");
+		bad = good;
+		bad.offset = 1;
+		one_cqe(&s, &bad, -EDOM, "misaligned");
+		bad.offset = 16 * PAGE;
+		one_cqe(&s, &bad, -ERANGE, "out of range");
+		bad = good;
+		bad.cdw12 = 0xffff;
+		one_cqe(&s, &bad, -EOVERFLOW, "too long");
+		bad = good;
+		bad.cdw10 = (uint32_t)s.dev.blocks;
+		one_cqe(&s, &bad, RES_STATUS, "past the end of the disk");
+	}
+out:
+	setup_close(&s);
+}
+
+static void cqes(void)
+{
+	unsigned int mode;
+
+	for (mode = 0; mode < NR_MODES; mode++)
+		cqes_of(mode);
+}
+
+/* An index goes to another buffer: the old memory is out of reach. */
+static void reused_index(void)
+{
+	struct nvme_pmap_register r = { .size = sizeof(r), .len = 8 * PAGE };
+	struct setup s;
+	int i;
+
+	if (!setup_make(&s, NULL, MODE_IRQ, MEM_4K, 16 * PAGE))
+		goto out;
+	for (i = 0; i < 20; i++) {
+		unsigned char *half = s.mem.map + (i % 2) * 8 * PAGE, *other = s.mem.map + (1 - i % 2) * 8 * PAGE;
+
+		must_unregister(&s.dev, s.index);
+		r.addr = (uintptr_t)half;
+		r.index = s.index;
+		CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_REGISTER, &r), 0, "register");
+		poison(s.mem.map, 16 * PAGE);
+		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, 8 * PAGE, 0), 0, "read");
+		CHECK(poisoned(half, PAGE) < PAGE, "nothing arrived");
+		CHECK(poisoned(other, 8 * PAGE) == 8 * PAGE, "the old memory changed");
+	}
+out:
+	setup_close(&s);
+}
+
+/* Only the ring holds the file; then a command alone does.  -D is slow. */
+static void fixed_file(void)
+{
+	struct nvme_pmap_cmd c;
+	struct completion done;
+	struct setup s;
+	int minus = -1;
+
+	if (!opt.dev2) {
+		skip_case("no second device");
+		return;
+	}
+	if (!setup_make(&s, opt.dev2, MODE_IRQ, MEM_4K, 16 * PAGE))
+		goto out;
+	c = cmd_rw(&s.dev, OP_READ, s.index, 0, 16 * PAGE, 0);
+	CHECK_RET(io_uring_register_files(&s.ring, &s.dev.fd, 1), 0, "register the file");
+	close(s.dev.fd);
+	s.dev.fd = -1;
+	prep_cmd(&s.ring, 0, &c, 1)->flags = IOSQE_FIXED_FILE;
+	CHECK_RET(io_uring_submit(&s.ring), 1, "submit");
+	/* 1 on success; the table's reference is gone while the command runs */
+	CHECK_RET(io_uring_register_files_update(&s.ring, 0, &minus, 1), 1, "take it away");
+	CHECK(status_kib(getpid(), "VmPin") == 64, "unpinned under the command");
+	if (CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "completion"))
+		CHECK_RET(done.res, 0, "the command");
+	prep_cmd(&s.ring, 0, &c, 2)->flags = IOSQE_FIXED_FILE;
+	CHECK_RET(io_uring_submit(&s.ring), 1, "submit");
+	if (CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "completion"))
+		CHECK_RET(done.res, -EBADF, "the file is gone");
+	CHECK(pins_gone(getpid(), 5000), "VmPin stays after the last reference");
+out:
+	setup_close(&s);
+}
+
+/* The device no longer answers, as if it had been pulled out. */
+static bool unplug(const struct dev *dev)
+{
+	char path[160];
+	uint16_t command;
+	bool good;
+	int fd;
+
+	if (!dev_sysfs(dev, "device/config", path, sizeof(path)))
+		return CHECK(false, "no config space");
+	fd = open(path, O_RDWR);
+	good = pread(fd, &command, 2, 4) == 2;
+	command &= (uint16_t)~2;	/* memory space */
+	good = good && pwrite(fd, &command, 2, 4) == 2;
+	close(fd);
+	return CHECK(good, "cannot write %s", path);
+}
+
+/*
+ * -D names a slow zoned namespace, and is gone afterwards.  A command that the
+ * driver cancels has no result; its request has that of the append before it.
+ */
+static void cancelled(void)
+{
+	struct nvme_pmap_cmd append, reset;
+	struct completion done = { 0 };
+	cpu_set_t cpu = { 0 };
+	char path[160];
+	struct setup s;
+
+	if (!opt.dev2) {
+		skip_case("no second device");
+		return;
+	}
+	/* One CPU, one tag after the other: the same request. */
+	CPU_SET(0, &cpu);
+	sched_setaffinity(0, sizeof(cpu), &cpu);
+	if (!setup_make(&s, opt.dev2, MODE_IRQ, MEM_4K, 16 * PAGE) ||
+	    !CHECK(dev_sysfs(&s.dev, "reset_controller", path, sizeof(path)), "no reset_controller"))
+		goto out;
+	reset = cmd_rw(&s.dev, OP_ZONE_SEND, s.index, 0, 4, 2048);
+	reset.cdw12 = 0;
+	reset.cdw13 = 4;
+	CHECK_RET(run_cmd(&s.ring, s.dev.fd, &reset), 0, "zone reset");
+	append = cmd_rw(&s.dev, OP_ZONE_APPEND, s.index, 0, PAGE, 2048);
+	prep_cmd(&s.ring, s.dev.fd, &append, 1);
+	CHECK_RET(io_uring_submit(&s.ring), 1, "submit");
+	if (!CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "append") ||
+	    !CHECK(!done.res && done.result, "append: %s, at %" PRIu64, err_name(done.res), done.result))
+		goto out;
+	append.opcode = OP_READ;
+	prep_cmd(&s.ring, s.dev.fd, &append, 2);
+	CHECK_RET(io_uring_submit(&s.ring), 1, "submit");
+	/* The reset finds out, and fails. */
+	if (unplug(&s.dev))
+		write_file(path, "1");
+	if (CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "read")) {
+		CHECK_RET(done.res, -EINTR, "the cancelled read");
+		CHECK(!done.result, "its result is %#" PRIx64 ", of another command", done.result);
+	}
+out:
+	setup_close(&s);
+}
+
+static const struct test_case bounds_cases[] = {
+	{ "commands", commands },
+	{ "registers", registers },
+	{ "unregisters", unregisters },
+	{ "asks", asks },
+	{ "outputs", outputs },
+	{ "cqes", cqes },
+	{ "reused-index", reused_index },
+	{ "fixed-file", fixed_file },
+	{ "cancelled", cancelled },
+};
+
+SUBJECT(bounds);

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+DESCRIPTION="every combination of boundary values is answered as a model says, and with nothing but that"
+TIMEOUT=150
+. "$(dirname "$0")/lib.sh"
+
+client=$BUILD/tests/pmap-test
+requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+
+# The zoned namespace is slow: a reset comes while it works.
+test() {
+	guest_results bounds --with "$client" --timeout 140 \
+		--qemu "-blockdev null-co,node-name=zones,latency-ns=500000000,size=33554432,read-zeroes=on" \
+		--qemu "-device nvme,serial=zones,id=zones" \
+		--qemu "-device nvme-ns,drive=zones,bus=zones,nsid=1,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M" \
+		-- "$client" bounds -d serial=pmap -D serial=zones -t 100
+}
+
+run_test
