@@ -56,19 +56,29 @@ static void nvme_pmap_free_built(struct nvme_pmap_built *built)
 	kfree(built);
 }
 
-/* After the last DMA of a command: its outcome, and what it held. */
+/*
+ * After the last DMA of a command: its outcome, and what it held.  Where the
+ * controller did not answer, the request still has the result of the command
+ * before, which may have been another user's.
+ */
 static void nvme_pmap_end(struct request *req, struct nvme_pmap_pdu *pdu,
 			  blk_status_t err)
 {
+	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	int status = nvme_req(req)->status;
 
 	if (unlikely(pdu->built))
 		nvme_pmap_free_built(pdu->built);
-	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED))
+	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED)) {
 		status = -EINTR;
-	else if (unlikely(!status && err))
-		status = blk_status_to_errno(err);
-	pdu->result = le64_to_cpu(nvme_req(req)->result.u64);
+		result = 0;
+	} else if (unlikely(err)) {
+		status = status ?: blk_status_to_errno(err);
+		/* perhaps the host's own status */
+		if ((status & NVME_SCT_MASK) == NVME_SCT_PATH)
+			result = 0;
+	}
+	pdu->result = result;
 	pdu->status = status;
 	percpu_ref_put(&pdu->pmap->ref);
 }
@@ -119,14 +129,16 @@ static bool nvme_pmap_ends_here(struct request *req, struct io_ring_ctx *ring)
 static void nvme_pmap_end_direct(struct request *req,
 				 struct io_uring_cmd *ioucmd)
 {
+	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	int status = nvme_req(req)->status;
 
-	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED))
+	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED)) {
 		status = -EINTR;
+		result = 0;
+	}
 	/* blk-mq only has to free it */
 	req->end_io = NULL;
-	io_uring_cmd_iopoll_done(ioucmd, status,
-				 le64_to_cpu(nvme_req(req)->result.u64));
+	io_uring_cmd_iopoll_done(ioucmd, status, result);
 }
 
 /*
