@@ -524,8 +524,11 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (ret)
 		return ret;
 	ret = nvme_pmap_call(ns, file, cmd, &karg, uarg);
-	/* size stays the caller's; a registration is copied when it is published */
-	if (!ret && cmd != NVME_PMAP_IOC_REGISTER &&
+	/*
+	 * Size stays the caller's; a registration is copied when it is published,
+	 * and the end of one answers nothing that could fail to be written.
+	 */
+	if (!ret && (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&
 	    copy_to_user(uarg + sizeof(usize), (char *)&karg + sizeof(usize),
 			 known - sizeof(usize)))
 		ret = -EFAULT;
