@@ -5,6 +5,7 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/fs.h>
+#include <linux/nospec.h>
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -36,6 +37,7 @@ static struct nvme_pmap *nvme_pmap_entry(struct nvme_pmap_file *pf, u32 index)
 
 	if (index >= table->nr)
 		return NULL;
+	index = array_index_nospec(index, table->nr);
 	return rcu_dereference_protected(table->pmap[index],
 					 lockdep_is_held(&pf->lock));
 }
@@ -508,7 +510,9 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct nvme_ns *ns = container_of(file_inode(file)->i_cdev,
 					  struct nvme_ns, cdev);
-	size_t known = nvme_pmap_arg_size[cmd - NVME_PMAP_IOC_QUERY];
+	u32 nr = array_index_nospec(cmd - NVME_PMAP_IOC_QUERY,
+				    ARRAY_SIZE(nvme_pmap_arg_size));
+	size_t known = nvme_pmap_arg_size[nr];
 	void __user *uarg = (void __user *)arg;
 	union nvme_pmap_arg karg = { };
 	u32 usize;

@@ -121,7 +121,11 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	if (list_bytes > PAGE_SIZE)
 		gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY;
 
-	pmap->l.list = kvcalloc(nr, sizeof(*pmap->l.list),
+	/*
+	 * One more, of zeroes: a wrong guess of the bounds check of a command may
+	 * look at the slot behind the last.
+	 */
+	pmap->l.list = kvcalloc(nr + 1, sizeof(*pmap->l.list),
 				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pmap->l.list)
 		return -ENOMEM;
@@ -372,7 +376,7 @@ static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
 
 	for (i = 0; i < pmap->nr_lists; i++)
 		bytes += sizeof(*pmap->l.list) + nvme_pmap_list_size(pmap, i);
-	return bytes;
+	return i ? bytes + sizeof(*pmap->l.list) : bytes;
 }
 
 /**
