@@ -176,15 +176,37 @@ static uint64_t calls_done(bool *busy)
 	return done;
 }
 
+/* Who is late, and what its ring waits for. */
+static void tell_late(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_WORKERS; i++)
+		if (fuzz.worker[i].quota)
+			note("worker %u: %" PRIu64 " of %" PRIu64 " calls, %u commands in flight (%s)", i,
+			     fuzz.worker[i].done, fuzz.worker[i].quota, fuzz.worker[i].own.busy,
+			     mode_names[fuzz.worker[i].own.mode]);
+	for (i = 0; i < NR_SHARED; i++)
+		note("shared ring, %s: %u commands in flight", mode_names[fuzz.shared[i].mode],
+		     fuzz.shared[i].busy);
+}
+
 /* Until all are done; a line for each tenth. */
 static void watch(uint64_t total)
 {
-	uint64_t start = now_ms(), next = total / 10, done;
+	uint64_t start = now_ms(), next = total / 10, done, last = 0, moved = start;
 	bool busy;
 
 	do {
 		sleep_ms(100);
 		done = calls_done(&busy);
+		if (done != last)
+			moved = now_ms();
+		last = done;
+		if (now_ms() - moved > 20000) {
+			tell_late();
+			moved = now_ms();
+		}
 		if (done < next)
 			continue;
 		note("fuzz: %" PRIu64 " of %" PRIu64 " calls, %" PRIu64 " s", done, total,
