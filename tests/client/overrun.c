@@ -189,6 +189,8 @@ static void fire(struct gun *g, const struct shot *s)
 		g->refused++;
 	} else if (CHECK(ret >= 0, "%s, opcode %#x, %u bytes at %#" PRIx64 ": %s",
 			 forms[g->form].name, s->opcode, s->len, s->offset, err_name(ret))) {
+		CHECK(!ret || s->opcode != OP_READ, "%s, a read of %" PRId64 " of %u bytes at %#" PRIx64
+		      ": %s", forms[g->form].name, want, s->len, s->offset, err_name(ret));
 		print_dma(g, s, (uint64_t)want, !ret && want);
 		g->sent++;
 	}
@@ -220,6 +222,8 @@ static void fire_all_blocks(struct gun *g, const uint8_t *ops, unsigned int nr)
 {
 	static const uint32_t pages[] = { 1, 2, 3, 9, 130, 300 }, offsets[] = {
 		0, 4, 512, 2052, 4092, 250 * PAGE, 250 * PAGE + 4,
+		/* from here a kept PRP list begins on a page, like a page of data */
+		255 * PAGE, 255 * PAGE + 512,
 	};
 	unsigned int i, j, op;
 
