@@ -534,7 +534,8 @@ static void one_cqe(struct setup *s, const struct nvme_pmap_cmd *c, int want, co
 	if (!CHECK(io_uring_cq_ready(&s->ring) == 1, "%s: no completion", what))
 		return;
 	cqe = &cq->cqes[(*cq->khead & cq->ring_mask) * 2];
-	CHECK(cqe->user_data == 77 && (want == RES_STATUS ? cqe->res > 0 : cqe->res == want), "%s: %s", what, err_name(cqe->res));
+	CHECK(cqe->user_data == 77 && (want == RES_STATUS ? cqe->res > 0 : cqe->res == want),
+	      "%s: %s", what, err_name(cqe->res));
 	CHECK(!cqe->flags && !cqe->big_cqe[0] && !cqe->big_cqe[1], "%s: flags %#x, result %#llx %#llx",
 	      what, cqe->flags, cqe->big_cqe[0], cqe->big_cqe[1]);
 	io_uring_cq_advance(&s->ring, 1);
@@ -589,7 +590,8 @@ static void reused_index(void)
 	if (!setup_make(&s, NULL, MODE_IRQ, MEM_4K, 16 * PAGE))
 		goto out;
 	for (i = 0; i < 20; i++) {
-		unsigned char *half = s.mem.map + (i % 2) * 8 * PAGE, *other = s.mem.map + (1 - i % 2) * 8 * PAGE;
+		unsigned char *half = s.mem.map + (i % 2) * 8 * PAGE;
+		unsigned char *other = s.mem.map + (1 - i % 2) * 8 * PAGE;
 
 		must_unregister(&s.dev, s.index);
 		r.addr = (uintptr_t)half;
