@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 DESCRIPTION="a million random calls by a user without rights change nothing that is not theirs"
-TIMEOUT=620
+TIMEOUT=820
 . "$(dirname "$0")/lib.sh"
 
 client=$BUILD/tests/pmap-test
@@ -25,9 +25,9 @@ one() {
 	if [ -n "${FUZZ_CALLS-}" ] && [ "$FUZZ_CALLS" -lt "$calls" ]; then calls=$FUZZ_CALLS; fi
 	cp "$dir/copy" "$dir/disk"
 	# shellcheck disable=SC2016 # for the guest's shell
-	guest_results "$name" --with "$client" --disk "$dir/disk" --timeout 300 "$@" -- \
+	guest_results "$name" --with "$client" --disk "$dir/disk" --timeout 400 "$@" -- \
 		sh -c 'dmesg -c >/dev/null
-			"$0" fuzz -d serial=pmap -t 280 -n "$1" || exit 1
+			"$0" fuzz -d serial=pmap -t 380 -n "$1" || exit 1
 			# what no message may contain: the address of a kernel object
 			if dmesg | grep "\<ffff[0-9a-f]\{12\}\>"; then
 				echo "not ok - messages: a kernel address"

@@ -275,7 +275,7 @@ static void fuzz_child(void *arg)
 	for (i = 0; i < NR_WORKERS; i++)
 		pthread_join(fuzz.worker[i].thread, NULL);
 	close_all(&fuzz.worker[0]);
-	CHECK(pins_gone(getpid(), 10000), "VmPin is %ld KiB when all is closed",
+	CHECK(pins_gone(getpid(), 60000), "VmPin is %ld KiB when all is closed",
 	      status_kib(getpid(), "VmPin"));
 	tally_report(fuzz.tallies, NR_WORKERS, total >= COMPLETE);
 }

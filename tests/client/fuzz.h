@@ -67,6 +67,7 @@ struct arena {
 
 struct flight {
 	bool busy;
+	bool linked;
 	uint8_t kind;
 	uint32_t generation;
 };
