@@ -449,21 +449,10 @@ static void vectored(struct worker *w, struct nvme_uring_cmd *c, struct iovec io
 		c->cdw10 = SCRATCH_END - nr * (PAGE / 512);
 }
 
-static bool polls(const struct fuzz_ring *r)
-{
-	return r->mode == MODE_POLL || r->mode == MODE_POLL_DEFER || r->mode == MODE_POLL_SQPOLL;
-}
-
-/*
- * Not stock commands where rings poll: blk_rq_poll() looks at a request that
- * the poll of another ring may have ended and freed, in stock kernels too.
- */
-static unsigned int draw_kind(struct worker *w, const struct fuzz_ring *r)
+static unsigned int draw_kind(struct worker *w)
 {
 	unsigned int n = (unsigned int)draw_below(w, 100);
 
-	if (n >= 85 && n < 96 && polls(r) && !getenv("PMAP_FUZZ_STOCK_POLL"))
-		n = 0;
 	return n < 85 ? K_PMAP : n < 92 ? K_STOCK : n < 96 ? K_STOCK_VEC : K_NEAR_CMD;
 }
 
@@ -498,7 +487,7 @@ static void fill_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe 
 static bool prepare(struct worker *w, struct fuzz_ring *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
-	unsigned int slot = 0, kind = draw_kind(w, r);
+	unsigned int slot = 0, kind = draw_kind(w);
 
 	if (!sqe)
 		return false;

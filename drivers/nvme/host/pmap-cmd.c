@@ -466,7 +466,14 @@ int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 				   struct io_comp_batch *iob,
 				   unsigned int poll_flags)
 {
+	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
+					  struct nvme_ns, cdev);
+
 	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
 		return nvme_pmap_iopoll(ioucmd, iob, poll_flags);
-	return nvme_ns_chr_uring_cmd_iopoll(ioucmd, iob, poll_flags);
+	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
+	BUILD_BUG_ON(offsetofend(struct nvme_uring_cmd_pdu, status) >
+		     sizeof(ioucmd->pdu) - sizeof(u16));
+	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob,
+				    poll_flags);
 }

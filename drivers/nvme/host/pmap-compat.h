@@ -43,4 +43,20 @@ static inline int pmap_keep_sqe(struct io_uring_cmd *ioucmd, int err)
 	return err;
 }
 
+/*
+ * The hardware queue of a stock passthrough command, by number, in the last
+ * bytes of io_uring's private area, which the stock driver leaves free.  A ring
+ * that polls must not look at the request: another's poll may have freed it.
+ */
+static inline u16 *pmap_stock_queue(struct io_uring_cmd *ioucmd)
+{
+	return (u16 *)(ioucmd->pdu + sizeof(ioucmd->pdu)) - 1;
+}
+
+static inline void pmap_note_queue(struct io_uring_cmd *ioucmd,
+				   const struct request *req)
+{
+	*pmap_stock_queue(ioucmd) = req->mq_hctx->queue_num;
+}
+
 #endif /* _NVME_PMAP_COMPAT_H */

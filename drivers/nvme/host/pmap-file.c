@@ -87,9 +87,12 @@ static int nvme_pmap_pick_index(struct nvme_pmap_file *pf, u32 *index)
 static void nvme_pmap_account(struct nvme_pmap_file *pf,
 			      const struct nvme_pmap *pmap, int sign)
 {
-	pf->nr += sign;
-	pf->pinned += sign * ((s64)pmap->l.nr_slots << PMAP_SLOT_SHIFT);
-	pf->kept += sign * (s64)pmap->kept;
+	s64 bytes = (s64)pmap->l.nr_slots << PMAP_SLOT_SHIFT;
+
+	/* fdinfo reads them without the lock */
+	WRITE_ONCE(pf->nr, pf->nr + sign);
+	WRITE_ONCE(pf->pinned, pf->pinned + sign * bytes);
+	WRITE_ONCE(pf->kept, pf->kept + sign * (s64)pmap->kept);
 }
 
 /*
@@ -400,10 +403,13 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 		return;
 	/* after removal the buffers are shells that pin and map nothing */
 	dead = READ_ONCE(pf->pc->dead);
-	mutex_lock(&pf->lock);
+	/*
+	 * Without the lock, under which a registration writes to user memory: a
+	 * page that never comes must not stop those who look.
+	 */
 	seq_printf(m, "pmap-buffers:\t%u\npmap-pinned:\t%llu\npmap-kept:\t%llu\n",
-		   pf->nr, dead ? 0 : pf->pinned, dead ? 0 : pf->kept);
-	mutex_unlock(&pf->lock);
+		   READ_ONCE(pf->nr), dead ? 0 : READ_ONCE(pf->pinned),
+		   dead ? 0 : READ_ONCE(pf->kept));
 
 	sum = nvme_pmap_sum(pf);
 	seq_printf(m, "pmap-prp:\t%llu\npmap-sgl_list:\t%llu\npmap-sgl_run:\t%llu\npmap-built:\t%llu\npmap-direct:\t%llu\npmap-deferred:\t%llu\n",

@@ -7,6 +7,7 @@
 // proof: nvme_submit_user_cmd: nvme_pmap_format_begin(ns, cmd->common.opcode);
 // proof: nvme_submit_user_cmd: nvme_pmap_format_end(ns, cmd->common.opcode);
 // proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
+// proof: nvme_uring_cmd_io: pmap_note_queue(ioucmd, req);
 // proof: -: #include "pmap.h"
 // proof: -: #include "pmap-compat.h"
 
@@ -65,6 +66,18 @@ identifier ioucmd, req;
  if (IS_ERR(req))
 -return PTR_ERR(req);
 +return pmap_keep_sqe(ioucmd, PTR_ERR(req));
+ ... when any
+ }
+
+// Stock polls through pdu->req; pmap-cmd.c polls by number instead.
+@@
+identifier pdu, req, ioucmd;
+@@
+ static int nvme_uring_cmd_io(..., struct io_uring_cmd *ioucmd, ...)
+ {
+ ... when any
+ pdu->req = req;
++pmap_note_queue(ioucmd, req);
  ... when any
  }
 
