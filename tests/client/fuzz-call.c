@@ -449,10 +449,17 @@ static void vectored(struct worker *w, struct nvme_uring_cmd *c, struct iovec io
 		c->cdw10 = SCRATCH_END - nr * (PAGE / 512);
 }
 
-static unsigned int draw_kind(struct worker *w)
+/*
+ * Not stock commands on rings with IOPOLL and DEFER_TASKRUN: stock ends them by
+ * task work, which the worker that closes such a ring does not run while it polls
+ * for them; it spins for ever (6.12).
+ */
+static unsigned int draw_kind(struct worker *w, const struct fuzz_ring *r)
 {
 	unsigned int n = (unsigned int)draw_below(w, 100);
 
+	if (n >= 85 && n < 96 && r->mode == MODE_POLL_DEFER)
+		n = 0;
 	return n < 85 ? K_PMAP : n < 92 ? K_STOCK : n < 96 ? K_STOCK_VEC : K_NEAR_CMD;
 }
 
@@ -487,7 +494,7 @@ static void fill_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe 
 static bool prepare(struct worker *w, struct fuzz_ring *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
-	unsigned int slot = 0, kind = draw_kind(w);
+	unsigned int slot = 0, kind = draw_kind(w, r);
 
 	if (!sqe)
 		return false;
