@@ -17,12 +17,10 @@
 /* Entries of the first table; it doubles when they are used up. */
 #define PMAP_TABLE_MIN	16u
 
-/*
- * State of the file, or NULL before the first registration.  Pairs with the
- * cmpxchg() that publishes it.
- */
+/* State of the file, or NULL before the first registration. */
 static struct nvme_pmap_file *nvme_pmap_file(struct file *file)
 {
+	/* pairs with the cmpxchg() that publishes it */
 	return smp_load_acquire(&file->private_data);
 }
 

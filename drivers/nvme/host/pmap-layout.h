@@ -151,7 +151,9 @@ static inline void pmap_set_sgl(struct nvme_sgl_desc *sgl, u64 addr, u32 len,
 {
 	sgl->addr = cpu_to_le64(addr);
 	sgl->length = cpu_to_le32(len);
-	sgl->rsvd[0] = sgl->rsvd[1] = sgl->rsvd[2] = 0;
+	sgl->rsvd[0] = 0;
+	sgl->rsvd[1] = 0;
+	sgl->rsvd[2] = 0;
 	sgl->type = type << 4;
 }
 

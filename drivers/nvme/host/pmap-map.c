@@ -132,10 +132,9 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	for (; pmap->nr_lists < nr && !fatal_signal_pending(current);
 	     pmap->nr_lists++) {
 		struct pmap_list *list = &pmap->l.list[pmap->nr_lists];
+		size_t size = nvme_pmap_list_size(pmap, pmap->nr_lists);
 
-		list->prp = dma_alloc_coherent(pmap->pc->dev,
-				nvme_pmap_list_size(pmap, pmap->nr_lists),
-				&dma, gfp);
+		list->prp = dma_alloc_coherent(pmap->pc->dev, size, &dma, gfp);
 		if (!list->prp)
 			break;
 		list->dma = dma;
@@ -371,9 +370,10 @@ static void nvme_pmap_init_layout(struct nvme_pmap *pmap, u64 addr, u64 len)
 /* Bytes of kernel memory that describe the buffer. */
 static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
 {
-	u64 bytes = sizeof(*pmap) + pmap->nr_pages * sizeof(*pmap->pages);
+	u64 bytes = sizeof(*pmap);
 	u32 i;
 
+	bytes += pmap->nr_pages * sizeof(*pmap->pages);
 	for (i = 0; i < pmap->nr_lists; i++)
 		bytes += sizeof(*pmap->l.list) + nvme_pmap_list_size(pmap, i);
 	return i ? bytes + sizeof(*pmap->l.list) : bytes;
