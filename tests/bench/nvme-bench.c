@@ -297,8 +297,6 @@ static void measure(const struct row *row, struct session *session,
 
 static void check_row(const struct row *row)
 {
-	if (!row->path)
-		die("a row needs a path");
 	if (!row->batch || row->batch > BENCH_MAX_BATCH)
 		die("batch: 1 to %u", BENCH_MAX_BATCH);
 	if (!row->samples || row->samples > MAX_SAMPLES)
@@ -387,6 +385,8 @@ static void run_line(char *line, bool sustained)
 	if (is_register)
 		register_cost(&target, arena_get(row.pages, row.bs),
 			      pages_names[row.pages], row.samples);
+	else if (!row.path)
+		die("a row needs a path");
 	else
 		run_row(&row, sustained);
 }

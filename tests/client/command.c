@@ -233,7 +233,8 @@ static void short_ring(unsigned int flags, unsigned int extra)
 		goto out;
 	cmd = valid(&s);
 	sqe = io_uring_get_sqe(&ring);
-	if (!CHECK(sqe, "no SQE"))
+	CHECK(sqe, "no SQE");
+	if (!sqe)
 		goto out;
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;

@@ -18,8 +18,7 @@ static void expect_memory(void *map, size_t len, int want, const char *what)
 	struct dev dev;
 	int ret;
 
-	if (!CHECK(map != MAP_FAILED, "%s: mmap: %s", what, strerror(errno)) ||
-	    !dev_open(&dev, NULL, O_RDWR))
+	if (!dev_open(&dev, NULL, O_RDWR))
 		return;
 	ret = nvme_pmap_register_buf(dev.fd, map, len, 0, &index);
 	CHECK_RET(ret, want, "%s", what);
@@ -39,7 +38,12 @@ static void expect_memory(void *map, size_t len, int want, const char *what)
 
 static unsigned char *anon(int prot)
 {
-	return mmap(NULL, LEN, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *map = mmap(NULL, LEN, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(map != MAP_FAILED, "mmap: %s", strerror(errno));
+	if (map == MAP_FAILED)
+		exit(1);
+	return map;
 }
 
 static void protection(void)
@@ -107,9 +111,10 @@ static void file_mapping(int fd, int flags, int want, const char *what)
 {
 	void *map = mmap(NULL, LEN, PROT_READ | PROT_WRITE, flags, fd, 0);
 
+	if (!CHECK(map != MAP_FAILED, "%s: mmap: %s", what, strerror(errno)))
+		return;
 	expect_memory(map, LEN, want, what);
-	if (map != MAP_FAILED)
-		munmap(map, LEN);
+	munmap(map, LEN);
 }
 
 /*

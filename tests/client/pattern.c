@@ -75,7 +75,7 @@ bool pattern_verify(const void *buf, uint32_t block, uint64_t lba,
 		fill_block(want, block / 8, lba, gen);
 		if (!memcmp(p, want, block / 8 * 8))
 			continue;
-		for (j = 0; j < block / 8 && w[j] == want[j]; j++)
+		for (j = 0; j + 1 < block / 8 && w[j] == want[j]; j++)
 			;
 		note("%s: lba %" PRIu64 " gen %" PRIu64 ": wrong from byte %u (buffer byte %td): %016" PRIx64
 		     " for %016" PRIx64 "; the block says lba %" PRIu64 " gen %" PRIu64,
@@ -198,9 +198,14 @@ int check_image(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 	fd = open(argv[0], O_RDONLY);
+	if (fd < 0) {
+		perror(argv[0]);
+		return 2;
+	}
 	manifest = fopen(argv[1], "r");
-	if (fd < 0 || !manifest) {
-		perror("check-image");
+	if (!manifest) {
+		perror(argv[1]);
+		close(fd);
 		return 2;
 	}
 	while (fgets(line, sizeof(line), manifest)) {

@@ -66,8 +66,8 @@ static void known_rules(const struct dev *dev, bool writable, bool root)
 {
 	struct mem mem = { .fd = -1 };
 	int write = writable ? 0 : -EACCES, other = -EACCES;
+	uint32_t index = NVME_PMAP_INDEX_ANY;
 	struct io_uring ring;
-	uint32_t index;
 
 	if (!ring_open(&ring, MODE_IRQ, 8) || !mem_alloc(&mem, MEM_4K, PAGE))
 		return;

@@ -31,15 +31,17 @@ static struct pmap_layout layout(u8 form, u8 list_shift, u32 list_bytes)
 		.base = BASE,
 	};
 	u32 nr = pmap_nr_lists(NR_SLOTS, list_shift);
-	void *mem = calloc(3, list_bytes);
 
 	l.list = calloc(nr, sizeof(*l.list));
-	if (!l.list || !mem)
+	if (!l.list)
+		exit(2);
+	l.list->prp = calloc(3, list_bytes);
+	if (!l.list->prp)
 		exit(2);
 	/* the last two, and zeroes for whoever goes astray */
 	for (u32 i = 0; i < nr; i++) {
 		l.list[i].dma = LIST_AT + (u64)i * list_bytes;
-		l.list[i].prp = mem;
+		l.list[i].prp = l.list->prp;
 	}
 	l.list[nr - 2].prp += list_bytes / 8;
 	l.list[nr - 1].prp += list_bytes / 8 * 2;
@@ -121,7 +123,7 @@ static int far_built(void)
 	struct pmap_layout l = layout(NVME_PMAP_FORM_SGL_LIST, 13, 131072);
 	u64 offset = (u64)(NR_SLOTS - 2) * PMAP_SLOT_SIZE + 20;
 	u32 len = 2 * PMAP_SLOT_SIZE - 40;
-	struct nvme_sgl_desc desc[256];
+	struct nvme_sgl_desc desc[256] = { 0 };
 	struct pmap_list page = { .sgl = desc, .dma = 0x0789000000000000ull };
 	union nvme_data_ptr dptr;
 	struct pmap_slice s = pmap_slice(&l, offset, len);

@@ -211,7 +211,7 @@ static const char *check_made(const struct buffer *b)
 	if (b->l.list && b->nr_lists != (b->spec.slots + lists_for - 1) / lists_for)
 		return "the wrong number of lists";
 	if (b->spec.want == WANT_PRP)
-		return check_windows(b);
+		return b->l.list ? check_windows(b) : "no windows";
 	if (b->l.run_shift != b->run_shift)
 		return "run_shift is not the largest whose groups are runs";
 	if (b->spec.want == WANT_SGL &&
