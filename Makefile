@@ -44,16 +44,8 @@ soak: modules ## Mix everything in one guest for MINUTES=10
 	@scripts/setup vm test
 	@scripts/soak $(MINUTES)
 
-check: ## Compile our files with W=1 and sparse, lint the scripts
-	@scripts/setup build test
-	@scripts/overlay --kernel $(KERNEL) --check
-	@# the ABI alone, and the helper, as C11 and as C++
-	@for std in c11 c++17; do for header in linux/nvme_pmap.h nvme_pmap.h; do \
-		echo "#include <$$header>" | $(CC) -x $${std%%[0-9]*} -std=$$std -D_GNU_SOURCE \
-			-Wall -Wextra -Werror -Iinclude/uapi -Iinclude -fsyntax-only - || exit 1; \
-	done; done
-	@shellcheck -x -P SCRIPTDIR scripts/overlay scripts/setup scripts/soak scripts/vm tests/run tests/*.sh
-	@codespell -q 3 -L fo,nd,te README.md CHANGELOG.md drivers include scripts tests
+check: ## Static checks: compilers, analyzers, style, spelling (STEP=cocci for one)
+	@scripts/check --kernel $(KERNEL) $(STEP)
 
 tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read
 

@@ -23,3 +23,23 @@ kernel_release() {
 
 # modules_dir RELEASE -> where the fork's nvme-core.ko and nvme.ko are built.
 modules_dir() { printf '%s\n' "$BUILD/$1"; }
+
+# kernel_source 6.12 -> the distribution's whole source, unpacked once for each
+# version of its package.
+kernel_source() {
+	local dir=$BUILD/debug/$1-source version part
+	version=$(dpkg-query -Wf '${Version}' "linux-source-$1")
+	if [ "$(cat "$dir/.pmap-version" 2>/dev/null)" != "$version" ]; then
+		info "unpacking linux-source-$1 $version"
+		rm -rf "$dir"
+		mkdir -p "$dir"
+		tar -C "$dir" --strip-components=1 -xJf "/usr/src/linux-source-$1.tar.xz"
+		# Data races are looked for in what an IO passes through: elsewhere are
+		# many that are known, not ours, and would end the guest.
+		for part in io_uring block; do
+			echo 'KCSAN_SANITIZE := y' >>"$dir/$part/Makefile"
+		done
+		echo "$version" >"$dir/.pmap-version"
+	fi
+	printf '%s\n' "$dir"
+}
