@@ -43,7 +43,7 @@ enum {
 };
 
 /* Status code and its type, without the retry bits, of a positive cqe->res. */
-#define NVME_STATUS(res)	((res) & 0x7ff)
+#define NVME_STATUS(res)	(0x7ff & (res))
 enum {
 	SC_INVALID_OPCODE = 0x01,
 	SC_SGL_LEN_INVALID = 0x0f,
