@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2034 # read by lib.sh and the runner
+DESCRIPTION="each step of scripts/check sees a defect that is planted in a copy of the tree"
+TIMEOUT=1200
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+work=
+driver=drivers/nvme/host/pmap-pin.c
+program=include/examples/pmap-read.c
+
+# The project's files, and of build/ what is unpacked or prepared only once.
+copy_tree() {
+	local stock
+	mkdir -p "$work/tree" "$work/build" "$BUILD/debug"
+	tar -C "$TOP" --exclude=./.git --exclude=./build -c . | tar -C "$work/tree" -x
+	ln -s "$(realpath "$BUILD/debug")" "$work/build/debug"
+	for stock in "$BUILD"/*/stock; do
+		[ -d "$stock" ] || continue
+		mkdir -p "$work/build/$(basename "${stock%/stock}")"
+		ln -s "$(realpath "$stock")" "$work/build/$(basename "${stock%/stock}")/stock"
+	done
+}
+
+# planted WHAT STEP FILE SAYS [OPTION...] <TEXT: with TEXT at its end FILE fails
+# the step, which SAYS why.
+planted() {
+	local name="check: $2: $1" step=$2 file=$work/tree/$3 says=$4 status=0
+	shift 4
+	cp "$file" "$work/kept"
+	cat >>"$file"
+	BUILD=$work/build timeout 400 "$work/tree/scripts/check" "$@" "$step" >"$work/out" 2>&1 ||
+		status=$?
+	cp "$work/kept" "$file"
+	if [ $status -eq 1 ] && grep -q "^check: $step: FAILED" "$work/out" &&
+		grep -qE -- "$says" "$work/out"; then
+		ok "$name"
+	else
+		not_ok "$name" "exits with $status, does not say $says"
+		tail -n 20 "$work/out"
+	fi
+}
+
+in_driver() { planted "$1" "$2" "$driver" "$3" --only "$driver"; }
+in_program() { planted "$1" user "$program" "$2" --only "$program"; }
+
+test_kernel() {
+	in_driver "W=1" gcc 'planted.*unused-const-variable' <<<'static const int planted = 1;'
+	in_driver "sparse" gcc "'planted' was not declared" <<<'int planted;'
+	in_driver "gcc -fanalyzer" analyzer 'analyzer-null-dereference' <<<'
+		int planted(int n);
+		int planted(int n) { int *p = NULL; if (n) p = &n; return *p; }'
+	in_driver "W=1" clang 'planted.*unused-const-variable' <<<'static const int planted = 1;'
+	in_driver "the static analyzer" clang 'core\.NullDereference' <<<'
+		int planted(int n);
+		int planted(int n) { int *p = NULL; if (n) p = &n; return *p; }'
+	in_driver "a rule" cocci 'pmap-pin.c:.*NULL check before' <<<'
+		void planted(void *p) { if (p) kfree(p); }'
+	in_driver "what spatch cannot parse" cocci 'pmap-pin.c: spatch does not understand' <<<'
+		void planted(void) { if }'
+}
+
+test_programs() {
+	planted "C that is not C++" headers include/nvme_pmap.h 'invalid conversion' <<<'
+		static inline char *planted(void *p) { return p; }'
+	in_program "gcc -fanalyzer" 'analyzer-file-leak' <<<'
+		void planted(void) { FILE *f = fopen("/", "r"); if (f) puts("open"); }'
+	in_program "clang -Wall" 'parentheses-equality' <<<'
+		int planted(int a); int planted(int a) { if ((a == 1)) return 2; return 3; }'
+	in_program "the static analyzer" 'core\.DivideZero' <<<'
+		int planted(int a); int planted(int a) { if (a) return 1; return 7 / a; }'
+}
+
+test_text() {
+	planted "two blanks" format "$program" 'clang-format-violations' <<<'int  planted;'
+	planted "a typedef" checkpatch "$driver" 'NEW_TYPEDEFS' <<<'typedef struct file planted;'
+	planted "a slip" spelling README.md 'te''h ==> the' <<<'te''h'
+	planted "a guest's script" shell scripts/guest/init 'SC2050' <<<'[ planted = 1 ]'
+	planted "a test" shell tests/lib.sh 'SC2050' <<<'[ planted = 1 ]'
+	planted "an unused import" python scripts/prove-hooks 'imported but unused' <<<'import os'
+}
+
+test() {
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	copy_tree
+	test_kernel
+	test_programs
+	test_text
+}
+
+run_test
