@@ -171,7 +171,7 @@ static int nvme_pmap_ctrl_alloc(struct nvme_pmap_ctrl *pc)
 	size_t sgl_size;
 
 	pc->scratch = kvmalloc_array(PMAP_CHUNK_PAGES, sizeof(*pc->scratch),
-				     GFP_KERNEL);
+				     GFP_KERNEL | __GFP_NOWARN);
 	if (!pc->scratch)
 		return -ENOMEM;
 	pc->page_pool = dma_pool_create("nvme pmap page", pc->dev,

@@ -44,7 +44,8 @@ static struct nvme_pmap_table *nvme_pmap_alloc_table(u32 nr)
 {
 	struct nvme_pmap_table *table;
 
-	table = kvzalloc(struct_size(table, pmap, nr), GFP_KERNEL_ACCOUNT);
+	table = kvzalloc(struct_size(table, pmap, nr),
+			 GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (table)
 		table->nr = nr;
 	return table;
