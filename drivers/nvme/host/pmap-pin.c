@@ -42,8 +42,6 @@ static int nvme_pmap_charge(struct nvme_pmap *pmap)
 
 static void nvme_pmap_uncharge(struct nvme_pmap *pmap)
 {
-	if (!pmap->user)
-		return;
 	atomic64_sub(pmap->nr_pages, &pmap->mm->pinned_vm);
 	mmdrop(pmap->mm);
 	pmap->mm = NULL;
