@@ -13,7 +13,7 @@ extern const struct subject subject_integrity, subject_modes,
 	subject_foreign, subject_bounce, subject_formatting, subject_hidden,
 	subject_chaos, subject_chaos_slow, subject_chaos_plug, subject_chaos_end,
 	subject_chaos_ns, subject_soak, subject_fuzz, subject_bounds, subject_overrun,
-	subject_control;
+	subject_control, subject_faults;
 
 static const struct subject *const subjects[] = {
 	&subject_integrity, &subject_modes, &subject_namespaces, &subject_ioctl,
@@ -23,6 +23,7 @@ static const struct subject *const subjects[] = {
 	&subject_formatting, &subject_hidden, &subject_chaos, &subject_chaos_slow,
 	&subject_chaos_plug, &subject_chaos_end, &subject_chaos_ns, &subject_soak,
 	&subject_fuzz, &subject_bounds, &subject_overrun, &subject_control,
+	&subject_faults,
 };
 
 static int usage(void)
