@@ -146,8 +146,8 @@ static inline void nvme_pmap_prep_rw(struct io_uring_sqe *sqe, int fd,
 				     uint32_t data_len, uint64_t slba,
 				     uint32_t nblocks)
 {
-	struct nvme_pmap_cmd *cmd =
-		nvme_pmap_prep(sqe, fd, opcode, nsid, index, offset, data_len);
+	struct nvme_pmap_cmd *cmd = nvme_pmap_prep(sqe, fd, opcode, nsid, index,
+						   offset, data_len);
 
 	cmd->cdw10 = (uint32_t)slba;
 	cmd->cdw11 = (uint32_t)(slba >> 32);

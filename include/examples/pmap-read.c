@@ -71,7 +71,8 @@ int main(int argc, char **argv)
 	check(fd < 0 ? -errno : 0, argv[1]);
 	nsid = ioctl(fd, NVME_IOCTL_ID);
 	check(nsid < 0 ? -errno : 0, "NVME_IOCTL_ID");
-	check(nvme_pmap_query_file(fd, &query), "the driver offers no pmap here");
+	check(nvme_pmap_query_file(fd, &query),
+	      "the driver offers no pmap here");
 
 	/* whole blocks, and no more than one command may transfer */
 	len = argc > 2 ? strtoul(argv[2], NULL, 0) : 4096;

@@ -16,8 +16,8 @@
 
 #include "bench.h"
 
-#define SMALL	((size_t)4096)
-#define HUGE	((size_t)2 << 20)
+#define SMALL ((size_t)4096)
+#define HUGE  ((size_t)2 << 20)
 
 static void *map(size_t len, int flags)
 {
@@ -144,7 +144,8 @@ static void arena_fill_2m(struct arena *arena, size_t len)
 	arena->adjacent = count_adjacent(mem, len);
 	if (arena->adjacent < len / HUGE * (HUGE / SMALL - 1))
 		die("no 2 MiB pages here: write %zu to "
-		    "/proc/sys/vm/nr_hugepages", len / HUGE);
+		    "/proc/sys/vm/nr_hugepages",
+		    len / HUGE);
 }
 
 const struct arena *arena_get(enum pages pages, size_t len)

@@ -10,7 +10,7 @@
 #include <liburing.h>
 #include <linux/nvme_pmap.h>
 
-#define BENCH_MAX_BATCH	256u
+#define BENCH_MAX_BATCH 256u
 
 /* util.c */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -84,8 +84,8 @@ struct session {
 struct path {
 	const char *name;
 	bool passthru; /* on /dev/ngXnY: needs a ring with SQE128 and CQE32 */
-	bool fixed; /* the arena is registered with the ring */
-	bool pmap; /* the arena is registered with the driver */
+	bool fixed;    /* the arena is registered with the ring */
+	bool pmap;     /* the arena is registered with the driver */
 	uint32_t reg_flags; /* in the form that these ask for */
 	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
 		     size_t offset, uint64_t pos);

@@ -27,12 +27,12 @@
 
 #include "bench.h"
 
-#define SEED		0x2545f4914f6cdd1du
-#define NAP_NS		100000l
-#define MAX_NAPS	5120u
-#define WARM_UP		4u
-#define SUSTAINED_NS	1000000000u
-#define MAX_SAMPLES	4096u
+#define SEED	     0x2545f4914f6cdd1du
+#define NAP_NS	     100000l
+#define MAX_NAPS     5120u
+#define WARM_UP	     4u
+#define SUSTAINED_NS 1000000000u
+#define MAX_SAMPLES  4096u
 
 static const char *const pages_names[PAGES_KINDS] = {
 	[PAGES_4K] = "4k",
@@ -55,7 +55,7 @@ struct results {
 	struct mark *reap;
 	unsigned int taken;
 	unsigned int incomplete; /* dropped: the device had not finished */
-	unsigned int early; /* dropped: completed before being reaped */
+	unsigned int early;	 /* dropped: completed before being reaped */
 	uint64_t commands;
 	uint64_t per_second;
 };
@@ -117,8 +117,9 @@ static unsigned int collect(struct session *session, int *err)
 			continue;
 		if (cqe->res >= 0)
 			die("%s: a read of %zu bytes ended with %s %#x",
-			    session->path->name, session->bs, want ? "length" :
-			    "NVMe status", (unsigned int)cqe->res);
+			    session->path->name, session->bs,
+			    want ? "length" : "NVMe status",
+			    (unsigned int)cqe->res);
 		*err = -cqe->res;
 	}
 	io_uring_cq_advance(&session->ring, n);
@@ -181,8 +182,10 @@ static void run_batch(struct session *session, const struct row *row,
 	} else if (got < n) {
 		results->incomplete++;
 	} else if (results->taken < row->samples) {
-		results->submit[results->taken] = timer_cost(&mark[0], &mark[1]);
-		results->reap[results->taken++] = timer_cost(&mark[2], &mark[3]);
+		results->submit[results->taken] = timer_cost(&mark[0],
+							     &mark[1]);
+		results->reap[results->taken++] = timer_cost(&mark[2],
+							     &mark[3]);
 	}
 }
 
@@ -266,7 +269,8 @@ static void print_row(const struct row *row, const struct results *results,
 	if (timer_has_pmu()) {
 		print_marks("submit_instructions", results->submit,
 			    results->taken, 1);
-		print_marks("reap_instructions", results->reap, results->taken, 1);
+		print_marks("reap_instructions", results->reap, results->taken,
+			    1);
 	}
 	if (results->per_second)
 		printf(", \"iops_per_core\": %llu",
@@ -309,7 +313,8 @@ static void check_row(const struct row *row)
 
 static void run_row(const struct row *row, bool sustained)
 {
-	struct session session = { .path = row->path, .target = &target,
+	struct session session = { .path = row->path,
+				   .target = &target,
 				   .bs = row->bs };
 	struct results results = { 0 };
 
@@ -411,8 +416,9 @@ static void print_env(void)
 	printf("{\"kind\": \"env\", \"driver\": \"%s\", \"kernel\": \"%s\", "
 	       "\"device\": \"%s\", \"unit\": \"%s\", \"srcversion\": \"%s\", "
 	       "\"ring\": \"IOPOLL SINGLE_ISSUER DEFER_TASKRUN\", "
-	       "\"arena\": %zu}\n", target.fork ? "fork" : "stock",
-	       uts.release, target.name, timer_unit(), version, arena_len);
+	       "\"arena\": %zu}\n",
+	       target.fork ? "fork" : "stock", uts.release, target.name,
+	       timer_unit(), version, arena_len);
 	fflush(stdout);
 }
 
@@ -428,7 +434,8 @@ static void usage(FILE *file)
 	      "rows: row path=PATH [bs=4K] [pages=4k|4k-adjacent|2m] [batch=32]\n"
 	      "          [samples=20] [mode=poll] [may-fail=EINVAL]\n"
 	      "      register [len=16M] [pages=4k] [samples=7]\n"
-	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n", file);
+	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n",
+	      file);
 }
 
 struct options {

@@ -13,8 +13,8 @@ static void prep_block(const struct session *session, struct io_uring_sqe *sqe,
 	bool write = session->target->write;
 
 	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, 0,
-			 session->arena->mem + offset, (unsigned int)session->bs,
-			 pos);
+			 session->arena->mem + offset,
+			 (unsigned int)session->bs, pos);
 }
 
 static void prep_block_fixed(const struct session *session,
@@ -61,7 +61,8 @@ static void prep_pmap(const struct session *session, struct io_uring_sqe *sqe,
 	const struct target *target = session->target;
 
 	nvme_pmap_prep_rw(sqe, 0,
-			  target->write ? NVME_PMAP_OP_WRITE : NVME_PMAP_OP_READ,
+			  target->write ? NVME_PMAP_OP_WRITE :
+					  NVME_PMAP_OP_READ,
 			  target->nsid, session->pmap_index, offset,
 			  (uint32_t)session->bs, pos / target->lba_bytes,
 			  (uint32_t)(session->bs / target->lba_bytes));
@@ -71,12 +72,17 @@ static const struct path paths[] = {
 	{ .name = "block", .prep = prep_block },
 	{ .name = "block-fixed", .fixed = true, .prep = prep_block_fixed },
 	{ .name = "passthru", .passthru = true, .prep = prep_passthru },
-	{ .name = "passthru-fixed", .passthru = true, .fixed = true,
+	{ .name = "passthru-fixed",
+	  .passthru = true,
+	  .fixed = true,
 	  .prep = prep_passthru_fixed },
 	{ .name = "pmap", .passthru = true, .pmap = true, .prep = prep_pmap },
 	/* as most drives have it, which offer no SGLs */
-	{ .name = "pmap-prp", .passthru = true, .pmap = true,
-	  .reg_flags = NVME_PMAP_REG_PRP, .prep = prep_pmap },
+	{ .name = "pmap-prp",
+	  .passthru = true,
+	  .pmap = true,
+	  .reg_flags = NVME_PMAP_REG_PRP,
+	  .prep = prep_pmap },
 };
 
 const struct path *path_find(const char *name)

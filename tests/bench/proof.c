@@ -27,11 +27,13 @@ static void subtract(struct nvme_pmap_stats *a, const struct nvme_pmap_stats *b)
 	a->deferred -= b->deferred;
 }
 
-static void expect(const char *what, ull got, ull want, const struct path *claim)
+static void expect(const char *what, ull got, ull want,
+		   const struct path *claim)
 {
 	if (got != want)
 		die("path not proven: %s counts %llu commands where %s makes "
-		    "it %llu", what, got, claim->name, want);
+		    "it %llu",
+		    what, got, claim->name, want);
 }
 
 /* A large block read may be split: a whole number of requests for each. */
@@ -66,7 +68,8 @@ void proof_end(const struct proof *proof, const struct target *target,
 	printf(", \"proof\": {\"commands\": %llu, \"block_ios\": %llu, "
 	       "\"requests_per_io\": %llu, \"prp\": %llu, \"sgl_list\": %llu, "
 	       "\"sgl_run\": %llu, \"built\": %llu, \"direct\": %llu, "
-	       "\"deferred\": %llu}", (ull)commands, ios, split, (ull)now.prp,
-	       (ull)now.sgl_list, (ull)now.sgl_run, (ull)now.built,
-	       (ull)now.direct, (ull)now.deferred);
+	       "\"deferred\": %llu}",
+	       (ull)commands, ios, split, (ull)now.prp, (ull)now.sgl_list,
+	       (ull)now.sgl_run, (ull)now.built, (ull)now.direct,
+	       (ull)now.deferred);
 }

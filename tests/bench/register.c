@@ -44,7 +44,8 @@ static void print_costs(const char *name, const struct mark *marks,
 {
 	printf(", \"%s\": [", name);
 	for (unsigned int i = 0; i < n; i++)
-		printf("%s%llu", i ? ", " : "", (unsigned long long)marks[i].v[0]);
+		printf("%s%llu", i ? ", " : "",
+		       (unsigned long long)marks[i].v[0]);
 	printf("]");
 }
 
@@ -64,7 +65,8 @@ void register_cost(const struct target *target, const struct arena *arena,
 	}
 	printf("{\"kind\": \"register\", \"driver\": \"fork\", \"len\": %zu, "
 	       "\"pages\": \"%s\", \"unit\": \"%s\", \"form\": %u, "
-	       "\"kept\": %llu", arena->len, pages, timer_unit(), reg.form,
+	       "\"kept\": %llu",
+	       arena->len, pages, timer_unit(), reg.form,
 	       (unsigned long long)reg.kept);
 	print_costs("register", in, samples);
 	print_costs("unregister", out, samples);

@@ -41,7 +41,8 @@ static void find_name(struct target *target, const char *device)
 	link[len] = '\0';
 	base = strrchr(link, '/') + 1;
 	if (S_ISCHR(st.st_mode) && !strncmp(base, "ng", 2))
-		snprintf(target->name, sizeof(target->name), "nvme%.50s", base + 2);
+		snprintf(target->name, sizeof(target->name), "nvme%.50s",
+			 base + 2);
 	else
 		snprintf(target->name, sizeof(target->name), "%.60s", base);
 	snprintf(dir, sizeof(dir), "/sys/block/%s", target->name);
@@ -89,14 +90,16 @@ static void refuse_mounted(const struct target *target)
 	if (!file)
 		die("/proc/self/mountinfo: %s", strerror(errno));
 	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%*d %*d %u:%u %*s %1023s", &maj, &min, where) != 3)
+		if (sscanf(line, "%*d %*d %u:%u %*s %1023s", &maj, &min,
+			   where) != 3)
 			continue;
 		/* btrfs shows a number of its own; the source names the device */
 		tail = strstr(line, " - ");
 		if (!tail || sscanf(tail, " - %*s %1023s", source) != 1)
 			source[0] = '\0';
 		if (is_ours(target, maj, min) || node_is_ours(target, source))
-			die("refused: %s is mounted on %s", target->name, where);
+			die("refused: %s is mounted on %s", target->name,
+			    where);
 	}
 	fclose(file);
 }
@@ -107,7 +110,8 @@ static void refuse_swap(const struct target *target)
 	FILE *file = fopen("/proc/swaps", "re");
 
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%1023s", path) == 1 && node_is_ours(target, path))
+		if (sscanf(line, "%1023s", path) == 1 &&
+		    node_is_ours(target, path))
 			die("refused: %s holds swap", target->name);
 	if (file)
 		fclose(file);
@@ -175,7 +179,8 @@ static void open_files(struct target *target)
 	if (target->block_fd < 0)
 		die("%s%s: %s", errno == EBUSY ? "refused: in use: " : "", path,
 		    strerror(errno));
-	snprintf(path, sizeof(path), "/dev/ng%s", target->name + strlen("nvme"));
+	snprintf(path, sizeof(path), "/dev/ng%s",
+		 target->name + strlen("nvme"));
 	target->generic_fd = open(path, mode);
 	if (target->generic_fd < 0)
 		die("%s: %s", path, strerror(errno));
@@ -210,7 +215,8 @@ void target_open(struct target *target, const char *device, bool write)
 	open_files(target);
 	ret = nvme_pmap_query_file(target->generic_fd, &target->query);
 	if (ret && ret != -ENOTTY)
-		die("%s: NVME_PMAP_IOC_QUERY: %s", target->name, strerror(-ret));
+		die("%s: NVME_PMAP_IOC_QUERY: %s", target->name,
+		    strerror(-ret));
 	target->fork = !ret;
 	if (ret)
 		memset(&target->query, 0, sizeof(target->query));
@@ -222,7 +228,8 @@ bool target_polls(const struct target *target)
 	char line[32];
 
 	return read_line(line, sizeof(line), "/sys/block/%s/queue/io_poll",
-			 target->name) && !strcmp(line, "1");
+			 target->name) &&
+	       !strcmp(line, "1");
 }
 
 uint64_t target_block_ios(const struct target *target)
@@ -230,7 +237,8 @@ uint64_t target_block_ios(const struct target *target)
 	unsigned long long reads, writes;
 	char line[512];
 
-	if (!read_line(line, sizeof(line), "/sys/block/%s/stat", target->name) ||
+	if (!read_line(line, sizeof(line), "/sys/block/%s/stat",
+		       target->name) ||
 	    sscanf(line, "%llu %*u %*u %*u %llu", &reads, &writes) != 2)
 		die("cannot read /sys/block/%s/stat", target->name);
 	return reads + writes;

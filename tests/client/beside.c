@@ -38,7 +38,8 @@ static bool one_turn(struct beside *b, struct io_uring *ring, struct mem *mem, u
 	b->done++;
 	return must_unregister(&b->dev, index) &&
 	       CHECK(pattern_verify(mem->map + half, b->dev.block, b->lba, blocks, gen,
-				    "a new buffer"), "data by a new buffer");
+				    "a new buffer"),
+		     "data by a new buffer");
 }
 
 void *beside_registers(void *arg)
@@ -73,7 +74,8 @@ void *beside_block(void *arg)
 		good = CHECK(pwrite(fd, buf, len, at) == len, "pwrite: %s", strerror(errno)) &&
 		       CHECK(pread(fd, buf + len, len, at) == len, "pread: %s", strerror(errno)) &&
 		       CHECK(pattern_verify(buf + len, b->dev.block, b->lba, blocks, b->done,
-					    "block device"), "block data");
+					    "block device"),
+			     "block data");
 	}
 	if (fd >= 0)
 		close(fd);

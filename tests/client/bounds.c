@@ -50,15 +50,15 @@ static void explain(const struct answers *a, char *text, size_t size)
 /* ---- commands ---- */
 
 /* Instead of an errno: any NVMe status. */
-#define RES_STATUS	INT_MAX
-#define BATCH	32u
-#define ARENA	MIB(2)
+#define RES_STATUS INT_MAX
+#define BATCH	   32u
+#define ARENA	   MIB(2)
 
 struct bounds {
 	struct dev dev;
 	struct mem mem;
 	struct io_uring ring;
-	uint32_t index;		/* registered: len bytes at mem + PAGE + 64 */
+	uint32_t index; /* registered: len bytes at mem + PAGE + 64 */
 	uint64_t len;
 	unsigned int nr;
 	struct nvme_pmap_cmd sent[BATCH];
@@ -144,9 +144,26 @@ static void cross_counts(struct bounds *s, struct nvme_pmap_cmd *c)
 static void cross_lengths(struct bounds *s, struct nvme_pmap_cmd *c)
 {
 	const uint64_t lengths[] = {
-		0, 1, 4, 511, 512, 4092, 4095, 4096, 4100, s->len - 4, s->len, s->len + 4,
-		s->len - c->offset, s->dev.mdts, s->dev.mdts + 4, 0x7ffffffc, 0x80000000,
-		0x80000004, 0xfffffffc, 0xffffffff,
+		0,
+		1,
+		4,
+		511,
+		512,
+		4092,
+		4095,
+		4096,
+		4100,
+		s->len - 4,
+		s->len,
+		s->len + 4,
+		s->len - c->offset,
+		s->dev.mdts,
+		s->dev.mdts + 4,
+		0x7ffffffc,
+		0x80000000,
+		0x80000004,
+		0xfffffffc,
+		0xffffffff,
 	};
 	unsigned int i;
 
@@ -159,9 +176,30 @@ static void cross_lengths(struct bounds *s, struct nvme_pmap_cmd *c)
 static void cross_commands(struct bounds *s, uint32_t index)
 {
 	const uint64_t offsets[] = {
-		0, 1, 4, 511, 512, 4092, 4095, 4096, s->len - 512, s->len - 4, s->len, s->len + 4,
-		0x7ffffffc, 0x80000000, 0xfffffffc, 1ull << 32, (1ull << 32) + 4, 1ull << 39,
-		1ull << 63, (1ull << 63) + 4, -4096ull, -512ull, -4ull, -1ull,
+		0,
+		1,
+		4,
+		511,
+		512,
+		4092,
+		4095,
+		4096,
+		s->len - 512,
+		s->len - 4,
+		s->len,
+		s->len + 4,
+		0x7ffffffc,
+		0x80000000,
+		0xfffffffc,
+		1ull << 32,
+		(1ull << 32) + 4,
+		1ull << 39,
+		1ull << 63,
+		(1ull << 63) + 4,
+		-4096ull,
+		-512ull,
+		-4ull,
+		-1ull,
 	};
 	struct nvme_pmap_cmd c = cmd_rw(&s->dev, OP_READ, index, 0, PAGE, 0);
 	unsigned int i;
@@ -178,11 +216,21 @@ static void one_buffer(struct bounds *s, uint64_t len, uint32_t flags)
 {
 	unsigned char *at = s->mem.map + PAGE + 64;
 	const uint32_t index = 3, indexes[] = {
-		index, 0, index + 1, 15, 16, NVME_PMAP_MAX_INDEX - 1, NVME_PMAP_MAX_INDEX, 1u << 31,
+		index,
+		0,
+		index + 1,
+		15,
+		16,
+		NVME_PMAP_MAX_INDEX - 1,
+		NVME_PMAP_MAX_INDEX,
+		1u << 31,
 		NVME_PMAP_INDEX_ANY,
 	};
 	struct nvme_pmap_register reg = {
-		.size = sizeof(reg), .flags = flags, .addr = (uintptr_t)at, .len = len,
+		.size = sizeof(reg),
+		.flags = flags,
+		.addr = (uintptr_t)at,
+		.len = len,
 		.index = index,
 	};
 	size_t before = PAGE + 64, after = ARENA - before - len;
@@ -223,16 +271,15 @@ out:
 
 /* ---- registrations ---- */
 
-#define REG_LEN		(4 * PAGE)
+#define REG_LEN (4 * PAGE)
 
 struct reg_bounds {
 	struct dev dev;
-	unsigned char *buf;	/* REG_LEN, and a page on either side that is not there */
+	unsigned char *buf; /* REG_LEN, and a page on either side that is not there */
 	uint64_t calls, good;
 };
 
-static struct answers model_register(const struct reg_bounds *s,
-				     const struct nvme_pmap_register *r)
+static struct answers model_register(const struct reg_bounds *s, const struct nvme_pmap_register *r)
 {
 	uint64_t buf = (uintptr_t)s->buf, end = r->addr + r->len;
 	bool wraps = end < r->addr, any = r->index == NVME_PMAP_INDEX_ANY;
@@ -305,9 +352,29 @@ static bool reg_open(struct reg_bounds *s)
 static void registers(void)
 {
 	static const uint64_t lengths[] = {
-		0, 1, 3, 4, 512, 4092, 4095, 4096, 4100, REG_LEN - 4, REG_LEN, REG_LEN + 4,
-		0x7ffffffc, 0x80000000, 0xfffffffc, 1ull << 32, (1ull << 32) + 4, NVME_PMAP_MAX_LEN,
-		NVME_PMAP_MAX_LEN + 4, 1ull << 63, -4096ull, -4ull, -1ull,
+		0,
+		1,
+		3,
+		4,
+		512,
+		4092,
+		4095,
+		4096,
+		4100,
+		REG_LEN - 4,
+		REG_LEN,
+		REG_LEN + 4,
+		0x7ffffffc,
+		0x80000000,
+		0xfffffffc,
+		1ull << 32,
+		(1ull << 32) + 4,
+		NVME_PMAP_MAX_LEN,
+		NVME_PMAP_MAX_LEN + 4,
+		1ull << 63,
+		-4096ull,
+		-4ull,
+		-1ull,
 	};
 	struct reg_bounds s;
 	unsigned int i, j;
@@ -316,9 +383,22 @@ static void registers(void)
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
 		const uint64_t buf = (uintptr_t)s.buf, addrs[] = {
-			buf, buf + 1, buf + 4, buf + 4092, buf + REG_LEN - 4, buf + REG_LEN, buf - 4, 0,
-			0x80000000, 1ull << 32, (1ull << 47) - PAGE, 1ull << 47, 1ull << 63, -4096ull,
-			-4ull, -1ull,
+			buf,
+			buf + 1,
+			buf + 4,
+			buf + 4092,
+			buf + REG_LEN - 4,
+			buf + REG_LEN,
+			buf - 4,
+			0,
+			0x80000000,
+			1ull << 32,
+			(1ull << 47) - PAGE,
+			1ull << 47,
+			1ull << 63,
+			-4096ull,
+			-4ull,
+			-1ull,
 		};
 
 		for (j = 0; j < ARRAY_SIZE(addrs); j++)
@@ -333,7 +413,10 @@ out:
 static void one_unregister(struct reg_bounds *s, uint32_t index, uint32_t flags, uint32_t reserved)
 {
 	struct nvme_pmap_unregister u = {
-		.size = sizeof(u), .flags = flags, .index = index, .reserved = reserved,
+		.size = sizeof(u),
+		.flags = flags,
+		.index = index,
+		.reserved = reserved,
 	};
 	struct answers a = { 0 };
 	int ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_UNREGISTER, &u);
@@ -351,8 +434,9 @@ static void one_unregister(struct reg_bounds *s, uint32_t index, uint32_t flags,
 static void unregisters(void)
 {
 	static const uint32_t values[] = {
-		0, 1, 15, 16, 17, 511, 512, 4095, 4096, 65535, 65536, 65537, 0x7fffffff, 0x80000000,
-		0x80000001, 0xfffffffe, 0xffffffff,
+		0,	    1,		15,	    16,		17,	    511,
+		512,	    4095,	4096,	    65535,	65536,	    65537,
+		0x7fffffff, 0x80000000, 0x80000001, 0xfffffffe, 0xffffffff,
 	};
 	struct reg_bounds s;
 	unsigned int i, j, k;
@@ -447,7 +531,10 @@ static void only_out(int fd, unsigned long request, const void *arg, size_t size
 	}
 }
 
-#define OUT(type, first)	{ offsetof(struct type, first), sizeof(struct type) }
+#define OUT(type, first)                                          \
+	{                                                         \
+		offsetof(struct type, first), sizeof(struct type) \
+	}
 
 static void out_register(struct reg_bounds *s)
 {
@@ -536,8 +623,9 @@ static void one_cqe(struct setup *s, const struct nvme_pmap_cmd *c, int want, co
 	cqe = &cq->cqes[(*cq->khead & cq->ring_mask) * 2];
 	CHECK(cqe->user_data == 77 && (want == RES_STATUS ? cqe->res > 0 : cqe->res == want),
 	      "%s: %s", what, err_name(cqe->res));
-	CHECK(!cqe->flags && !cqe->big_cqe[0] && !cqe->big_cqe[1], "%s: flags %#x, result %#llx %#llx",
-	      what, cqe->flags, cqe->big_cqe[0], cqe->big_cqe[1]);
+	CHECK(!cqe->flags && !cqe->big_cqe[0] && !cqe->big_cqe[1],
+	      "%s: flags %#x, result %#llx %#llx", what, cqe->flags, cqe->big_cqe[0],
+	      cqe->big_cqe[1]);
 	io_uring_cq_advance(&s->ring, 1);
 }
 
@@ -652,7 +740,7 @@ static bool unplug(const struct dev *dev)
 		return CHECK(false, "no config space");
 	fd = open(path, O_RDWR);
 	good = pread(fd, &command, 2, 4) == 2;
-	command &= (uint16_t)~2;	/* memory space */
+	command &= (uint16_t)~2; /* memory space */
 	good = good && pwrite(fd, &command, 2, 4) == 2;
 	close(fd);
 	return CHECK(good, "cannot write %s", path);
@@ -678,7 +766,8 @@ static void cancelled(void)
 	CPU_SET(0, &cpu);
 	sched_setaffinity(0, sizeof(cpu), &cpu);
 	if (!setup_make(&s, opt.dev2, MODE_IRQ, MEM_4K, 16 * PAGE) ||
-	    !CHECK(dev_sysfs(&s.dev, "reset_controller", path, sizeof(path)), "no reset_controller"))
+	    !CHECK(dev_sysfs(&s.dev, "reset_controller", path, sizeof(path)),
+		   "no reset_controller"))
 		goto out;
 	reset = cmd_rw(&s.dev, OP_ZONE_SEND, s.index, 0, 4, 2048);
 	reset.cdw12 = 0;
@@ -688,7 +777,8 @@ static void cancelled(void)
 	prep_cmd(&s.ring, s.dev.fd, &append, 1);
 	CHECK_RET(io_uring_submit(&s.ring), 1, "submit");
 	if (!CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "append") ||
-	    !CHECK(!done.res && done.result, "append: %s, at %" PRIu64, err_name(done.res), done.result))
+	    !CHECK(!done.res && done.result, "append: %s, at %" PRIu64, err_name(done.res),
+		   done.result))
 		goto out;
 	append.opcode = OP_READ;
 	prep_cmd(&s.ring, s.dev.fd, &append, 2);
@@ -705,14 +795,10 @@ out:
 }
 
 static const struct test_case bounds_cases[] = {
-	{ "commands", commands },
-	{ "registers", registers },
-	{ "unregisters", unregisters },
-	{ "asks", asks },
-	{ "outputs", outputs },
-	{ "cqes", cqes },
-	{ "reused-index", reused_index },
-	{ "fixed-file", fixed_file },
+	{ "commands", commands },	  { "registers", registers },
+	{ "unregisters", unregisters },	  { "asks", asks },
+	{ "outputs", outputs },		  { "cqes", cqes },
+	{ "reused-index", reused_index }, { "fixed-file", fixed_file },
 	{ "cancelled", cancelled },
 };
 

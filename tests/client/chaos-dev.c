@@ -14,10 +14,7 @@
 
 #include "storm.h"
 
-static unsigned int rounds(unsigned int usual)
-{
-	return opt.rounds ? opt.rounds : usual;
-}
+static unsigned int rounds(unsigned int usual) { return opt.rounds ? opt.rounds : usual; }
 
 /* The host's id for a device is its serial number. */
 static void ask_host(const char *command, const char *rest)
@@ -37,12 +34,12 @@ static void ask_plug(const char *bus)
 
 /* ---- commands that run out of time ---- */
 
-#define SLOW_NR		6
+#define SLOW_NR 6
 /* The block layer looks at its clock once a second or so. */
-#define SLOW_MS		300
+#define SLOW_MS 300
 
 static const enum mode slow_modes[] = { MODE_IRQ, MODE_POLL, MODE_DEFER, MODE_POLL_DEFER };
-#define SLOW_MODES	ARRAY_SIZE(slow_modes)
+#define SLOW_MODES ARRAY_SIZE(slow_modes)
 
 /* How often the driver has said so. */
 static unsigned int kernel_said(const char *what)
@@ -69,7 +66,8 @@ static bool all_end(struct setup *s, unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		if (!CHECK_RET(ring_reap(&s->ring, &done, 30000), 0, "completion %u of %u", i, nr) ||
+		if (!CHECK_RET(ring_reap(&s->ring, &done, 30000), 0, "completion %u of %u", i,
+			       nr) ||
 		    !CHECK(done.user_data < nr && !(seen >> done.user_data & 1),
 			   "a second CQE for command %" PRIu64, done.user_data))
 			return false;
@@ -79,8 +77,9 @@ static bool all_end(struct setup *s, unsigned int nr)
 		 * after all, while the device was being stopped
 		 */
 		CHECK(!done.res || done.res == -EINTR || done.res == -EIO || done.res == 0x7 ||
-		      done.res == 0x4 || done.res == 0x371 || done.res == 0x4371 ||
-		      done.res == 0x370, "a command out of time: %s", err_name(done.res));
+			      done.res == 0x4 || done.res == 0x371 || done.res == 0x4371 ||
+			      done.res == 0x370,
+		      "a command out of time: %s", err_name(done.res));
 	}
 	return CHECK_RET(ring_reap(&s->ring, &done, 0), -ETIME, "one CQE more");
 }
@@ -130,8 +129,7 @@ static bool out_of_time_once(void)
 		good = slow_end(&s[i]);
 	for (i = 0; i < SLOW_MODES; i++)
 		setup_close(&s[i]);
-	return good &&
-	       CHECK(kernel_said("timeout, aborting") > aborts, "nothing was aborted");
+	return good && CHECK(kernel_said("timeout, aborting") > aborts, "nothing was aborted");
 }
 
 /* The reset that ended the last commands may still be under way. */
@@ -165,7 +163,8 @@ static bool queue_timeout(const char *ms)
 
 	if (!CHECK(dev_path(opt.dev2, node, sizeof(node)), "no device %s", opt.dev2))
 		return false;
-	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/io_timeout", node + strlen("/dev/ng"));
+	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/io_timeout",
+		 node + strlen("/dev/ng"));
 	return CHECK(write_file(path, ms), "%s: %s", path, strerror(errno));
 }
 
@@ -200,9 +199,7 @@ SUBJECT(chaos_slow);
 /* ---- the device gone and back ---- */
 
 static const int by_removal[] = {
-	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO,
-	0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371,
-	0,
+	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO, 0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371, 0,
 };
 
 /* The PCI function behind a controller, e.g. 0000:00:04.0 */

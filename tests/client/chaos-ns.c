@@ -17,10 +17,7 @@ enum {
 	ADMIN_FORMAT = 0x80,
 };
 
-static unsigned int rounds(unsigned int usual)
-{
-	return opt.rounds ? opt.rounds : usual;
-}
+static unsigned int rounds(unsigned int usual) { return opt.rounds ? opt.rounds : usual; }
 
 static const char *ns_name(unsigned int nsid)
 {
@@ -59,8 +56,11 @@ static bool attach(int fd, bool on)
 {
 	uint16_t *list = aligned_alloc(PAGE, PAGE);
 	struct nvme_passthru_cmd cmd = {
-		.opcode = ADMIN_ATTACH, .nsid = 2, .cdw10 = !on,
-		.addr = (uintptr_t)list, .data_len = PAGE,
+		.opcode = ADMIN_ATTACH,
+		.nsid = 2,
+		.cdw10 = !on,
+		.addr = (uintptr_t)list,
+		.data_len = PAGE,
 	};
 	bool good = CHECK(list && !admin_identify(fd, 1, 0, list), "identify");
 
@@ -81,11 +81,9 @@ static const int by_admin[] = { -EBUSY, 0 };
 
 /* The controller does not know the namespace, or the driver no longer does. */
 static const int by_detach[] = {
-	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO, -EBUSY,
-	0xb, 0x400b,			/* invalid namespace */
-	0x2, 0x4002,			/* invalid field: QEMU's word for an inactive one */
-	0x370, 0x371, 0x4370, 0x4371,
-	0,
+	-ENODEV, -EINTR, -EIO,	 -EAGAIN, -ENXIO, -EBUSY, 0xb, 0x400b, /* invalid namespace */
+	0x2,	 0x4002, /* invalid field: QEMU's word for an inactive one */
+	0x370,	 0x371,	 0x4370, 0x4371,  0,
 };
 
 /* The files are on a namespace that is gone, their buffers on a controller that is not. */
@@ -98,7 +96,8 @@ static bool end_detached(struct storm *s)
 	if (!ring_open(&ring, MODE_IRQ, 4))
 		return false;
 	while ((ret = run_rw(&ring, &s->stream[0].dev, OP_READ, s->stream[0].load.index, 0, PAGE,
-			     0)) != -ENODEV && now_ms() < end)
+			     0)) != -ENODEV &&
+	       now_ms() < end)
 		sleep_ms(20);
 	CHECK_RET(ret, -ENODEV, "a read of a namespace that is gone");
 	io_uring_queue_exit(&ring);
@@ -134,7 +133,7 @@ out:
 /* QEMU's formats without metadata. */
 enum { LBAF_512 = 0, LBAF_4096 = 4 };
 
-#define PROWL_PAGES	32u
+#define PROWL_PAGES 32u
 
 /*
  * A program that goes on with what it knew of the format: reads of eight blocks
@@ -154,9 +153,13 @@ struct prowler {
 static bool by_format(int res)
 {
 	static const int ends[] = {
-		0, -EBUSY, -EOVERFLOW,	/* being formatted; has become too long */
-		-EAGAIN, 0x84,		/* format in progress */
-		SC_SGL_LEN_INVALID, 0x4000 | SC_SGL_LEN_INVALID,
+		0,
+		-EBUSY,
+		-EOVERFLOW, /* being formatted; has become too long */
+		-EAGAIN,
+		0x84, /* format in progress */
+		SC_SGL_LEN_INVALID,
+		0x4000 | SC_SGL_LEN_INVALID,
 	};
 	size_t i = 0;
 
@@ -240,8 +243,9 @@ static void prowl_end(struct prowler *p)
 /* The ioctl returns when the driver knows the new format. */
 static bool format(int fd, unsigned int lbaf, uint32_t block)
 {
-	struct nvme_passthru_cmd cmd = { .opcode = ADMIN_FORMAT, .nsid = 2, .cdw10 = lbaf,
-					 .timeout_ms = 60000 };
+	struct nvme_passthru_cmd cmd = {
+		.opcode = ADMIN_FORMAT, .nsid = 2, .cdw10 = lbaf, .timeout_ms = 60000
+	};
 	uint64_t end = now_ms() + 10000;
 	char path[128], text[32], node[64];
 
@@ -261,11 +265,10 @@ static bool in_new_format(uint32_t block, uint64_t bytes)
 	struct storm s = { .name = ns_name(2), .lba = 1024, .tolerated = NULL };
 	bool good = storm_start(&s) && storm_moves(&s, 3);
 
-	good = good && CHECK(s.stream[0].dev.block == block &&
-			     s.stream[0].dev.blocks * block <= bytes &&
+	good = good &&
+	       CHECK(s.stream[0].dev.block == block && s.stream[0].dev.blocks * block <= bytes &&
 			     s.stream[0].dev.blocks * block > bytes - MIB(1),
-			     "%" PRIu64 " blocks of %u", s.stream[0].dev.blocks,
-			     s.stream[0].dev.block);
+		     "%" PRIu64 " blocks of %u", s.stream[0].dev.blocks, s.stream[0].dev.block);
 	return storm_end(&s) && good;
 }
 

@@ -20,12 +20,9 @@
 
 #include "storm.h"
 
-#define NOBODY	65534
+#define NOBODY 65534
 
-static unsigned int rounds(unsigned int usual)
-{
-	return opt.rounds ? opt.rounds : usual;
-}
+static unsigned int rounds(unsigned int usual) { return opt.rounds ? opt.rounds : usual; }
 
 /* ---- controller resets, with registrations and block IO beside the load ---- */
 
@@ -62,7 +59,8 @@ static const int by_unregister[] = { -ENOENT, 0 };
 static bool register_again(struct stream *st)
 {
 	static const uint32_t forms[] = { 0, NVME_PMAP_REG_SGL_LIST, NVME_PMAP_REG_PRP };
-	struct nvme_pmap_register reg = { .size = sizeof(reg), .len = st->mem.len,
+	struct nvme_pmap_register reg = { .size = sizeof(reg),
+					  .len = st->mem.len,
 					  .addr = (uintptr_t)st->mem.map,
 					  .index = st->load.index,
 					  .flags = forms[rnd_below(3)] };
@@ -151,8 +149,8 @@ static void hog(void *arg)
 	if (len <= keep)
 		return;
 	len -= keep;
-	map = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+		   -1, 0);
 	CHECK(map != MAP_FAILED, "mmap of %zu bytes: %s", len, strerror(errno));
 }
 
@@ -183,8 +181,8 @@ static void pressure(void)
 /* In memory that both processes see, for the parent checks what the child did. */
 struct owner *owner_alloc(void)
 {
-	struct owner *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE,
-			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct owner *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			       -1, 0);
 
 	return CHECK(o != MAP_FAILED, "no memory") ? o : NULL;
 }
@@ -229,8 +227,7 @@ bool owner_kill(struct owner *o, uint64_t lba, const struct dev *reset)
 	bool good;
 	pid_t pid;
 
-	*o = (struct owner){ .storm = { .lba = lba, .tolerated = by_reset,
-					.unprivileged = true } };
+	*o = (struct owner){ .storm = { .lba = lba, .tolerated = by_reset, .unprivileged = true } };
 	if (!storm_open(&o->storm))
 		return false;
 	pid = child_start(owns, o, NOBODY);
@@ -291,7 +288,7 @@ static void owner_killed(void)
 
 /* ---- an owner that the OOM killer takes ---- */
 
-#define CGROUP	"/sys/fs/cgroup"
+#define CGROUP "/sys/fs/cgroup"
 
 static bool make_cgroup(struct owner *o, const char *max)
 {
@@ -334,13 +331,15 @@ static void grows(void *arg)
 		return;
 	o->running = true;
 	for (i = 0; i < 100; i++) {
-		map = mmap(NULL, MIB(2), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		map = mmap(NULL, MIB(2), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			   0);
 		ret = nvme_pmap_register_buf(st->dev.fd, map, MIB(2), 0, &index);
 		/* What the kill leaves to be seen, if anything. */
 		if (ret == -ENOMEM || ret == -EFAULT)
 			continue;
 		CHECK_RET(ret, 0, "register");
-		CHECK_RET(run_rw(&ring, &st->dev, OP_WRITE, index, MIB(1), 4 * PAGE, 40000), 0, "write");
+		CHECK_RET(run_rw(&ring, &st->dev, OP_WRITE, index, MIB(1), 4 * PAGE, 40000), 0,
+			  "write");
 	}
 	CHECK(false, "200 MiB in a group of 40");
 }
@@ -367,7 +366,8 @@ static bool cgroup_empties(const struct owner *o)
 
 	while ((bytes = cgroup_value(o, "memory.current", NULL)) > MIB(2) && now_ms() < end)
 		sleep_ms(20);
-	return CHECK(cgroup_value(o, "memory.events", "\noom_kill ") > 0, "nobody ran out of memory") &&
+	return CHECK(cgroup_value(o, "memory.events", "\noom_kill ") > 0,
+		     "nobody ran out of memory") &&
 	       CHECK(bytes <= MIB(2), "%lu bytes stay charged", bytes) &&
 	       CHECK(!rmdir(o->cgroup), "rmdir: %s", strerror(errno));
 }
@@ -411,7 +411,7 @@ static void oom(void)
 
 /* ---- one file in three processes ---- */
 
-#define SHARERS	3
+#define SHARERS 3
 
 struct sharing {
 	struct dev dev;
@@ -424,10 +424,17 @@ struct sharing {
 
 static void sharing_load(struct sharing *sh, unsigned int i, enum mode mode)
 {
-	sh->load[i] = (struct load){ .name = mode_names[mode], .mode = mode, .dev = &sh->dev,
-				     .len = 2 * PAGE, .depth = 6, .count = UINT32_MAX,
-				     .entries = 16, .base = sh->mem[i].map, .lba = 49152 + 256 * i,
-				     .tolerated = by_reset, .stop = &sh->stop };
+	sh->load[i] = (struct load){ .name = mode_names[mode],
+				     .mode = mode,
+				     .dev = &sh->dev,
+				     .len = 2 * PAGE,
+				     .depth = 6,
+				     .count = UINT32_MAX,
+				     .entries = 16,
+				     .base = sh->mem[i].map,
+				     .lba = 49152 + 256 * i,
+				     .tolerated = by_reset,
+				     .stop = &sh->stop };
 }
 
 static struct sharing *sharing_alloc(void)
@@ -472,10 +479,15 @@ static void inherits(void *arg)
 static void receives(void *arg)
 {
 	struct sharing *sh = arg;
-	union { struct cmsghdr hdr; char space[CMSG_SPACE(sizeof(int))]; } control;
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
 	char c;
 	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	struct nvme_pmap_query q;
 	unsigned int i;
@@ -498,14 +510,20 @@ static void receives(void *arg)
 
 static bool send_file(const struct sharing *sh)
 {
-	union { struct cmsghdr hdr; char space[CMSG_SPACE(sizeof(int))]; } control;
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
 	char c = 0;
 	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 
 	control.hdr = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
-					.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+					.cmsg_level = SOL_SOCKET,
+					.cmsg_type = SCM_RIGHTS };
 	memcpy(CMSG_DATA(&control.hdr), &sh->dev.fd, sizeof(int));
 	return CHECK(sendmsg(sh->sock[1], &msg, 0) == 1, "sendmsg: %s", strerror(errno));
 }

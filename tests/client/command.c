@@ -10,7 +10,7 @@
 
 #include "util.h"
 
-#define INDEX_PAGES	16u
+#define INDEX_PAGES 16u
 
 static bool setup_open(struct setup *s, size_t len)
 {
@@ -23,8 +23,7 @@ static struct nvme_pmap_cmd valid(const struct setup *s)
 	return cmd_rw(&s->dev, OP_READ, s->index, 0, PAGE, 0);
 }
 
-static void expect(struct setup *s, const struct nvme_pmap_cmd *cmd, int want,
-		   const char *what)
+static void expect(struct setup *s, const struct nvme_pmap_cmd *cmd, int want, const char *what)
 {
 	struct nvme_pmap_cmd good = valid(s);
 
@@ -85,8 +84,16 @@ out:
 
 static void indexes(void)
 {
-	static const uint32_t none[] = { 1, 3, 4, 63, 64, 4095, NVME_PMAP_MAX_INDEX - 1,
-					 NVME_PMAP_MAX_INDEX, 1u << 31, 0xfffffffc,
+	static const uint32_t none[] = { 1,
+					 3,
+					 4,
+					 63,
+					 64,
+					 4095,
+					 NVME_PMAP_MAX_INDEX - 1,
+					 NVME_PMAP_MAX_INDEX,
+					 1u << 31,
+					 0xfffffffc,
 					 NVME_PMAP_INDEX_ANY };
 	struct nvme_pmap_cmd cmd;
 	struct setup s;
@@ -131,22 +138,46 @@ struct range_row {
 static void ranges(void)
 {
 	static const struct range_row rows[] = {
-		{ 0, 65536, 0 }, { 65536 - 512, 512, 0 }, { 4, PAGE, 0 }, { 65536 - PAGE, PAGE, 0 },
+		{ 0, 65536, 0 },
+		{ 65536 - 512, 512, 0 },
+		{ 4, PAGE, 0 },
+		{ 65536 - PAGE, PAGE, 0 },
 		/* alignment */
-		{ 1, PAGE, -EDOM }, { 2, PAGE, -EDOM }, { 3, PAGE, -EDOM }, { PAGE - 1, PAGE, -EDOM },
-		{ (1ull << 32) + 1, PAGE, -EDOM }, { (1ull << 63) + 2, PAGE, -EDOM },
+		{ 1, PAGE, -EDOM },
+		{ 2, PAGE, -EDOM },
+		{ 3, PAGE, -EDOM },
+		{ PAGE - 1, PAGE, -EDOM },
+		{ (1ull << 32) + 1, PAGE, -EDOM },
+		{ (1ull << 63) + 2, PAGE, -EDOM },
 		{ ~0ull, PAGE, -EDOM },
-		{ 0, 513, -EDOM }, { 0, 514, -EDOM }, { 0, 515, -EDOM }, { 0, PAGE - 1, -EDOM },
-		{ 0, 1, -EDOM }, { 0, 2, -EDOM }, { 0, 3, -EDOM }, { 0, ~0u, -EDOM },
+		{ 0, 513, -EDOM },
+		{ 0, 514, -EDOM },
+		{ 0, 515, -EDOM },
+		{ 0, PAGE - 1, -EDOM },
+		{ 0, 1, -EDOM },
+		{ 0, 2, -EDOM },
+		{ 0, 3, -EDOM },
+		{ 0, ~0u, -EDOM },
 		/* zero, and past the end */
-		{ 0, 0, -ERANGE }, { 65536, 0, -ERANGE }, { 65536, 512, -ERANGE },
-		{ 65536 - 512 + 4, 512, -ERANGE }, { 0, 65536 + 4, -ERANGE }, { 4, 65536, -ERANGE },
-		{ 65540, 512, -ERANGE }, { 1ull << 31, 512, -ERANGE },
-		{ (1ull << 32) - 4, 512, -ERANGE }, { 1ull << 32, 512, -ERANGE },
+		{ 0, 0, -ERANGE },
+		{ 65536, 0, -ERANGE },
+		{ 65536, 512, -ERANGE },
+		{ 65536 - 512 + 4, 512, -ERANGE },
+		{ 0, 65536 + 4, -ERANGE },
+		{ 4, 65536, -ERANGE },
+		{ 65540, 512, -ERANGE },
+		{ 1ull << 31, 512, -ERANGE },
+		{ (1ull << 32) - 4, 512, -ERANGE },
+		{ 1ull << 32, 512, -ERANGE },
 		{ (1ull << 32) - 512, 512, -ERANGE },
-		{ 1ull << 63, 512, -ERANGE }, { -512ull, 512, -ERANGE }, { -4ull, 512, -ERANGE },
-		{ -4ull, 65536, -ERANGE }, { -512ull, 1024, -ERANGE },
-		{ 0, 1u << 31, -ERANGE }, { 0, 0xfffffffcu, -ERANGE }, { 4, 0xfffffffcu, -ERANGE },
+		{ 1ull << 63, 512, -ERANGE },
+		{ -512ull, 512, -ERANGE },
+		{ -4ull, 512, -ERANGE },
+		{ -4ull, 65536, -ERANGE },
+		{ -512ull, 1024, -ERANGE },
+		{ 0, 1u << 31, -ERANGE },
+		{ 0, 0xfffffffcu, -ERANGE },
+		{ 4, 0xfffffffcu, -ERANGE },
 		{ 65532, 0xfffffffcu, -ERANGE },
 	};
 	char what[64];
@@ -354,10 +385,10 @@ static void other_dwords(void)
 	cmd.timeout_ms = ~0u;
 	expect(&s, &cmd, 0, "the largest timeout_ms");
 	cmd = valid(&s);
-	cmd.cdw13 = 0xff;	/* dataset management hints */
+	cmd.cdw13 = 0xff; /* dataset management hints */
 	expect(&s, &cmd, 0, "cdw13");
 	cmd = valid(&s);
-	cmd.cdw12 |= 1u << 30;	/* force unit access */
+	cmd.cdw12 |= 1u << 30; /* force unit access */
 	expect(&s, &cmd, 0, "FUA");
 out:
 	setup_close(&s);
@@ -378,7 +409,8 @@ static void refused_counted(void)
 	CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), -EDOM, "misaligned");
 	nvme_pmap_stats_file(s.dev.fd, &after);
 	CHECK(stats_total(&before) == stats_total(&after) && after.direct == before.direct &&
-	      after.deferred == before.deferred, "a refused command was counted");
+		      after.deferred == before.deferred,
+	      "a refused command was counted");
 out:
 	setup_close(&s);
 }

@@ -9,7 +9,7 @@
 
 #include "util.h"
 
-#define GENERIC	"/sys/class/nvme-generic"
+#define GENERIC "/sys/class/nvme-generic"
 
 bool write_file(const char *path, const char *text)
 {
@@ -178,13 +178,12 @@ int dev_open_block(const struct dev *dev, int flags)
 
 bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size)
 {
-	snprintf(path, size, GENERIC "/%s/device/%s", dev->path + strlen("/dev/"),
-		 attr);
+	snprintf(path, size, GENERIC "/%s/device/%s", dev->path + strlen("/dev/"), attr);
 	return !access(path, F_OK);
 }
 
-bool must_register(const struct dev *dev, const void *addr, uint64_t len,
-		   uint32_t flags, uint32_t *index)
+bool must_register(const struct dev *dev, const void *addr, uint64_t len, uint32_t flags,
+		   uint32_t *index)
 {
 	int ret = nvme_pmap_register_buf(dev->fd, addr, len, flags, index);
 
@@ -194,8 +193,7 @@ bool must_register(const struct dev *dev, const void *addr, uint64_t len,
 /* No signal is sent, so that EINTR is a failure, too. */
 bool must_unregister(const struct dev *dev, uint32_t index)
 {
-	return CHECK_RET(nvme_pmap_unregister_buf(dev->fd, index), 0,
-			 "unregister %u", index);
+	return CHECK_RET(nvme_pmap_unregister_buf(dev->fd, index), 0, "unregister %u", index);
 }
 
 uint64_t stats_total(const struct nvme_pmap_stats *stats)

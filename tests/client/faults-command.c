@@ -12,7 +12,7 @@
 #include "faults.h"
 
 /* What the controller of the guest takes in one command at least. */
-#define LEN	MIB(4)
+#define LEN MIB(4)
 
 static unsigned int provoked;
 
@@ -65,14 +65,17 @@ static void without_rights(void *arg)
 
 	reg.flags = NVME_PMAP_REG_PRP;
 	expect_register(&s->dev, reg, -EPERM, "PRP without CAP_SYS_ADMIN");
-	expect_register(&s->dev, (struct nvme_pmap_register){ .addr = reg.addr, .len = PAGE,
-		.index = 9 }, 0, "no flags");
+	expect_register(&s->dev,
+			(struct nvme_pmap_register){ .addr = reg.addr, .len = PAGE, .index = 9 }, 0,
+			"no flags");
 }
 
 static void with_one_page(void *arg)
 {
 	struct setup *s = arg;
-	struct nvme_pmap_register reg = { .addr = (uintptr_t)s->mem.map, .len = 2 * PAGE, .index = 9 };
+	struct nvme_pmap_register reg = { .addr = (uintptr_t)s->mem.map,
+					  .len = 2 * PAGE,
+					  .index = 9 };
 
 	limit_memlock(1);
 	expect_register(&s->dev, reg, -EDQUOT, "more than RLIMIT_MEMLOCK");
@@ -80,7 +83,9 @@ static void with_one_page(void *arg)
 
 static void refused_sizes(const struct dev *dev)
 {
-	struct { uint32_t size, rest[1023], more; } odd = { .size = sizeof(uint32_t) };
+	struct {
+		uint32_t size, rest[1023], more;
+	} odd = { .size = sizeof(uint32_t) };
 
 	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, NULL), -EFAULT, "no structure");
 	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &odd), -EINVAL, "a small one");
@@ -101,10 +106,11 @@ void refused_registers(void)
 	if (!open_buffer(&s, MODE_IRQ, 0))
 		goto out;
 	good = (struct nvme_pmap_register){ .addr = (uintptr_t)s.mem.map, .len = PAGE, .index = 5 };
-#define BUT(what, want, ...) do {						\
-		struct nvme_pmap_register reg = good;				\
-		__VA_ARGS__;							\
-		expect_register(&s.dev, reg, want, what);			\
+#define BUT(what, want, ...)                              \
+	do {                                              \
+		struct nvme_pmap_register reg = good;     \
+		__VA_ARGS__;                              \
+		expect_register(&s.dev, reg, want, what); \
 	} while (0)
 	BUT("an unknown flag", -EOPNOTSUPP, reg.flags = 1u << 31);
 	BUT("both flags", -EINVAL, reg.flags = NVME_PMAP_REG_PRP | NVME_PMAP_REG_SGL_LIST);
@@ -136,7 +142,8 @@ static void read_only(void *arg)
 
 	if (!ring_open(&ring, MODE_IRQ, 8))
 		return;
-	CHECK_RET(run_cmd(&ring, s->dev.fd, &cmd), -EACCES, "a write by nobody to a read-only file");
+	CHECK_RET(run_cmd(&ring, s->dev.fd, &cmd), -EACCES,
+		  "a write by nobody to a read-only file");
 	io_uring_queue_exit(&ring);
 }
 
@@ -191,10 +198,11 @@ static void refused_fields(struct setup *s)
 {
 	const struct nvme_pmap_cmd good = cmd_rw(&s->dev, OP_READ, s->index, 0, PAGE, 0);
 
-#define BUT(what, want, ...) do {						\
-		struct nvme_pmap_cmd cmd = good;				\
-		__VA_ARGS__;							\
-		expect(s, &cmd, want, what);					\
+#define BUT(what, want, ...)                     \
+	do {                                     \
+		struct nvme_pmap_cmd cmd = good; \
+		__VA_ARGS__;                     \
+		expect(s, &cmd, want, what);     \
 	} while (0)
 	BUT("nothing", 0, (void)0);
 	BUT("a flag", -EINVAL, cmd.flags = 1);
@@ -325,7 +333,8 @@ static void one_status(enum mode mode)
 		if (!CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "completion %u", i))
 			break;
 		failed += done.res != 0;
-		CHECK(!done.res || NVME_STATUS(done.res) == 0x281, "status: %s", err_name(done.res));
+		CHECK(!done.res || NVME_STATUS(done.res) == 0x281, "status: %s",
+		      err_name(done.res));
 	}
 	CHECK(failed == 3, "%u of 8 commands failed, not 3", failed);
 	set_fault(dir, "probability", "0");
@@ -397,7 +406,8 @@ void no_tags(void)
 		goto out;
 	for (round = 0; round < 10; round++) {
 		for (i = 0; i < 32; i++) {
-			struct nvme_pmap_cmd cmd = cmd_rw(&s.dev, OP_READ, s.index, i * PAGE, PAGE, i);
+			struct nvme_pmap_cmd cmd = cmd_rw(&s.dev, OP_READ, s.index, i * PAGE, PAGE,
+							  i);
 
 			prep_cmd(&s.ring, s.dev.fd, &cmd, i);
 		}

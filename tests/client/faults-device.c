@@ -9,7 +9,7 @@
 
 #include "faults.h"
 
-#define DRIVER	"/sys/bus/pci/drivers/nvme/"
+#define DRIVER "/sys/bus/pci/drivers/nvme/"
 
 static char pci[32];
 
@@ -71,8 +71,7 @@ static bool starve(int fd)
 		     err_name(ret));
 }
 
-static bool first_attempt(unsigned int n, bool pages, unsigned int *hits,
-			  unsigned int *refused)
+static bool first_attempt(unsigned int n, bool pages, unsigned int *hits, unsigned int *refused)
 {
 	struct nvme_pmap_query q;
 	int fd, ret;
@@ -161,7 +160,8 @@ static bool stock_works(void)
 		poison(mem.map, PAGE);
 		good = good &&
 		       CHECK_RET(run_stock(&ring, &dev, OP_READ, mem.map, PAGE, 3), 0, "read") &&
-		       CHECK(pattern_verify(mem.map, dev.block, 3, PAGE / dev.block, 2, "stock"), "data");
+		       CHECK(pattern_verify(mem.map, dev.block, 3, PAGE / dev.block, 2, "stock"),
+			     "data");
 		io_uring_queue_exit(&ring);
 	}
 	mem_free(&mem);
@@ -182,7 +182,8 @@ static void all_notty(void)
 	    ring_open(&ring, MODE_IRQ, 8)) {
 		CHECK_RET(nvme_pmap_query_file(dev.fd, &q), -ENOTTY, "query");
 		CHECK_RET(nvme_pmap_stats_file(dev.fd, &stats), -ENOTTY, "stats");
-		CHECK_RET(nvme_pmap_register_buf(dev.fd, mem.map, PAGE, 0, &index), -ENOTTY, "register");
+		CHECK_RET(nvme_pmap_register_buf(dev.fd, mem.map, PAGE, 0, &index), -ENOTTY,
+			  "register");
 		CHECK_RET(nvme_pmap_unregister_buf(dev.fd, 0), -ENOTTY, "unregister");
 		CHECK_RET(run_rw(&ring, &dev, OP_READ, 0, 0, PAGE, 0), -ENOTTY, "command");
 		io_uring_queue_exit(&ring);
@@ -213,11 +214,12 @@ void probe(void)
 /* Identify comes back with a status, each time it is asked for. */
 void identify_fails(void)
 {
-	static const char *const attrs[][2] = { { "verbose", "0" }, { "status", "0x6" },
-						{ "times", "2" }, { "probability", "100" } };
+	static const char *const attrs[][2] = {
+		{ "verbose", "0" }, { "status", "0x6" }, { "times", "2" }, { "probability", "100" }
+	};
 	char path[128], node[64];
 	struct nvme_pmap_query q;
-	unsigned int i, ctrl;
+	unsigned int i, ctrl = 0;
 	int fd;
 
 	if (!rebind() || (fd = open_node()) < 0)

@@ -54,8 +54,7 @@ void first_race(void)
 		for (i = 0; i < 2; i++)
 			pthread_join(thread[i], NULL);
 		pthread_barrier_destroy(&start);
-		if (!must_unregister(&dev, 0) || !must_unregister(&dev, 1) ||
-		    !nothing_left(dev.fd))
+		if (!must_unregister(&dev, 0) || !must_unregister(&dev, 1) || !nothing_left(dev.fd))
 			break;
 	}
 	mem_free(&mem);
@@ -65,8 +64,8 @@ void first_race(void)
 
 /* ---- SIGKILL while a large buffer is pinned and mapped ---- */
 
-#define KILL_PAGES	(2 * 8192 + 64)
-#define KILLS		60
+#define KILL_PAGES (2 * 8192 + 64)
+#define KILLS	   60
 
 struct victim {
 	const struct dev *dev;
@@ -119,8 +118,10 @@ void killed(void)
 	    !CHECK(mem_alloc(&mem, MEM_4K, (size_t)KILL_PAGES * PAGE), "memory"))
 		return;
 	v.dev = &dev;
-	v.reg = (struct nvme_pmap_register){ .size = sizeof(v.reg), .len = mem.len,
-		.addr = (uintptr_t)mem.map, .flags = NVME_PMAP_REG_SGL_LIST };
+	v.reg = (struct nvme_pmap_register){ .size = sizeof(v.reg),
+					     .len = mem.len,
+					     .addr = (uintptr_t)mem.map,
+					     .flags = NVME_PMAP_REG_SGL_LIST };
 	all = kill_after(&v, stack, sizeof(stack), -1);
 	CHECK(v.ended, "not registered");
 	must_unregister(&dev, 0);
@@ -144,7 +145,7 @@ void killed(void)
 
 struct hammer {
 	const struct dev *dev;
-	unsigned char *map;	/* NULL: only query */
+	unsigned char *map; /* NULL: only query */
 	size_t len;
 	unsigned int calls;
 };
@@ -175,8 +176,9 @@ static void *hammers(void *arg)
 
 static void fail_identify(const struct dev *dev)
 {
-	static const char *const attrs[][2] = { { "verbose", "0" }, { "status", "0x6" },
-						{ "times", "-1" }, { "probability", "100" } };
+	static const char *const attrs[][2] = {
+		{ "verbose", "0" }, { "status", "0x6" }, { "times", "-1" }, { "probability", "100" }
+	};
 	char path[128];
 	unsigned int i, ctrl;
 
@@ -189,9 +191,9 @@ static void fail_identify(const struct dev *dev)
 	}
 }
 
-#define HAMMERS	12
+#define HAMMERS	   12
 /* More than one chunk each. */
-#define HAMMER_LEN	MIB(33)
+#define HAMMER_LEN MIB(33)
 
 /* A fresh controller and threads on one file of it, until it is taken away. */
 static bool removal_race(struct mem *mem, unsigned int registering, bool failing)

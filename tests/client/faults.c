@@ -19,7 +19,7 @@
 #include "faults.h"
 
 /* More requests for memory than a registration makes. */
-#define NTH_MAX		3000
+#define NTH_MAX 3000
 
 /* What is registered, over and over. */
 struct scene {
@@ -27,9 +27,9 @@ struct scene {
 	enum mem_kind kind;
 	uint32_t pages;
 	uint32_t flags;
-	uint32_t index;		/* NVME_PMAP_INDEX_ANY where zero */
-	bool untouched;		/* the memory is not there yet at each attempt */
-	uint32_t from;		/* largest number of pages for inject_from() */
+	uint32_t index; /* NVME_PMAP_INDEX_ANY where zero */
+	bool untouched; /* the memory is not there yet at each attempt */
+	uint32_t from;	/* largest number of pages for inject_from() */
 };
 
 struct stage {
@@ -150,15 +150,15 @@ static bool attempt(struct stage *st, bool (*arm)(unsigned int), unsigned int n,
 	if (!ret)
 		good = use(st, fd, index) && good;
 	good = good && nothing_left(fd) &&
-	       CHECK_RET(register_scene(st, fd, &index), 0, "%s, after failure %u",
-			 st->scene->name, n) &&
+	       CHECK_RET(register_scene(st, fd, &index), 0, "%s, after failure %u", st->scene->name,
+			 n) &&
 	       use(st, fd, index) && nothing_left(fd);
 	close(fd);
 	return good;
 }
 
-static bool sweep(struct stage *st, const char *what, bool (*arm)(unsigned int),
-		  unsigned int first, unsigned int last, unsigned int coarse)
+static bool sweep(struct stage *st, const char *what, bool (*arm)(unsigned int), unsigned int first,
+		  unsigned int last, unsigned int coarse)
 {
 	unsigned int n, tries = 0;
 	bool more = true;
@@ -167,8 +167,8 @@ static bool sweep(struct stage *st, const char *what, bool (*arm)(unsigned int),
 	for (n = first; more && n <= last; n += 1 + n / coarse, tries++)
 		if (!attempt(st, arm, n, &more))
 			return false;
-	note("%s, %s: %u attempts, %u refused, %u made without what failed", st->scene->name,
-	     what, tries, st->failed, st->survived);
+	note("%s, %s: %u attempts, %u refused, %u made without what failed", st->scene->name, what,
+	     tries, st->failed, st->survived);
 	return true;
 }
 
@@ -179,8 +179,7 @@ static void play(void *arg)
 	st.mem.fd = -1;
 	if (dev_open(&st.dev, NULL, O_RDWR) && ring_open(&st.ring, MODE_IRQ, 8) &&
 	    CHECK(mem_alloc(&st.mem, st.scene->kind, (size_t)st.scene->pages * PAGE), "memory") &&
-	    limit_memlock(st.scene->pages) &&
-	    inject_pages(false) &&
+	    limit_memlock(st.scene->pages) && inject_pages(false) &&
 	    sweep(&st, "one after another", inject_nth, 1, NTH_MAX, NTH_MAX + 1) &&
 	    CHECK(st.failed, "%s: no failure came back", st.scene->name) && inject_pages(true) &&
 	    sweep(&st, "a page each", inject_nth, 1, NTH_MAX, NTH_MAX + 1) && st.scene->from)
@@ -245,10 +244,16 @@ static void small(void)
 static void large(void)
 {
 	struct scene scenes[] = {
-		{ .name = "large prp", .kind = MEM_4K, .pages = 1100,
-		  .flags = NVME_PMAP_REG_PRP, .from = 40 },
-		{ .name = "large list", .kind = MEM_4K, .pages = 1100,
-		  .flags = NVME_PMAP_REG_SGL_LIST, .from = 40 },
+		{ .name = "large prp",
+		  .kind = MEM_4K,
+		  .pages = 1100,
+		  .flags = NVME_PMAP_REG_PRP,
+		  .from = 40 },
+		{ .name = "large list",
+		  .kind = MEM_4K,
+		  .pages = 1100,
+		  .flags = NVME_PMAP_REG_SGL_LIST,
+		  .from = 40 },
 		{ .name = "table", .kind = MEM_4K, .pages = 2, .index = 65535, .from = 200 },
 	};
 
@@ -259,7 +264,9 @@ static void large(void)
 static void chunks(void)
 {
 	struct scene scenes[] = {
-		{ .name = "chunks", .kind = MEM_4K, .pages = 8192 + 64,
+		{ .name = "chunks",
+		  .kind = MEM_4K,
+		  .pages = 8192 + 64,
 		  .flags = NVME_PMAP_REG_SGL_LIST },
 	};
 

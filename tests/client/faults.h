@@ -14,7 +14,7 @@ bool works(const char *name, uint32_t pages);
 
 /* faults-device.c: the controller comes, goes, and fails commands */
 bool learn_pci(void);
-bool bind_to(const char *what);	/* "bind" or "unbind" it */
+bool bind_to(const char *what); /* "bind" or "unbind" it */
 bool rebind(void);
 void copies(void);
 void first_use(void);

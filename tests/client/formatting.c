@@ -11,9 +11,9 @@
 
 #include "util.h"
 
-#define NOBODY		65534
-#define OP_FORMAT	0x80
-#define PAGES		64u
+#define NOBODY	  65534
+#define OP_FORMAT 0x80
+#define PAGES	  64u
 
 static int format(const struct dev *dev, unsigned int lbaf)
 {
@@ -48,8 +48,8 @@ static int find_format(const struct dev *dev, unsigned int bytes)
 
 struct stand {
 	struct setup s;
-	uint32_t index;		/* all of the memory, in the form under test */
-	int lbaf[2];		/* 512 bytes, 4096 bytes */
+	uint32_t index; /* all of the memory, in the form under test */
+	int lbaf[2];	/* 512 bytes, 4096 bytes */
 };
 
 /* The memory is shared: what a child reads is seen here. */
@@ -113,7 +113,8 @@ static void busy(void)
 	    !stand_open(&by, opt.dev2, NVME_PMAP_REG_PRP))
 		goto out;
 	for (i = 0; i < 4; i++) {
-		f = (struct formatter){ .dev = &slow.s.dev, .lbaf = (unsigned int)slow.lbaf[~i & 1] };
+		f = (struct formatter){ .dev = &slow.s.dev,
+					.lbaf = (unsigned int)slow.lbaf[~i & 1] };
 		nr = refused(&f, &by);
 		CHECK_RET(f.ret, 0, "format");
 		CHECK(nr, "no command was refused during format %u", i);
@@ -166,8 +167,8 @@ static bool guards_intact(const unsigned char *map)
 
 static void prep_read(struct io_uring *ring, const struct stand *st, unsigned int which)
 {
-	struct nvme_pmap_cmd cmd = cmd_rw(&st->s.dev, OP_READ, st->index,
-					  reads[which].page * PAGE, reads[which].pages * PAGE, 0);
+	struct nvme_pmap_cmd cmd = cmd_rw(&st->s.dev, OP_READ, st->index, reads[which].page * PAGE,
+					  reads[which].pages * PAGE, 0);
 
 	cmd.cdw12 = reads[which].blocks - 1;
 	prep_cmd(ring, st->s.dev.fd, &cmd, which);
@@ -258,7 +259,8 @@ static void format_and_read(struct race *r, bool want_busy)
 	/* As often as it takes, and an even number of times: 512 at the end. */
 	for (i = 0; i < most && (i < 8 || i % 2 || (want_busy && !r->busy)); i++)
 		if (!another_round(r, pid) ||
-		    !CHECK_RET(format(&r->st->s.dev, (unsigned int)r->st->lbaf[~i & 1]), 0, "format"))
+		    !CHECK_RET(format(&r->st->s.dev, (unsigned int)r->st->lbaf[~i & 1]), 0,
+			       "format"))
 			break;
 	another_round(r, pid);
 	__atomic_store_n(&r->stop, true, __ATOMIC_RELEASE);
@@ -269,7 +271,8 @@ static void format_and_read(struct race *r, bool want_busy)
 
 static void race(uint32_t flags, bool prp)
 {
-	struct race *r = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct race *r = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+			      0);
 	struct stand st = { 0 };
 
 	if (!CHECK(r != MAP_FAILED, "no memory") || !stand_open(&st, opt.dev, flags))

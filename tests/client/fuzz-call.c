@@ -21,20 +21,27 @@ static const struct {
 	int must[16], may[8];
 } kinds[NR_KINDS] = {
 	[K_QUERY] = { "query", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
-	[K_REGISTER] = { "register", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG,
-				       EPERM, EEXIST, ENOSPC, EDQUOT, EBADF }, { ENOMEM } },
-	[K_UNREGISTER] = { "unregister", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EBADF },
+	[K_REGISTER] = { "register",
+			 { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EPERM, EEXIST,
+			   ENOSPC, EDQUOT, EBADF },
+			 { ENOMEM } },
+	[K_UNREGISTER] = { "unregister",
+			   { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EBADF },
 			   { EINTR } },
 	[K_STATS] = { "stats", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
 	[K_NEAR] = { "ioctls beside ours", { ENOTTY, EBADF }, { 0 } },
-	[K_STOCK_IOCTL] = { "stock ioctls", { 0, EINVAL, EFAULT, EACCES, EBADF },
+	[K_STOCK_IOCTL] = { "stock ioctls",
+			    { 0, EINVAL, EFAULT, EACCES, EBADF },
 			    { RESULT_STATUS, ENOMEM } },
-	[K_PMAP] = { "pmap commands", { 0, RESULT_STATUS, EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE,
-					EOVERFLOW, ENOENT, EACCES, EPERM, EBADF, ECANCELED },
+	[K_PMAP] = { "pmap commands",
+		     { 0, RESULT_STATUS, EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW,
+		       ENOENT, EACCES, EPERM, EBADF, ECANCELED },
 		     { ENOMEM } },
-	[K_STOCK] = { "stock commands", { 0, EINVAL, EFAULT, EACCES, EBADF },
+	[K_STOCK] = { "stock commands",
+		      { 0, EINVAL, EFAULT, EACCES, EBADF },
 		      { RESULT_STATUS, ENOMEM, ECANCELED } },
-	[K_STOCK_VEC] = { "stock vectored", { 0, EINVAL, EFAULT, EACCES },
+	[K_STOCK_VEC] = { "stock vectored",
+			  { 0, EINVAL, EFAULT, EACCES },
 			  { RESULT_STATUS, ENOMEM, ECANCELED, EBADF } },
 	[K_NEAR_CMD] = { "cmd_ops beside ours", { ENOTTY }, { EBADF, ECANCELED } },
 };
@@ -56,8 +63,7 @@ static void count(struct worker *w, unsigned int kind, int res, const char *what
 
 	if (result >= 0 && result < NR_RESULTS)
 		w->tally->results[kind][result]++;
-	if (listed(kinds[kind].must, 16, result) ||
-	    (result && listed(kinds[kind].may, 8, result)))
+	if (listed(kinds[kind].must, 16, result) || (result && listed(kinds[kind].may, 8, result)))
 		return;
 	w->tally->wrong++;
 	/* a forked child must not print: a thread of its parent had the lock */
@@ -110,14 +116,23 @@ static void stock_ioctl(struct worker *w)
 	int fd = fuzz_fd(w, &file), ret;
 	struct nvme_uring_cmd c = gen_stock(w, file, false);
 	struct nvme_passthru_cmd old = {
-		.opcode = c.opcode, .flags = c.flags, .nsid = c.nsid, .addr = c.addr,
-		.data_len = c.data_len, .metadata = c.metadata, .metadata_len = c.metadata_len,
-		.cdw10 = c.cdw10, .cdw12 = c.cdw12,
+		.opcode = c.opcode,
+		.flags = c.flags,
+		.nsid = c.nsid,
+		.addr = c.addr,
+		.data_len = c.data_len,
+		.metadata = c.metadata,
+		.metadata_len = c.metadata_len,
+		.cdw10 = c.cdw10,
+		.cdw12 = c.cdw12,
 	};
 	struct nvme_passthru_cmd64 wide;
 	struct nvme_user_io io = {
-		.opcode = c.opcode, .flags = c.flags, .nblocks = (uint16_t)c.cdw12,
-		.addr = c.addr, .slba = c.cdw10,
+		.opcode = c.opcode,
+		.flags = c.flags,
+		.nblocks = (uint16_t)c.cdw12,
+		.addr = c.addr,
+		.slba = c.cdw10,
 	};
 
 	memset(&wide, 0, sizeof(wide));
@@ -197,7 +212,8 @@ static void registered(struct worker *w, unsigned int file, int fd,
 	if (junk && file < NR_KEPT)
 		unregister_now(w, fd, reg->index);
 	else if (reg->index < NR_GUESSED)
-		__atomic_store_n(&fuzz.guess[file][reg->index], (uint32_t)reg->len, __ATOMIC_RELAXED);
+		__atomic_store_n(&fuzz.guess[file][reg->index], (uint32_t)reg->len,
+				 __ATOMIC_RELAXED);
 }
 
 static void do_register(struct worker *w)
@@ -224,7 +240,8 @@ static void do_register(struct worker *w)
 static void do_unregister(struct worker *w)
 {
 	struct nvme_pmap_unregister u = {
-		.size = sizeof(u), .index = 64 + (uint32_t)draw_below(w, 1 << 17),
+		.size = sizeof(u),
+		.index = 64 + (uint32_t)draw_below(w, 1 << 17),
 	};
 	unsigned char page[PAGE + 8] = { 0 };
 	unsigned int file;
@@ -257,9 +274,10 @@ static void do_ask(struct worker *w, unsigned int kind)
 	memcpy(page, &ask[kind].size, 4);
 	if (chance(w, 500))
 		mutate_arg(w, kind, page);
-	count(w, kind, nvme_pmap_ioctl(fd, ask[kind].request,
-				       place(w, page, chance(w, 100) ? PAGE : ask[kind].size,
-					     false)), "");
+	count(w, kind,
+	      nvme_pmap_ioctl(fd, ask[kind].request,
+			      place(w, page, chance(w, 100) ? PAGE : ask[kind].size, false)),
+	      "");
 }
 
 void fuzz_ioctl(struct worker *w)
@@ -475,8 +493,9 @@ static void fill_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe 
 	memset(sqe, 0, 2 * sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = fd;
-	sqe->cmd_op = kind == K_STOCK ? NVME_URING_CMD_IO :
-		      kind == K_STOCK_VEC ? NVME_URING_CMD_IO_VEC : NVME_URING_CMD_PMAP;
+	sqe->cmd_op = kind == K_STOCK	  ? NVME_URING_CMD_IO :
+		      kind == K_STOCK_VEC ? NVME_URING_CMD_IO_VEC :
+					    NVME_URING_CMD_PMAP;
 	if (kind == K_STOCK || kind == K_STOCK_VEC) {
 		stock = gen_stock(w, file, kind == K_STOCK_VEC);
 		if (kind == K_STOCK_VEC)
@@ -524,7 +543,7 @@ void fuzz_batch(struct worker *w, struct fuzz_ring *r)
 			;
 	}
 	if (r->mode == MODE_SQPOLL || r->mode == MODE_POLL_SQPOLL || chance(w, 100)) {
-		io_uring_submit(&r->ring);	/* reaped another time */
+		io_uring_submit(&r->ring); /* reaped another time */
 		reap(w, r);
 	} else {
 		turn(w, r);
@@ -544,7 +563,9 @@ static void report_kind(unsigned int kind, const struct tally *sum)
 	for (i = 0; i < NR_RESULTS; i++)
 		if (sum->results[kind][i] && n < (int)sizeof(line) - 32)
 			n += snprintf(line + n, sizeof(line) - (size_t)n, " %s %" PRIu64,
-				      !i ? "done" : i == RESULT_STATUS ? "status" : strerrorname_np((int)i),
+				      !i		 ? "done" :
+				      i == RESULT_STATUS ? "status" :
+							   strerrorname_np((int)i),
 				      sum->results[kind][i]);
 	note("%s", line);
 }
@@ -556,8 +577,10 @@ static void check_reached(unsigned int kind, const struct tally *sum)
 
 	for (i = 0; i < 16 && (must[i] || !i); i++)
 		CHECK(sum->results[kind][must[i]], "no %s was ever answered with %s",
-		      kinds[kind].name, must[i] == RESULT_STATUS ? "a status" :
-		      must[i] ? strerrorname_np(must[i]) : "success");
+		      kinds[kind].name,
+		      must[i] == RESULT_STATUS ? "a status" :
+		      must[i]		       ? strerrorname_np(must[i]) :
+						 "success");
 }
 
 /* @complete: enough calls that every answer must have been met. */

@@ -14,21 +14,42 @@ uint64_t draw(struct worker *w)
 	return x ^ (x >> 31);
 }
 
-uint64_t draw_below(struct worker *w, uint64_t limit)
-{
-	return draw(w) % limit;
-}
+uint64_t draw_below(struct worker *w, uint64_t limit) { return draw(w) % limit; }
 
-unsigned int draw_file(struct worker *w)
-{
-	return (unsigned int)draw_below(w, NR_FILES);
-}
+unsigned int draw_file(struct worker *w) { return (unsigned int)draw_below(w, NR_FILES); }
 
 static const uint64_t boundaries[] = {
-	0, 1, 2, 3, 4, 8, 511, 512, 513, 4092, 4095, 4096, 4097, 65535, 65536, 65537,
-	(1ull << 31) - 1, 1ull << 31, (1ull << 31) + 1, (1ull << 32) - 4, (1ull << 32) - 1,
-	1ull << 32, (1ull << 32) + 1, 1ull << 39, (1ull << 39) + 4, (1ull << 63) - 1, 1ull << 63,
-	-4096ull, -512ull, -4ull, -1ull,
+	0,
+	1,
+	2,
+	3,
+	4,
+	8,
+	511,
+	512,
+	513,
+	4092,
+	4095,
+	4096,
+	4097,
+	65535,
+	65536,
+	65537,
+	(1ull << 31) - 1,
+	1ull << 31,
+	(1ull << 31) + 1,
+	(1ull << 32) - 4,
+	(1ull << 32) - 1,
+	1ull << 32,
+	(1ull << 32) + 1,
+	1ull << 39,
+	(1ull << 39) + 4,
+	(1ull << 63) - 1,
+	1ull << 63,
+	-4096ull,
+	-512ull,
+	-4ull,
+	-1ull,
 };
 
 uint64_t odd_value(struct worker *w, uint64_t base)
@@ -70,24 +91,31 @@ static void mutate(struct worker *w, void *p, const struct field *fields, size_t
 		mutate_field(w, p, fields[draw_below(w, nr)]);
 }
 
-#define FIELD(type, name) { offsetof(struct type, name), sizeof(((struct type *)0)->name) }
+#define FIELD(type, name)                                                     \
+	{                                                                     \
+		offsetof(struct type, name), sizeof(((struct type *)0)->name) \
+	}
 
 /* ---- arguments of ioctls ---- */
 
 static const struct field query_fields[] = {
-	FIELD(nvme_pmap_query, size), FIELD(nvme_pmap_query, flags),
-	FIELD(nvme_pmap_query, version), FIELD(nvme_pmap_query, pinned),
+	FIELD(nvme_pmap_query, size),
+	FIELD(nvme_pmap_query, flags),
+	FIELD(nvme_pmap_query, version),
+	FIELD(nvme_pmap_query, pinned),
 };
 
 static const struct field register_fields[] = {
-	FIELD(nvme_pmap_register, size), FIELD(nvme_pmap_register, flags),
-	FIELD(nvme_pmap_register, addr), FIELD(nvme_pmap_register, len),
+	FIELD(nvme_pmap_register, size),  FIELD(nvme_pmap_register, flags),
+	FIELD(nvme_pmap_register, addr),  FIELD(nvme_pmap_register, len),
 	FIELD(nvme_pmap_register, index), FIELD(nvme_pmap_register, form),
 };
 
 static const struct field unregister_fields[] = {
-	FIELD(nvme_pmap_unregister, size), FIELD(nvme_pmap_unregister, flags),
-	FIELD(nvme_pmap_unregister, index), FIELD(nvme_pmap_unregister, reserved),
+	FIELD(nvme_pmap_unregister, size),
+	FIELD(nvme_pmap_unregister, flags),
+	FIELD(nvme_pmap_unregister, index),
+	FIELD(nvme_pmap_unregister, reserved),
 };
 
 static const struct {
@@ -135,10 +163,18 @@ unsigned long gen_near_ioctl(struct worker *w)
 uint32_t gen_near_op(struct worker *w)
 {
 	static const uint32_t ops[] = {
-		0, ~0u, NVME_URING_CMD_ADMIN, NVME_URING_CMD_ADMIN_VEC, NVME_PMAP_IOC_QUERY,
-		NVME_PMAP_IOC_REGISTER, _IO('N', 0xb8), _IOWR('N', 0xb8, struct nvme_uring_cmd) + 1,
-		_IOWR('N', 0xb7, struct nvme_pmap_cmd), _IOWR('N', 0xb9, struct nvme_pmap_cmd),
-		_IOR('N', 0xb8, struct nvme_pmap_cmd), _IOW('N', 0xb8, struct nvme_pmap_cmd),
+		0,
+		~0u,
+		NVME_URING_CMD_ADMIN,
+		NVME_URING_CMD_ADMIN_VEC,
+		NVME_PMAP_IOC_QUERY,
+		NVME_PMAP_IOC_REGISTER,
+		_IO('N', 0xb8),
+		_IOWR('N', 0xb8, struct nvme_uring_cmd) + 1,
+		_IOWR('N', 0xb7, struct nvme_pmap_cmd),
+		_IOWR('N', 0xb9, struct nvme_pmap_cmd),
+		_IOR('N', 0xb8, struct nvme_pmap_cmd),
+		_IOW('N', 0xb8, struct nvme_pmap_cmd),
 	};
 
 	return ops[draw_below(w, ARRAY_SIZE(ops))];
@@ -147,25 +183,43 @@ uint32_t gen_near_op(struct worker *w)
 /* ---- commands ---- */
 
 static const struct field cmd_fields[] = {
-	FIELD(nvme_pmap_cmd, opcode), FIELD(nvme_pmap_cmd, flags), FIELD(nvme_pmap_cmd, rsvd1),
-	FIELD(nvme_pmap_cmd, nsid), FIELD(nvme_pmap_cmd, cdw2), FIELD(nvme_pmap_cmd, cdw3),
-	FIELD(nvme_pmap_cmd, index), FIELD(nvme_pmap_cmd, rsvd2), FIELD(nvme_pmap_cmd, offset),
-	FIELD(nvme_pmap_cmd, rsvd3), FIELD(nvme_pmap_cmd, data_len), FIELD(nvme_pmap_cmd, cdw10),
-	FIELD(nvme_pmap_cmd, cdw11), FIELD(nvme_pmap_cmd, cdw12), FIELD(nvme_pmap_cmd, cdw13),
-	FIELD(nvme_pmap_cmd, cdw14), FIELD(nvme_pmap_cmd, cdw15), FIELD(nvme_pmap_cmd, timeout_ms),
+	FIELD(nvme_pmap_cmd, opcode),
+	FIELD(nvme_pmap_cmd, flags),
+	FIELD(nvme_pmap_cmd, rsvd1),
+	FIELD(nvme_pmap_cmd, nsid),
+	FIELD(nvme_pmap_cmd, cdw2),
+	FIELD(nvme_pmap_cmd, cdw3),
+	FIELD(nvme_pmap_cmd, index),
+	FIELD(nvme_pmap_cmd, rsvd2),
+	FIELD(nvme_pmap_cmd, offset),
+	FIELD(nvme_pmap_cmd, rsvd3),
+	FIELD(nvme_pmap_cmd, data_len),
+	FIELD(nvme_pmap_cmd, cdw10),
+	FIELD(nvme_pmap_cmd, cdw11),
+	FIELD(nvme_pmap_cmd, cdw12),
+	FIELD(nvme_pmap_cmd, cdw13),
+	FIELD(nvme_pmap_cmd, cdw14),
+	FIELD(nvme_pmap_cmd, cdw15),
+	FIELD(nvme_pmap_cmd, timeout_ms),
 	FIELD(nvme_pmap_cmd, rsvd4),
 	/* again: what decides where the data goes */
-	FIELD(nvme_pmap_cmd, index), FIELD(nvme_pmap_cmd, offset), FIELD(nvme_pmap_cmd, data_len),
-	FIELD(nvme_pmap_cmd, cdw12), FIELD(nvme_pmap_cmd, offset), FIELD(nvme_pmap_cmd, data_len),
-	FIELD(nvme_pmap_cmd, cdw12), { offsetof(struct nvme_pmap_cmd, cdw12), 2 },
+	FIELD(nvme_pmap_cmd, index),
+	FIELD(nvme_pmap_cmd, offset),
+	FIELD(nvme_pmap_cmd, data_len),
+	FIELD(nvme_pmap_cmd, cdw12),
+	FIELD(nvme_pmap_cmd, offset),
+	FIELD(nvme_pmap_cmd, data_len),
+	FIELD(nvme_pmap_cmd, cdw12),
+	{ offsetof(struct nvme_pmap_cmd, cdw12), 2 },
 };
 
 static uint8_t draw_opcode(struct worker *w)
 {
 	static const uint8_t ops[] = {
-		OP_READ, OP_READ, OP_READ, OP_READ, OP_READ, OP_READ, OP_READ, OP_READ, OP_READ,
-		OP_WRITE, OP_WRITE, OP_WRITE, OP_COMPARE, OP_DSM, OP_FLUSH, OP_VERIFY,
-		OP_WRITE_ZEROES, OP_COPY, OP_RESV_REPORT, OP_ZONE_APPEND,
+		OP_READ,   OP_READ,	    OP_READ,	OP_READ,	OP_READ,
+		OP_READ,   OP_READ,	    OP_READ,	OP_READ,	OP_WRITE,
+		OP_WRITE,  OP_WRITE,	    OP_COMPARE, OP_DSM,		OP_FLUSH,
+		OP_VERIFY, OP_WRITE_ZEROES, OP_COPY,	OP_RESV_REPORT, OP_ZONE_APPEND,
 	};
 
 	return chance(w, 20) ? (uint8_t)draw(w) : ops[draw_below(w, ARRAY_SIZE(ops))];
@@ -258,7 +312,7 @@ static void keep_to_scratch(struct worker *w, struct nvme_pmap_cmd *c)
 	case OP_FLUSH:
 	case OP_RESV_REPORT:
 		return;
-	case OP_DSM:	/* the ranges stand in memory that others change */
+	case OP_DSM: /* the ranges stand in memory that others change */
 		c->cdw11 &= ~4u;
 		return;
 	case OP_WRITE:
@@ -303,8 +357,8 @@ struct nvme_pmap_cmd gen_pmap(struct worker *w, unsigned int file)
 static uint64_t bad_pointer(struct worker *w)
 {
 	const uint64_t bad[] = {
-		(uintptr_t)w->args + ARGS_LEN, (uintptr_t)w->readonly, 1ull << 63, 4096,
-		-4096ull, (1ull << 47) - PAGE,
+		(uintptr_t)w->args + ARGS_LEN, (uintptr_t)w->readonly, 1ull << 63, 4096, -4096ull,
+		(1ull << 47) - PAGE,
 	};
 
 	return bad[draw_below(w, ARRAY_SIZE(bad))];

@@ -20,8 +20,7 @@ void *map_pages(size_t len, int flags)
  * its first and last page, so that the poison goes on in memory that is pinned
  * and mapped, but not registered.
  */
-void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags,
-		struct worker *w)
+void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w)
 {
 	unsigned char *at;
 	unsigned int i;
@@ -40,8 +39,8 @@ void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags,
 	}
 }
 
-static void guard_check(const struct arena *a, const unsigned char *from,
-			const unsigned char *to, const char *whose)
+static void guard_check(const struct arena *a, const unsigned char *from, const unsigned char *to,
+			const char *whose)
 {
 	size_t len = (size_t)(to - from), same = poisoned(from, len);
 
@@ -77,8 +76,8 @@ void worker_memory(struct worker *w)
 /* New pages at the same place: no page is registered often at a time. */
 void replace_junk(struct worker *w)
 {
-	mmap(w->junk, JUNK_LEN, PROT_READ | PROT_WRITE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	mmap(w->junk, JUNK_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+	     0);
 }
 
 /* One change of the memory that calls are using at this moment. */
@@ -102,8 +101,8 @@ static void mangle(struct worker *w)
 		mmap(at, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		break;
 	default:
-		mmap(at, len, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		     0);
 	}
 }
 

@@ -18,12 +18,12 @@
 
 #include "fuzz.h"
 
-#define NOBODY		65534
-#define CALLS		1000000u
-#define FIRST_FD	500
-#define MEMLOCK		(16u << 20)
+#define NOBODY	 65534
+#define CALLS	 1000000u
+#define FIRST_FD 500
+#define MEMLOCK	 (16u << 20)
 /* From here on every answer is to be expected. */
-#define COMPLETE	200000u
+#define COMPLETE 200000u
 
 struct fuzz fuzz;
 
@@ -96,7 +96,10 @@ static void read_fdinfo(struct worker *w)
 
 static const enum mode own_modes[] = { MODE_IRQ, MODE_POLL, MODE_DEFER, MODE_POLL_DEFER };
 static const enum mode shared_modes[NR_SHARED] = {
-	MODE_IRQ, MODE_POLL, MODE_SQPOLL, MODE_POLL_SQPOLL,
+	MODE_IRQ,
+	MODE_POLL,
+	MODE_SQPOLL,
+	MODE_POLL_SQPOLL,
 };
 
 /* Another ring; the old one may have commands in flight. */
@@ -183,8 +186,9 @@ static void tell_late(void)
 
 	for (i = 0; i < NR_WORKERS; i++)
 		if (fuzz.worker[i].quota)
-			note("worker %u: %" PRIu64 " of %" PRIu64 " calls, %u commands in flight (%s)", i,
-			     fuzz.worker[i].done, fuzz.worker[i].quota, fuzz.worker[i].own.busy,
+			note("worker %u: %" PRIu64 " of %" PRIu64
+			     " calls, %u commands in flight (%s)",
+			     i, fuzz.worker[i].done, fuzz.worker[i].quota, fuzz.worker[i].own.busy,
 			     mode_names[fuzz.worker[i].own.mode]);
 	for (i = 0; i < NR_SHARED; i++)
 		note("shared ring, %s: %u commands in flight", mode_names[fuzz.shared[i].mode],
@@ -254,7 +258,7 @@ static void close_all(struct worker *w)
 /* In the child, which is nobody. */
 static void fuzz_child(void *arg)
 {
-	struct sigaction sa = { .sa_handler = nothing };	/* without SA_RESTART */
+	struct sigaction sa = { .sa_handler = nothing }; /* without SA_RESTART */
 	uint64_t total = *(const uint64_t *)arg;
 	static struct worker mangle;
 	unsigned int i;
@@ -294,9 +298,11 @@ static bool prp_files(void)
 			return false;
 		for (i = 0; i < NR_SLOTS; i++) {
 			struct nvme_pmap_register reg = {
-				.size = sizeof(reg), .flags = NVME_PMAP_REG_PRP,
+				.size = sizeof(reg),
+				.flags = NVME_PMAP_REG_PRP,
 				.addr = (uintptr_t)fuzz.prp.slot[i].at,
-				.len = fuzz.prp.slot[i].len, .index = PRP_INDEX + i,
+				.len = fuzz.prp.slot[i].len,
+				.index = PRP_INDEX + i,
 			};
 
 			if (!CHECK_RET(nvme_pmap_ioctl(fuzz.fd[file], NVME_PMAP_IOC_REGISTER, &reg),

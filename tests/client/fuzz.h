@@ -19,18 +19,18 @@ enum kind {
 	K_REGISTER,
 	K_UNREGISTER,
 	K_STATS,
-	K_NEAR,			/* ioctl numbers beside ours */
+	K_NEAR, /* ioctl numbers beside ours */
 	K_STOCK_IOCTL,
 	K_PMAP,
 	K_STOCK,
 	K_STOCK_VEC,
-	K_NEAR_CMD,		/* cmd_op beside ours */
+	K_NEAR_CMD, /* cmd_op beside ours */
 	NR_KINDS
 };
 
 /* Results: 0, an errno, and one for every positive NVMe status. */
-#define RESULT_STATUS	255
-#define NR_RESULTS	256
+#define RESULT_STATUS 255
+#define NR_RESULTS    256
 
 /* In shared memory: forked children count here too. */
 struct tally {
@@ -39,21 +39,21 @@ struct tally {
 	uint64_t wrong;
 };
 
-#define NR_WORKERS	8u
-#define NR_SLOTS	6u
-#define NR_SHARED	4u
-#define DEPTH		64u
+#define NR_WORKERS 8u
+#define NR_SLOTS   6u
+#define NR_SHARED  4u
+#define DEPTH	   64u
 
 /*
  * Two files hold buffers in the PRP form that root registered, and stay open;
  * the others are closed and opened again all the time.
  */
 enum { FILE_RW, FILE_RO, FILE_RW_CHURN, FILE_RO_CHURN, FILE_RW_CHURN2, NR_FILES };
-#define NR_KEPT		2u
+#define NR_KEPT 2u
 
 /* Indexes: eight of each worker, and from PRP_INDEX on those of root. */
-#define PRP_INDEX	200u
-#define NR_GUESSED	256u
+#define PRP_INDEX  200u
+#define NR_GUESSED 256u
 
 /* Registered memory, with poison before, behind and around it. */
 struct arena {
@@ -76,9 +76,9 @@ struct fuzz_ring {
 	struct io_uring ring;
 	pthread_mutex_t lock;
 	enum mode mode;
-	unsigned char *fixed;	/* the ring's registered buffer, one page */
+	unsigned char *fixed; /* the ring's registered buffer, one page */
 	unsigned int busy;
-	bool chained;		/* linked SQEs are with the kernel: they must stay */
+	bool chained; /* linked SQEs are with the kernel: they must stay */
 	uint64_t sqes, cqes;
 	struct flight flight[DEPTH];
 };
@@ -86,26 +86,26 @@ struct fuzz_ring {
 struct worker {
 	unsigned int id;
 	pthread_t thread;
-	uint64_t state;		/* of its random numbers */
+	uint64_t state; /* of its random numbers */
 	uint64_t quota, done;
 	struct tally *tally;
 	struct arena arena;
 	struct fuzz_ring own;
-	unsigned char *args;	/* two pages, and one that is not there */
+	unsigned char *args; /* two pages, and one that is not there */
 	unsigned char *readonly;
-	unsigned char *stock;	/* STOCK_LEN; never registered as a pmap */
-	unsigned char *junk;	/* JUNK_LEN, replaced after a registration */
+	unsigned char *stock; /* STOCK_LEN; never registered as a pmap */
+	unsigned char *junk;  /* JUNK_LEN, replaced after a registration */
 };
 
-#define ARGS_LEN	(2 * PAGE)
-#define STOCK_LEN	(32 * PAGE)
-#define JUNK_LEN	(16 * PAGE)
+#define ARGS_LEN     (2 * PAGE)
+#define STOCK_LEN    (32 * PAGE)
+#define JUNK_LEN     (16 * PAGE)
 /* Nothing but junk in it: a wrong address or length never names good memory. */
-#define HOLE_LEN	(1ull << 34)
-#define VOLATILE_LEN	(64 * PAGE)
+#define HOLE_LEN     (1ull << 34)
+#define VOLATILE_LEN (64 * PAGE)
 
 struct fuzz {
-	struct dev dev;		/* root's; its path and format */
+	struct dev dev; /* root's; its path and format */
 	int fd[NR_FILES];
 	/* Length registered at an index, as far as known: a hint. */
 	uint32_t guess[NR_FILES][NR_GUESSED];
@@ -113,8 +113,8 @@ struct fuzz {
 	struct tally *tallies;
 	struct fuzz_ring shared[NR_SHARED];
 	struct worker worker[NR_WORKERS];
-	unsigned char *unstable;	/* VOLATILE_LEN, remapped by a thread */
-	pid_t pid;		/* of the process with the threads */
+	unsigned char *unstable; /* VOLATILE_LEN, remapped by a thread */
+	pid_t pid;		 /* of the process with the threads */
 	bool stop;
 };
 extern struct fuzz fuzz;
@@ -128,8 +128,8 @@ static inline bool file_writable(unsigned int file)
  * Where those may write who may write at all: the rest of the disk is compared
  * with its image afterwards.  Half of it is slack for 65536 blocks.
  */
-#define SCRATCH_FIRST	65536u
-#define SCRATCH_END	196608u
+#define SCRATCH_FIRST 65536u
+#define SCRATCH_END   196608u
 
 /* ---- fuzz-gen.c ---- */
 
@@ -161,8 +161,7 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete);
 /* ---- fuzz-mem.c ---- */
 
 void *map_pages(size_t len, int flags);
-void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags,
-		struct worker *w);
+void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w);
 void arena_check(const struct arena *a, const char *whose);
 void worker_memory(struct worker *w);
 void replace_junk(struct worker *w);

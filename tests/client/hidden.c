@@ -10,17 +10,17 @@
 
 #include "util.h"
 
-#define NOBODY	65534
-#define PAGES	64u
-#define PRACT	(1u << 29)
+#define NOBODY 65534
+#define PAGES  64u
+#define PRACT  (1u << 29)
 
 enum { NS_ZONED = 1, NS_PI };
 
 struct view {
 	struct dev dev;
-	struct mem mem;		/* shared, so that children's reads are seen here */
-	struct io_uring ring;	/* root's */
-	uint32_t prp, sgl;	/* all of the memory but the last page, registered by root */
+	struct mem mem;	      /* shared, so that children's reads are seen here */
+	struct io_uring ring; /* root's */
+	uint32_t prp, sgl;    /* all of the memory but the last page, registered by root */
 };
 
 static bool view_open(struct view *v, unsigned int nsid)
@@ -33,7 +33,8 @@ static bool view_open(struct view *v, unsigned int nsid)
 	return dev_open(&v->dev, name, O_RDWR) && ring_open(&v->ring, MODE_IRQ, 8) &&
 	       CHECK(mem_alloc(&v->mem, MEM_SHMEM, PAGES * PAGE), "no memory") &&
 	       must_register(&v->dev, v->mem.map, (PAGES - 1) * PAGE, NVME_PMAP_REG_PRP, &v->prp) &&
-	       must_register(&v->dev, v->mem.map, (PAGES - 1) * PAGE, NVME_PMAP_REG_SGL_LIST, &v->sgl);
+	       must_register(&v->dev, v->mem.map, (PAGES - 1) * PAGE, NVME_PMAP_REG_SGL_LIST,
+			     &v->sgl);
 }
 
 static void view_close(struct view *v)
@@ -64,8 +65,8 @@ static void attempt_as(void *arg)
 	cmd.cdw12 = (a->blocks - 1) | a->flags;
 	if (!ring_open(&ring, MODE_IRQ, 8))
 		return;
-	CHECK_RET(run_cmd(&ring, a->v->dev.fd, &cmd), a->want, "%s: opcode %#x, %u blocks, %u bytes",
-		  a->what, a->opcode, a->blocks, a->len);
+	CHECK_RET(run_cmd(&ring, a->v->dev.fd, &cmd), a->want,
+		  "%s: opcode %#x, %u blocks, %u bytes", a->what, a->opcode, a->blocks, a->len);
 	io_uring_queue_exit(&ring);
 }
 
@@ -96,12 +97,14 @@ static void all_refused(struct view *v, struct attempt a)
 }
 
 /* Pages @first to @last have been written, and no others. */
-static void only_pages(const struct view *v, unsigned int first, unsigned int last, const char *what)
+static void only_pages(const struct view *v, unsigned int first, unsigned int last,
+		       const char *what)
 {
 	const unsigned char *map = v->mem.map;
 	size_t behind = (PAGES - last - 1) * PAGE;
 
-	CHECK(poisoned(map, PAGES * PAGE) == first * PAGE, "%s: memory before the slice changed", what);
+	CHECK(poisoned(map, PAGES * PAGE) == first * PAGE, "%s: memory before the slice changed",
+	      what);
 	CHECK(poisoned(map + (last + 1) * PAGE, behind) == behind,
 	      "%s: memory behind the slice changed", what);
 }
@@ -122,7 +125,8 @@ static void zoned_root_sgl(struct view *v)
 	ret = run_cmd(&v->ring, v->dev.fd, &cmd);
 	CHECK(ret > 0, "SGL, root: 256 blocks into two pages: %s", err_name(ret));
 	CHECK(poisoned(v->mem.map, 8 * PAGE) == 8 * PAGE &&
-	      poisoned(v->mem.map + 10 * PAGE, 54 * PAGE) == 54 * PAGE, "memory around it changed");
+		      poisoned(v->mem.map + 10 * PAGE, 54 * PAGE) == 54 * PAGE,
+	      "memory around it changed");
 }
 
 static void zoned(void)
@@ -138,11 +142,17 @@ static void zoned(void)
 	if (CHECK_RET(nvme_pmap_query_file(v.dev.fd, &q), 0, "query"))
 		CHECK(!q.lba_bytes, "lba_bytes %u", q.lba_bytes);
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		all_refused(&v, (struct attempt){ .opcode = ops[i], .offset = 0, .len = PAGE,
-						  .blocks = 8, .want = -EPERM });
+		all_refused(&v, (struct attempt){ .opcode = ops[i],
+						  .offset = 0,
+						  .len = PAGE,
+						  .blocks = 8,
+						  .want = -EPERM });
 		/* As many bytes as blocks: enough, if a block has a byte. */
-		all_refused(&v, (struct attempt){ .opcode = ops[i], .offset = PAGE - 8, .len = 32,
-						  .blocks = 32, .want = -EPERM });
+		all_refused(&v, (struct attempt){ .opcode = ops[i],
+						  .offset = PAGE - 8,
+						  .len = 32,
+						  .blocks = 32,
+						  .want = -EPERM });
 	}
 	zoned_root_sgl(&v);
 	/* Its length does not depend on the block size. */
@@ -177,8 +187,9 @@ static void pi_honest(struct view *v, unsigned int page)
 	CHECK_RET(run_rw(&v->ring, &v->dev, OP_READ, v->prp, offset, len, 0), 0, "honest read");
 	CHECK(pattern_verify(v->mem.map + offset, v->dev.block, 0, 24, 1, "honest read"), "data");
 	CHECK(poisoned(v->mem.map, PAGES * PAGE) == offset &&
-	      poisoned(v->mem.map + offset + len, PAGES * PAGE - offset - len) ==
-	      PAGES * PAGE - offset - len, "honest read: memory around it changed");
+		      poisoned(v->mem.map + offset + len, PAGES * PAGE - offset - len) ==
+			      PAGES * PAGE - offset - len,
+	      "honest read: memory around it changed");
 }
 
 /* The driver knows of it, and counts the data alone where PRACT is set. */
@@ -219,10 +230,18 @@ static void pi_hidden(void)
 	if (!view_open(&v, NS_PI) || !pi_fill(&v, 1))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		all_refused(&v, (struct attempt){ .opcode = ops[i], .offset = 8 * PAGE, .len = 16 * 520,
-						  .blocks = 16, .flags = PRACT, .want = -EPERM });
-		all_refused(&v, (struct attempt){ .opcode = ops[i], .offset = 8 * PAGE, .len = 16 * 512,
-						  .blocks = 16, .flags = PRACT, .want = -EPERM });
+		all_refused(&v, (struct attempt){ .opcode = ops[i],
+						  .offset = 8 * PAGE,
+						  .len = 16 * 520,
+						  .blocks = 16,
+						  .flags = PRACT,
+						  .want = -EPERM });
+		all_refused(&v, (struct attempt){ .opcode = ops[i],
+						  .offset = 8 * PAGE,
+						  .len = 16 * 512,
+						  .blocks = 16,
+						  .flags = PRACT,
+						  .want = -EPERM });
 	}
 	pi_honest(&v, 8);
 	poison(v.mem.map, PAGES * PAGE);

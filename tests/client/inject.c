@@ -7,7 +7,7 @@
 
 #include "inject.h"
 
-#define DEBUGFS	"/sys/kernel/debug"
+#define DEBUGFS "/sys/kernel/debug"
 /* What the kernel counts down from, one for each failure. */
 #define TIMES	1000000000
 
@@ -121,8 +121,7 @@ bool inject_init(void)
 		return true;
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (!set(kinds[i], "verbose", "0") || !set(kinds[i], "probability", "0") ||
-		    !set(kinds[i], "task-filter", "Y") ||
-		    !set_number(kinds[i], "times", TIMES))
+		    !set(kinds[i], "task-filter", "Y") || !set_number(kinds[i], "times", TIMES))
 			return false;
 	done = set("failslab", "ignore-gfp-wait", "N") &&
 	       set("fail_page_alloc", "ignore-gfp-wait", "N") &&
@@ -140,8 +139,8 @@ bool inject_pages(bool pages)
 	/* nothing runs at the addresses 1 and 2 */
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (pages == !strcmp(kinds[i], "fail_page_alloc") ?
-		    !set_range(kinds[i], "require", below_start, below_end) :
-		    !set_range(kinds[i], "require", 1, 2))
+			    !set_range(kinds[i], "require", below_start, below_end) :
+			    !set_range(kinds[i], "require", 1, 2))
 			return false;
 	return true;
 }

@@ -13,7 +13,7 @@
 
 #include "util.h"
 
-#define WINDOW	MIB(48)
+#define WINDOW MIB(48)
 
 static const struct {
 	const char *name;
@@ -31,7 +31,7 @@ struct bench {
 	struct shadow shadow;
 	int block_fd;
 	unsigned char *stock;
-	uint64_t sent;		/* pmap commands on dev.fd */
+	uint64_t sent; /* pmap commands on dev.fd */
 };
 
 /* Lives from the first case to the manifest. */
@@ -53,18 +53,18 @@ static bool stock_write(struct bench *b, uint64_t lba, uint64_t blocks)
 
 	shadow_write(&b->shadow, lba, blocks, b->stock);
 	return CHECK(pwrite(b->block_fd, b->stock, len, (off_t)(lba * b->dev.block)) ==
-		     (ssize_t)len, "write to the block device: %s", strerror(errno));
+			     (ssize_t)len,
+		     "write to the block device: %s", strerror(errno));
 }
 
-static bool stock_verify(struct bench *b, uint64_t lba, uint64_t blocks,
-			 const char *what)
+static bool stock_verify(struct bench *b, uint64_t lba, uint64_t blocks, const char *what)
 {
 	size_t len = blocks * b->dev.block;
 
-	return CHECK(pread(b->block_fd, b->stock, len, (off_t)(lba * b->dev.block)) ==
-		     (ssize_t)len, "read of the block device: %s", strerror(errno)) &&
-	       CHECK(shadow_verify(&b->shadow, lba, blocks, b->stock, what),
-		     "%s: not on the disk", what);
+	return CHECK(pread(b->block_fd, b->stock, len, (off_t)(lba * b->dev.block)) == (ssize_t)len,
+		     "read of the block device: %s", strerror(errno)) &&
+	       CHECK(shadow_verify(&b->shadow, lba, blocks, b->stock, what), "%s: not on the disk",
+		     what);
 }
 
 /* All of the window has known contents before the first case reads it. */
@@ -121,11 +121,19 @@ static uint64_t random_blocks(const struct bench *b)
 
 	/* Short, long, whole pages and the limit itself. */
 	switch (rnd_below(8)) {
-	case 0: return 1;
-	case 1: return max;
-	case 2: blocks = max - rnd_below(max / 2); break;
-	case 3: blocks = (1 + rnd_below(16)) * (PAGE / b->dev.block ?: 1); break;
-	default: blocks = 1 + rnd_below(1 + rnd_below(max)); break;
+	case 0:
+		return 1;
+	case 1:
+		return max;
+	case 2:
+		blocks = max - rnd_below(max / 2);
+		break;
+	case 3:
+		blocks = (1 + rnd_below(16)) * (PAGE / b->dev.block ?: 1);
+		break;
+	default:
+		blocks = 1 + rnd_below(1 + rnd_below(max));
+		break;
 	}
 	return blocks > max ? max : blocks;
 }
@@ -141,8 +149,7 @@ static struct slice random_slice(const struct bench *b, const struct target *t)
 	s.offset = rnd_below((t->len - s.len) / 4 + 1) * 4;
 	/* Page-aligned slices are what SGL lists are for. */
 	if (rnd_below(2))
-		s.offset = (s.offset + PAGE - 1) / PAGE * PAGE -
-			   ((uintptr_t)t->base & (PAGE - 1));
+		s.offset = (s.offset + PAGE - 1) / PAGE * PAGE - ((uintptr_t)t->base & (PAGE - 1));
 	if ((int64_t)s.offset < 0 || s.offset + s.len > t->len)
 		s.offset = 0;
 	return s;
@@ -169,19 +176,18 @@ static bool guards_intact(const struct target *t, const struct slice *s, size_t 
 		     t->name, behind, s->offset, s->len);
 }
 
-static bool read_slice(struct bench *b, struct target *t, const struct slice *s,
-		       size_t near)
+static bool read_slice(struct bench *b, struct target *t, const struct slice *s, size_t near)
 {
 	unsigned char *at = t->base + s->offset;
 	int ret = run_rw(&b->ring, &b->dev, OP_READ, t->index, s->offset, s->len, s->lba);
 	bool good;
 
 	b->sent++;
-	good = CHECK_RET(ret, 0, "%s: read of %u bytes at +%#" PRIx64 ", lba %" PRIu64,
-			 t->name, s->len, s->offset, s->lba) &&
+	good = CHECK_RET(ret, 0, "%s: read of %u bytes at +%#" PRIx64 ", lba %" PRIu64, t->name,
+			 s->len, s->offset, s->lba) &&
 	       CHECK(shadow_verify(&b->shadow, s->lba, s->blocks, at, t->name),
-		     "%s: read of %u bytes at +%#" PRIx64 ", lba %" PRIu64 ": wrong data",
-		     t->name, s->len, s->offset, s->lba) &&
+		     "%s: read of %u bytes at +%#" PRIx64 ", lba %" PRIu64 ": wrong data", t->name,
+		     s->len, s->offset, s->lba) &&
 	       guards_intact(t, s, near);
 	poison(at, s->len);
 	return good;
@@ -196,13 +202,13 @@ static bool write_slice(struct bench *b, struct target *t, const struct slice *s
 	ret = run_rw(&b->ring, &b->dev, OP_WRITE, t->index, s->offset, s->len, s->lba);
 	b->sent++;
 	poison(at, s->len);
-	return CHECK_RET(ret, 0, "%s: write of %u bytes at +%#" PRIx64 ", lba %" PRIu64,
-			 t->name, s->len, s->offset, s->lba) &&
+	return CHECK_RET(ret, 0, "%s: write of %u bytes at +%#" PRIx64 ", lba %" PRIu64, t->name,
+			 s->len, s->offset, s->lba) &&
 	       stock_verify(b, s->lba, s->blocks, t->name);
 }
 
-static bool target_open(struct bench *b, struct target *t, enum mem_kind kind,
-			size_t len, unsigned int form, unsigned int shift)
+static bool target_open(struct bench *b, struct target *t, enum mem_kind kind, size_t len,
+			unsigned int form, unsigned int shift)
 {
 	memset(t, 0, sizeof(*t));
 	if (!mem_alloc(&t->mem, kind, len))
@@ -212,8 +218,7 @@ static bool target_open(struct bench *b, struct target *t, enum mem_kind kind,
 	t->base = t->mem.map + shift;
 	t->len = t->mem.len - PAGE - shift;
 	t->flags = forms[form].flags;
-	snprintf(t->name, sizeof(t->name), "%s/%s/+%u", mem_names[kind],
-		 forms[form].name, shift);
+	snprintf(t->name, sizeof(t->name), "%s/%s/+%u", mem_names[kind], forms[form].name, shift);
 	return must_register(&b->dev, t->base, t->len, t->flags, &t->index);
 }
 
@@ -236,7 +241,7 @@ static bool random_round(struct bench *b, struct target *t, size_t near)
 	switch (rnd_below(3)) {
 	case 0:
 		return write_slice(b, t, &s);
-	case 1:	/* what the block device wrote is what a pmap reads */
+	case 1: /* what the block device wrote is what a pmap reads */
 		if (!stock_write(b, s.lba, s.blocks))
 			return false;
 		/* fall through */
@@ -253,8 +258,8 @@ static void check_counters(struct bench *b)
 
 	if (!CHECK_RET(nvme_pmap_stats_file(b->dev.fd, &stats), 0, "stats"))
 		return;
-	CHECK(stats_total(&stats) == b->sent,
-	      "%" PRIu64 " commands sent, %" PRIu64 " counted", b->sent, stats_total(&stats));
+	CHECK(stats_total(&stats) == b->sent, "%" PRIu64 " commands sent, %" PRIu64 " counted",
+	      b->sent, stats_total(&stats));
 	CHECK(fdinfo_counter(b->dev.fd, "prp", &value) && value == stats.prp,
 	      "fdinfo says pmap-prp: %" PRIu64 ", the ioctl %llu", value,
 	      (unsigned long long)stats.prp);
@@ -428,7 +433,8 @@ static void sgl_run(void)
 	if (!CHECK_RET(nvme_pmap_ioctl(b.dev.fd, NVME_PMAP_IOC_REGISTER, &reg), 0, "register"))
 		goto out;
 	CHECK(reg.form == NVME_PMAP_FORM_SGL_RUN, "a huge page has form %u", reg.form);
-	CHECK_RET(run_rw(&b.ring, &b.dev, OP_READ, reg.index, 512, (uint32_t)KIB(64), 0), 0, "read");
+	CHECK_RET(run_rw(&b.ring, &b.dev, OP_READ, reg.index, 512, (uint32_t)KIB(64), 0), 0,
+		  "read");
 	if (CHECK_RET(nvme_pmap_stats_file(b.dev.fd, &stats), 0, "stats"))
 		CHECK(stats.sgl_run == 1, "sgl_run is %llu", (unsigned long long)stats.sgl_run);
 	must_unregister(&b.dev, reg.index);

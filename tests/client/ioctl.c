@@ -24,19 +24,19 @@ static const struct {
 
 struct call_setup {
 	struct dev dev;
-	unsigned char *buf;	/* 16 pages to register */
-	unsigned char *arg;	/* two pages, and one that nobody may touch */
+	unsigned char *buf; /* 16 pages to register */
+	unsigned char *arg; /* two pages, and one that nobody may touch */
 };
 
-#define BUF_LEN		(16 * PAGE)
-#define ARG_LEN		(2 * PAGE)
+#define BUF_LEN (16 * PAGE)
+#define ARG_LEN (2 * PAGE)
 
 static bool call_open(struct call_setup *s)
 {
 	memset(s, 0, sizeof(*s));
 	s->buf = mmap(NULL, BUF_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	s->arg = mmap(NULL, ARG_LEN + PAGE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->arg = mmap(NULL, ARG_LEN + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
 	mprotect(s->arg + ARG_LEN, PAGE, PROT_NONE);
 	return dev_open(&s->dev, NULL, O_RDWR);
 }
@@ -52,7 +52,9 @@ static void call_close(struct call_setup *s)
 static void valid_arg(const struct call_setup *s, unsigned int nr, void *arg)
 {
 	struct nvme_pmap_register reg = {
-		.addr = (uintptr_t)s->buf, .len = PAGE, .index = 1,
+		.addr = (uintptr_t)s->buf,
+		.len = PAGE,
+		.index = 1,
 	};
 
 	memset(arg, 0, calls[nr].size);
@@ -69,7 +71,10 @@ static int call(const struct call_setup *s, unsigned int nr, void *arg)
 static bool before_call(const struct call_setup *s, unsigned int nr)
 {
 	struct nvme_pmap_register reg = {
-		.size = sizeof(reg), .addr = (uintptr_t)s->buf, .len = PAGE, .index = 0,
+		.size = sizeof(reg),
+		.addr = (uintptr_t)s->buf,
+		.len = PAGE,
+		.index = 0,
 	};
 
 	return nr != UNREGISTER ||
@@ -137,14 +142,14 @@ static void query_accounting(void)
 	must_unregister(&s.dev, 77);
 	CHECK(status_kib(getpid(), "VmPin") == 0, "VmPin after unregister");
 	if (query_is(&s.dev, &q))
-		CHECK(!q.nr_pmaps && !q.pinned && !q.kept, "%u buffers, %llu pinned, %llu kept left",
-		      q.nr_pmaps, q.pinned, q.kept);
+		CHECK(!q.nr_pmaps && !q.pinned && !q.kept,
+		      "%u buffers, %llu pinned, %llu kept left", q.nr_pmaps, q.pinned, q.kept);
 out:
 	call_close(&s);
 }
 
-static void one_size(struct call_setup *s, unsigned int nr, uint32_t size,
-		     unsigned char tail, int want)
+static void one_size(struct call_setup *s, unsigned int nr, uint32_t size, unsigned char tail,
+		     int want)
 {
 	int ret;
 
@@ -224,7 +229,8 @@ static void pointers(void)
 		after_call(&s);
 		if (before_call(&s, nr)) {
 			valid_arg(&s, nr, s.arg + 1);
-			CHECK_RET(call(&s, nr, s.arg + 1), 0, "%s at an odd address", calls[nr].name);
+			CHECK_RET(call(&s, nr, s.arg + 1), 0, "%s at an odd address",
+				  calls[nr].name);
 		}
 		after_call(&s);
 	}
@@ -242,7 +248,7 @@ static void readonly_argument(void)
 	if (!call_open(&s))
 		goto out;
 	for (nr = 0; nr < NR_CALLS; nr++) {
-		if (nr == UNREGISTER)	/* answers nothing */
+		if (nr == UNREGISTER) /* answers nothing */
 			continue;
 		valid_arg(&s, nr, s.arg);
 		mprotect(s.arg, PAGE, PROT_READ);
@@ -259,15 +265,19 @@ out:
 }
 
 struct reg_row {
-	uint64_t addr, len;	/* addr below one page: relative to the buffer */
+	uint64_t addr, len; /* addr below one page: relative to the buffer */
 	int want, also;
 };
 
-static int try_register(const struct call_setup *s, uint64_t addr, uint64_t len,
-			uint32_t index, uint32_t flags)
+static int try_register(const struct call_setup *s, uint64_t addr, uint64_t len, uint32_t index,
+			uint32_t flags)
 {
 	struct nvme_pmap_register reg = {
-		.size = sizeof(reg), .addr = addr, .len = len, .index = index, .flags = flags,
+		.size = sizeof(reg),
+		.addr = addr,
+		.len = len,
+		.index = index,
+		.flags = flags,
 	};
 	int ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_REGISTER, &reg);
 
@@ -288,13 +298,14 @@ static void expect_no_address(const struct call_setup *s, uint64_t addr, uint64_
 static void register_address(void)
 {
 	static const struct reg_row rows[] = {
-		{ 1, PAGE, -EDOM, 0 }, { 2, PAGE, -EDOM, 0 }, { 3, PAGE, -EDOM, 0 },
-		{ 4, PAGE, 0, 0 }, { PAGE - 4, PAGE, 0, 0 }, { PAGE - 1, PAGE, -EDOM, 0 },
-		{ PAGE - 4, 4, 0, 0 }, { 0, BUF_LEN, 0, 0 }, { 4, BUF_LEN - 4, 0, 0 },
+		{ 1, PAGE, -EDOM, 0 }, { 2, PAGE, -EDOM, 0 },	 { 3, PAGE, -EDOM, 0 },
+		{ 4, PAGE, 0, 0 },     { PAGE - 4, PAGE, 0, 0 }, { PAGE - 1, PAGE, -EDOM, 0 },
+		{ PAGE - 4, 4, 0, 0 }, { 0, BUF_LEN, 0, 0 },	 { 4, BUF_LEN - 4, 0, 0 },
 	};
 	static const uint64_t bad[] = {
-		0, PAGE, 1ull << 31, (1ull << 32) - 4, 1ull << 32, 1ull << 46,
-		(1ull << 47) - PAGE, 1ull << 47, 1ull << 56, 1ull << 63, ~0ull << 47, -(uint64_t)PAGE,
+		0,	    PAGE,	1ull << 31,	     (1ull << 32) - 4,
+		1ull << 32, 1ull << 46, (1ull << 47) - PAGE, 1ull << 47,
+		1ull << 56, 1ull << 63, ~0ull << 47,	     -(uint64_t)PAGE,
 		-4ull,
 	};
 	struct call_setup s;
@@ -304,8 +315,8 @@ static void register_address(void)
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		CHECK_RET(try_register(&s, (uintptr_t)s.buf + rows[i].addr, rows[i].len, 0, 0),
-			  rows[i].want, "buffer + %" PRIu64 ", %" PRIu64 " bytes",
-			  rows[i].addr, rows[i].len);
+			  rows[i].want, "buffer + %" PRIu64 ", %" PRIu64 " bytes", rows[i].addr,
+			  rows[i].len);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		expect_no_address(&s, bad[i], PAGE);
 		expect_no_address(&s, bad[i], 8);
@@ -321,16 +332,26 @@ out:
 static void register_length(void)
 {
 	static const struct reg_row rows[] = {
-		{ 0, 0, -ERANGE, 0 }, { 0, 1, -EDOM, 0 }, { 0, 2, -EDOM, 0 }, { 0, 3, -EDOM, 0 },
-		{ 0, 4, 0, 0 }, { 0, PAGE - 4, 0, 0 }, { 0, PAGE - 1, -EDOM, 0 },
-		{ 0, PAGE + 4, 0, 0 }, { 0, PAGE + 1, -EDOM, 0 },
+		{ 0, 0, -ERANGE, 0 },
+		{ 0, 1, -EDOM, 0 },
+		{ 0, 2, -EDOM, 0 },
+		{ 0, 3, -EDOM, 0 },
+		{ 0, 4, 0, 0 },
+		{ 0, PAGE - 4, 0, 0 },
+		{ 0, PAGE - 1, -EDOM, 0 },
+		{ 0, PAGE + 4, 0, 0 },
+		{ 0, PAGE + 1, -EDOM, 0 },
 		/* So large that the bookkeeping may be refused before the memory. */
-		{ 0, 1ull << 31, -EFAULT, -ENOMEM }, { 0, (1ull << 32) - 4, -EFAULT, -ENOMEM },
-		{ 0, 1ull << 32, -EFAULT, -ENOMEM }, { 0, (1ull << 32) + 4, -EFAULT, -ENOMEM },
+		{ 0, 1ull << 31, -EFAULT, -ENOMEM },
+		{ 0, (1ull << 32) - 4, -EFAULT, -ENOMEM },
+		{ 0, 1ull << 32, -EFAULT, -ENOMEM },
+		{ 0, (1ull << 32) + 4, -EFAULT, -ENOMEM },
 		{ 0, NVME_PMAP_MAX_LEN, -EFAULT, -ENOMEM },
-		{ 0, NVME_PMAP_MAX_LEN + 4, -EFBIG, 0 }, { 0, 1ull << 63, -EFBIG, 0 },
+		{ 0, NVME_PMAP_MAX_LEN + 4, -EFBIG, 0 },
+		{ 0, 1ull << 63, -EFBIG, 0 },
 		/* Also wrapping around; the header leaves open which comes first. */
-		{ 0, -4096ull, -EFBIG, -ERANGE }, { 0, -4ull, -EFBIG, -ERANGE },
+		{ 0, -4096ull, -EFBIG, -ERANGE },
+		{ 0, -4ull, -EFBIG, -ERANGE },
 	};
 	struct call_setup s;
 	size_t i;
@@ -342,8 +363,8 @@ static void register_length(void)
 		ret = try_register(&s, (uintptr_t)s.buf, rows[i].len, 0, 0);
 		if (!rows[i].also || ret != rows[i].also)
 			CHECK_RET(ret, rows[i].want, "length %#" PRIx64, rows[i].len);
-		CHECK(status_kib(getpid(), "VmPin") == 0, "length %#" PRIx64 " leaves memory pinned",
-		      rows[i].len);
+		CHECK(status_kib(getpid(), "VmPin") == 0,
+		      "length %#" PRIx64 " leaves memory pinned", rows[i].len);
 	}
 out:
 	call_close(&s);
@@ -357,7 +378,8 @@ static void register_index(void)
 
 	if (!call_open(&s))
 		goto out;
-	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, NVME_PMAP_MAX_INDEX - 1, 0), 0, "last index");
+	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, NVME_PMAP_MAX_INDEX - 1, 0), 0,
+		  "last index");
 	for (i = 0; i < 3; i++) {
 		static const uint32_t bad[] = { NVME_PMAP_MAX_INDEX, 1u << 31, 0xfffffffe };
 		int ret = try_register(&s, (uintptr_t)s.buf, PAGE, bad[i], 0);
@@ -392,7 +414,8 @@ static void register_flags(void)
 		CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, 1u << bit), -EOPNOTSUPP,
 			  "flag bit %u", bit);
 	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, NVME_PMAP_REG_PRP), 0, "PRP");
-	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, NVME_PMAP_REG_SGL_LIST), 0, "SGL list");
+	CHECK_RET(try_register(&s, (uintptr_t)s.buf, PAGE, 0, NVME_PMAP_REG_SGL_LIST), 0,
+		  "SGL list");
 out:
 	call_close(&s);
 }
@@ -412,7 +435,8 @@ static void other_flags(void)
 
 			valid_arg(&s, nr, s.arg);
 			memcpy(s.arg + 4, &flags, 4);
-			CHECK_RET(call(&s, nr, s.arg), -EOPNOTSUPP, "%s flag bit %u", calls[nr].name, bit);
+			CHECK_RET(call(&s, nr, s.arg), -EOPNOTSUPP, "%s flag bit %u",
+				  calls[nr].name, bit);
 		}
 		after_call(&s);
 	}
@@ -422,8 +446,16 @@ out:
 
 static void unregister(void)
 {
-	static const uint32_t none[] = { 0, 1, 3, 4, 4095, NVME_PMAP_MAX_INDEX - 1,
-					 NVME_PMAP_MAX_INDEX, 1u << 31, 0xfffffffc, NVME_PMAP_INDEX_ANY };
+	static const uint32_t none[] = { 0,
+					 1,
+					 3,
+					 4,
+					 4095,
+					 NVME_PMAP_MAX_INDEX - 1,
+					 NVME_PMAP_MAX_INDEX,
+					 1u << 31,
+					 0xfffffffc,
+					 NVME_PMAP_INDEX_ANY };
 	struct nvme_pmap_unregister u = { .size = sizeof(u), .index = 5, .reserved = 1 };
 	struct call_setup s;
 	size_t i;
@@ -461,7 +493,8 @@ static void unknown(void)
 	valid_arg(&s, QUERY, s.arg);
 	fd = dev_open_block(&s.dev, O_RDONLY);
 	if (CHECK(fd >= 0, "block device"))
-		CHECK_RET(nvme_pmap_ioctl(fd, NVME_PMAP_IOC_QUERY, s.arg), -ENOTTY, "on the block device");
+		CHECK_RET(nvme_pmap_ioctl(fd, NVME_PMAP_IOC_QUERY, s.arg), -ENOTTY,
+			  "on the block device");
 	close(fd);
 	snprintf(path, sizeof(path), "/dev/nvme%u", (unsigned int)(s.dev.path[7] - '0'));
 	fd = open(path, O_RDWR);
@@ -482,7 +515,8 @@ static void compat(void)
 
 	if (!call_open(&s))
 		goto out;
-	low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1,
+		   0);
 	if (!CHECK(low != MAP_FAILED, "no low memory"))
 		goto out;
 	for (nr = 0; nr < NR_CALLS; nr++) {
@@ -492,8 +526,10 @@ static void compat(void)
 		/* As such a program would have it: below 4 GiB. */
 		if (nr == REGISTER)
 			((struct nvme_pmap_register *)(void *)low)->addr = (uintptr_t)low;
-		__asm__ volatile("int $0x80" : "=a"(ret)
-				 : "a"(54L), "b"((long)s.dev.fd), "c"((long)calls[nr].request), "d"(low)
+		__asm__ volatile("int $0x80"
+				 : "=a"(ret)
+				 : "a"(54L), "b"((long)s.dev.fd), "c"((long)calls[nr].request),
+				   "d"(low)
 				 : "memory", "r8", "r9", "r10", "r11");
 		CHECK_RET((int)ret, 0, "%s from a 32-bit program", calls[nr].name);
 		after_call(&s);

@@ -19,13 +19,13 @@ static const struct {
 	{ "any", 0 },
 };
 
-#define PAGES	32u
+#define PAGES 32u
 
 struct length_setup {
 	struct dev dev;
 	struct mem mem;
 	struct io_uring ring;
-	unsigned char *disk;	/* what the stock path reads */
+	unsigned char *disk; /* what the stock path reads */
 };
 
 static bool length_open(struct length_setup *s, const char *name)
@@ -77,8 +77,8 @@ static void long_read(struct length_setup *s, uint32_t index, uint64_t offset, u
 	CHECK_RET(run_cmd(&s->ring, s->dev.fd, &cmd), -EOVERFLOW, "%s: %u blocks into %u bytes",
 		  what, blocks, len);
 	same = poisoned(s->mem.map, all);
-	CHECK(same == all, "%s: %u blocks into %u bytes: memory changed at %#zx", what, blocks,
-	      len, same);
+	CHECK(same == all, "%s: %u blocks into %u bytes: memory changed at %#zx", what, blocks, len,
+	      same);
 }
 
 /* And a write must bring nothing to the disk, which holds generation 1. */
@@ -97,8 +97,8 @@ static void overlong(struct length_setup *s, uint32_t index, uint64_t offset, ui
 		     const char *what)
 {
 	uint32_t fit = len / s->dev.block, page = PAGE / s->dev.block;
-	const uint32_t blocks[] = { fit + 1, fit + page, fit + 2 * page, 2 * fit, 3 * fit + 1,
-				    4096, 65535, 65536 };
+	const uint32_t blocks[] = { fit + 1,	 fit + page, fit + 2 * page, 2 * fit,
+				    3 * fit + 1, 4096,	     65535,	     65536 };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(blocks); i++) {
@@ -115,7 +115,8 @@ static void exact(struct length_setup *s, uint32_t index, unsigned char *at, uin
 	size_t before = (size_t)(at - s->mem.map), all = PAGES * PAGE;
 
 	poison(s->mem.map, all);
-	CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, index, offset, len, 0), 0, "%s: %u bytes", what, len);
+	CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, index, offset, len, 0), 0, "%s: %u bytes",
+		  what, len);
 	CHECK(pattern_verify(at, s->dev.block, 0, len / s->dev.block, 1, what), "%s: data", what);
 	CHECK(poisoned(s->mem.map, all) == before, "%s: memory before the slice changed", what);
 	CHECK(poisoned(at + len, all - before - len) == all - before - len,
@@ -143,7 +144,8 @@ static void one_form(struct length_setup *s, size_t form)
 		overlong(s, inside, 4 * PAGE, len, what);
 		overlong(s, inside, 4 * PAGE + 516, len, what);
 		exact(s, inside, at, 4 * PAGE, len, what);
-		snprintf(what, sizeof(what), "%s, a buffer of %u pages", forms[form].name, lengths[i]);
+		snprintf(what, sizeof(what), "%s, a buffer of %u pages", forms[form].name,
+			 lengths[i]);
 		if (!must_register(&s->dev, at, len, forms[form].flags, &whole))
 			return;
 		overlong(s, whole, 0, len, what);
@@ -188,7 +190,8 @@ static void shorter(void)
 			note("%s: the controller refuses excess length", forms[form].name);
 		else if (CHECK_RET(ret, 0, "%s: one block into 16 pages", forms[form].name))
 			CHECK(poisoned(s.mem.map + s.dev.block, PAGES * PAGE - s.dev.block) ==
-			      PAGES * PAGE - s.dev.block, "more than a block arrived");
+				      PAGES * PAGE - s.dev.block,
+			      "more than a block arrived");
 		must_unregister(&s.dev, index);
 	}
 out:
@@ -241,7 +244,8 @@ static void one_row(struct length_setup *s, uint32_t index, const struct row *ro
 	/* Enough: whatever the controller thinks of it, the driver lets it pass. */
 	cmd.data_len = (uint32_t)row->bytes;
 	ret = run_cmd(&s->ring, s->dev.fd, &cmd);
-	CHECK(ret >= 0, "%s with exactly %" PRIu64 " bytes: %s", row->what, row->bytes, err_name(ret));
+	CHECK(ret >= 0, "%s with exactly %" PRIu64 " bytes: %s", row->what, row->bytes,
+	      err_name(ret));
 }
 
 /* On a zoned namespace only: elsewhere these opcodes mean nothing. */
@@ -295,7 +299,8 @@ static void no_data(void)
 		cmd.cdw12 = 255;
 		ret = run_cmd(&s.ring, s.dev.fd, &cmd);
 		/* QEMU has no Write Uncorrectable. */
-		CHECK(ret == 0 || (ops[i] == OP_WRITE_UNCOR && NVME_STATUS(ret) == SC_INVALID_OPCODE),
+		CHECK(ret == 0 ||
+			      (ops[i] == OP_WRITE_UNCOR && NVME_STATUS(ret) == SC_INVALID_OPCODE),
 		      "opcode %#x: %s", ops[i], err_name(ret));
 	}
 	CHECK(poisoned(s.mem.map, PAGES * PAGE) == PAGES * PAGE, "memory changed");
@@ -323,11 +328,8 @@ out:
 }
 
 static const struct test_case length_cases[] = {
-	{ "read-write", read_write },
-	{ "shorter", shorter },
-	{ "opcodes", opcodes },
-	{ "no-data", no_data },
-	{ "compare", compare },
+	{ "read-write", read_write }, { "shorter", shorter }, { "opcodes", opcodes },
+	{ "no-data", no_data },	      { "compare", compare },
 };
 
 SUBJECT(length);
@@ -345,7 +347,8 @@ static bool format_open(struct length_setup *s, unsigned int nsid, uint32_t *ind
 	return length_open(s, name) &&
 	       must_register(&s->dev, s->mem.map, PAGES * PAGE, NVME_PMAP_REG_PRP, index) &&
 	       CHECK_RET(nvme_pmap_query_file(s->dev.fd, &q), 0, "query") &&
-	       CHECK(q.lba_bytes == s->dev.block, "lba_bytes %u, not %u", q.lba_bytes, s->dev.block);
+	       CHECK(q.lba_bytes == s->dev.block, "lba_bytes %u, not %u", q.lba_bytes,
+		     s->dev.block);
 }
 
 /* Write by pmap, read by the stock path, and the other way round. */
@@ -358,14 +361,17 @@ static void round_trip(struct length_setup *s, uint32_t index, uint32_t blocks)
 	CHECK_RET(run_rw(&s->ring, &s->dev, OP_WRITE, index, offset, len, 5), 0, "pmap write");
 	poison(s->disk, len);
 	CHECK_RET(run_stock(&s->ring, &s->dev, OP_READ, s->disk, len, 5), 0, "stock read");
-	CHECK(pattern_verify(s->disk, s->dev.block, 5, blocks, 1, "stock read"), "pmap write, stock read");
+	CHECK(pattern_verify(s->disk, s->dev.block, 5, blocks, 1, "stock read"),
+	      "pmap write, stock read");
 	pattern_fill(s->disk, s->dev.block, 5, blocks, 2);
 	CHECK_RET(run_stock(&s->ring, &s->dev, OP_WRITE, s->disk, len, 5), 0, "stock write");
 	poison(s->mem.map, PAGES * PAGE);
 	CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, index, offset, len, 5), 0, "pmap read");
-	CHECK(pattern_verify(at, s->dev.block, 5, blocks, 2, "pmap read"), "stock write, pmap read");
+	CHECK(pattern_verify(at, s->dev.block, 5, blocks, 2, "pmap read"),
+	      "stock write, pmap read");
 	CHECK(poisoned(s->mem.map, offset) == offset &&
-	      poisoned(at + len, PAGES * PAGE - offset - len) == PAGES * PAGE - offset - len,
+		      poisoned(at + len, PAGES * PAGE - offset - len) ==
+			      PAGES * PAGE - offset - len,
 	      "memory around the slice changed");
 }
 
@@ -430,7 +436,8 @@ static void separate(void)
 	size_t i;
 
 	if (!format_open(&s, NS_SEPARATE, &index) ||
-	    !CHECK(s.dev.block == 512 && s.dev.ms == 8, "block %u, metadata %u", s.dev.block, s.dev.ms))
+	    !CHECK(s.dev.block == 512 && s.dev.ms == 8, "block %u, metadata %u", s.dev.block,
+		   s.dev.ms))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
 		CHECK_RET(run_rw(&s.ring, &s.dev, ops[i], index, 0, PAGE, 0), -EPROTONOSUPPORT,
@@ -459,7 +466,8 @@ static void zone_append(struct length_setup *s, uint32_t index, uint64_t want)
 	CHECK_RET(io_uring_submit(&s->ring), 1, "submit");
 	if (CHECK_RET(ring_reap(&s->ring, &done, 5000), 0, "completion") &&
 	    CHECK_RET(done.res, 0, "append"))
-		CHECK(done.result == want, "appended at %" PRIu64 ", not %" PRIu64, done.result, want);
+		CHECK(done.result == want, "appended at %" PRIu64 ", not %" PRIu64, done.result,
+		      want);
 }
 
 static void zoned(void)

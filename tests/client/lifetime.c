@@ -14,10 +14,10 @@
 
 #include "load.h"
 
-#define LEN		(8u * PAGE)
-#define NOBODY		65534
+#define LEN	  (8u * PAGE)
+#define NOBODY	  65534
 /* The device is meant to take 200 ms; less than this was no waiting. */
-#define WAITED_MS	100
+#define WAITED_MS 100
 
 static bool setup_open(struct setup *s, enum mode mode)
 {
@@ -58,7 +58,8 @@ static void unregister_waits(enum mode mode)
 		CHECK(took < 3000, "unregister took %" PRIu64 " ms", took);
 		CHECK(status_kib(getpid(), "VmPin") == 0, "VmPin after unregister");
 		ended(&s, 0);
-		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), -ENOENT, "afterwards");
+		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), -ENOENT,
+			  "afterwards");
 	}
 	setup_close(&s);
 }
@@ -88,7 +89,7 @@ static void interrupted(void)
 {
 	struct killer k = { .target = pthread_self(), .after_ms = 30 };
 	struct nvme_pmap_register reg = { .size = sizeof(reg), .len = PAGE };
-	struct sigaction sa = { .sa_handler = on_alarm };	/* without SA_RESTART */
+	struct sigaction sa = { .sa_handler = on_alarm }; /* without SA_RESTART */
 	struct setup s;
 
 	sigaction(SIGUSR1, &sa, NULL);
@@ -101,7 +102,8 @@ static void interrupted(void)
 	pthread_join(k.thread, NULL);
 	reg.addr = (uintptr_t)s.mem.map;
 	reg.index = s.index;
-	CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_REGISTER, &reg), -EEXIST, "the same index");
+	CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_REGISTER, &reg), -EEXIST,
+		  "the same index");
 	CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), -ENOENT, "a new command");
 	must_unregister(&s.dev, s.index);
 	CHECK(now_ms() - s.started >= WAITED_MS, "unregister did not wait");
@@ -125,7 +127,7 @@ static void interrupted_close(void)
 		CHECK_RET(nvme_pmap_unregister_buf(s.dev.fd, s.index), -EINTR, "unregister");
 		pthread_join(k.thread, NULL);
 	}
-	setup_close(&s);	/* run_case() looks at VmPin */
+	setup_close(&s); /* run_case() looks at VmPin */
 }
 
 /* A second command on the ring of @s refused while the first is waited for. */
@@ -240,7 +242,8 @@ static void exit_in_flight(enum mode mode)
 		s.ring.ring_fd = -1;
 		/* The file still works, on another ring. */
 		if (ring_open(&ring, MODE_IRQ, 4)) {
-			CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "another ring");
+			CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0,
+				  "another ring");
 			io_uring_queue_exit(&ring);
 		}
 		must_unregister(&s.dev, s.index);
@@ -253,7 +256,7 @@ static void exit_poll(void) { exit_in_flight(MODE_POLL); }
 
 /* ---- charges of processes that are gone ---- */
 
-#define LIMIT	(16u * PAGE)
+#define LIMIT (16u * PAGE)
 
 static bool fill_limit(const struct dev *dev, struct mem *mem)
 {
@@ -430,24 +433,35 @@ static void fork_private(void)
 
 static int send_fd(int sock, int fd)
 {
-	union { struct cmsghdr hdr; char space[CMSG_SPACE(sizeof(int))]; } control;
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
 	char c = 0;
 	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 
 	control.hdr = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
-					.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+					.cmsg_level = SOL_SOCKET,
+					.cmsg_type = SCM_RIGHTS };
 	memcpy(CMSG_DATA(&control.hdr), &fd, sizeof(fd));
 	return sendmsg(sock, &msg, 0) == 1 ? 0 : -errno;
 }
 
 static int receive_fd(int sock)
 {
-	union { struct cmsghdr hdr; char space[CMSG_SPACE(sizeof(int))]; } control;
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
 	char c;
 	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	int fd = -1;
 
@@ -468,8 +482,8 @@ static void sender(void *arg)
 	struct dev dev;
 	uint32_t index;
 
-	if (dev_open(&dev, NULL, O_RDWR) &&
-	    must_register(&dev, p->mem.map, LEN, 0, &index) && CHECK(index == 0, "index"))
+	if (dev_open(&dev, NULL, O_RDWR) && must_register(&dev, p->mem.map, LEN, 0, &index) &&
+	    CHECK(index == 0, "index"))
 		CHECK_RET(send_fd(p->sock[1], dev.fd), 0, "sendmsg");
 }
 
@@ -489,7 +503,8 @@ static void scm_rights(void)
 		close(s.dev.fd);
 		s.dev.fd = receive_fd(p.sock[0]);
 		CHECK(s.dev.fd >= 0, "no file received");
-		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, 0, 0, LEN, 0), 0, "read by the receiver");
+		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, 0, 0, LEN, 0), 0,
+			  "read by the receiver");
 		CHECK(poisoned(p.mem.map, LEN) == 0, "nothing was read");
 		must_unregister(&s.dev, 0);
 	}
@@ -506,7 +521,8 @@ static void scm_lost(void)
 	struct setup s;
 	int sock[2];
 
-	if (setup_open(&s, MODE_IRQ) && CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, sock), "socketpair")) {
+	if (setup_open(&s, MODE_IRQ) &&
+	    CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, sock), "socketpair")) {
 		CHECK_RET(send_fd(sock[1], s.dev.fd), 0, "sendmsg");
 		start_read(&s, 0);
 		dev_close(&s.dev);

@@ -9,12 +9,9 @@
 enum { WRITING, READING, LINKED };
 
 /* user_data: the slot below, the number of the command above. */
-#define SLOT_BITS	16
+#define SLOT_BITS 16
 
-static bool pending(const struct slot *slot)
-{
-	return slot->owed[0] || slot->owed[1];
-}
+static bool pending(const struct slot *slot) { return slot->owed[0] || slot->owed[1]; }
 
 static unsigned char *half(const struct load *l, unsigned int i, int read)
 {
@@ -33,22 +30,19 @@ static bool push(struct load *l)
 	return CHECK(ret >= 0, "%s: io_uring_submit: %s", l->name, err_name(ret));
 }
 
-static bool prep_one(struct load *l, unsigned int i, uint8_t opcode,
-		     unsigned int flags)
+static bool prep_one(struct load *l, unsigned int i, uint8_t opcode, unsigned int flags)
 {
 	bool stock = l->stock && l->sent % l->stock == 0;
 	uint64_t nr = l->sent + 1, user_data = nr << SLOT_BITS | i;
 	unsigned char *at = half(l, i, opcode == OP_READ);
 	uint64_t offset = l->offset + (uint64_t)(at - l->base);
-	struct nvme_pmap_cmd cmd = cmd_rw(l->dev, opcode, l->index, offset,
-					  l->len, slot_lba(l, i));
+	struct nvme_pmap_cmd cmd = cmd_rw(l->dev, opcode, l->index, offset, l->len, slot_lba(l, i));
 	struct io_uring_sqe *sqe;
 
 	if (!io_uring_sq_space_left(&l->ring) && !push(l))
 		return false;
 	if (stock)
-		sqe = prep_stock(&l->ring, l->dev, opcode, at, l->len, slot_lba(l, i),
-				 user_data);
+		sqe = prep_stock(&l->ring, l->dev, opcode, at, l->len, slot_lba(l, i), user_data);
 	else
 		sqe = prep_cmd(&l->ring, l->dev->fd, &cmd, user_data);
 	if (!CHECK(sqe, "%s: the submission queue is full", l->name))
@@ -79,8 +73,8 @@ static bool start_pair(struct load *l, unsigned int i)
 	slot->gen++;
 	slot->bad = false;
 	slot->phase = l->link ? LINKED : WRITING;
-	pattern_fill(half(l, i, 0), l->dev->block, slot_lba(l, i),
-		     l->len / l->dev->block, slot->gen);
+	pattern_fill(half(l, i, 0), l->dev->block, slot_lba(l, i), l->len / l->dev->block,
+		     slot->gen);
 	/* The read must bring every byte anew. */
 	poison(half(l, i, 1), l->len);
 	if (!l->link)
@@ -108,8 +102,8 @@ static bool account(struct load *l, const struct completion *done)
 	if (i < l->depth && slot->owed[1] == nr)
 		which = 1;
 	if (!CHECK(nr && i < l->depth && slot->owed[which] == nr,
-		   "%s: a CQE for command %" PRIu64 " of slot %u, which is not in flight",
-		   l->name, nr, i))
+		   "%s: a CQE for command %" PRIu64 " of slot %u, which is not in flight", l->name,
+		   nr, i))
 		return false;
 	slot->owed[which] = 0;
 	l->busy--;
@@ -159,9 +153,8 @@ static bool prepare(struct load *l)
 
 	if (!l->kept)
 		l->slots = calloc(l->depth, sizeof(*l->slots));
-	if (!l->slots ||
-	    !ring_open_cq(&l->ring, l->mode, entries,
-			  2 * (entries > 2 * l->depth ? entries : 2 * l->depth)))
+	if (!l->slots || !ring_open_cq(&l->ring, l->mode, entries,
+				       2 * (entries > 2 * l->depth ? entries : 2 * l->depth)))
 		return false;
 	if (l->fixed_buf)
 		ret = io_uring_register_buffers(&l->ring, &iov, 1);
@@ -217,10 +210,7 @@ bool load_start(struct load *l)
 	return CHECK(!pthread_create(&l->thread, NULL, load_thread, l), "pthread_create");
 }
 
-void load_join(struct load *l)
-{
-	pthread_join(l->thread, NULL);
-}
+void load_join(struct load *l) { pthread_join(l->thread, NULL); }
 
 bool load_keep(struct load *l)
 {
@@ -250,7 +240,8 @@ static bool check_slot(const struct load *l, const struct dev *dev, unsigned int
 			gen = slot->acked;
 		if (!CHECK(pattern_verify(buf, dev->block, lba, 1, gen, l->name),
 			   "%s: slot %u: acknowledged data are not there (generations %" PRIu64
-			   " to %" PRIu64 ")", l->name, i, slot->acked, slot->gen))
+			   " to %" PRIu64 ")",
+			   l->name, i, slot->acked, slot->gen))
 			return false;
 	}
 	return true;

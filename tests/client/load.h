@@ -14,23 +14,23 @@ struct load {
 	const char *name;
 	enum mode mode;
 	const struct dev *dev;
-	uint32_t index;		/* the pmap ... */
-	unsigned char *base;	/* ... and where its offset @offset is in memory */
+	uint32_t index;	     /* the pmap ... */
+	unsigned char *base; /* ... and where its offset @offset is in memory */
 	uint64_t offset;
-	uint64_t lba;		/* first block of the first slot */
-	uint32_t len;		/* bytes of a transfer */
-	unsigned int depth;	/* slots */
-	unsigned int count;	/* write-and-read pairs, in all */
-	unsigned int entries;	/* of the submission queue; see load_run() */
+	uint64_t lba;	      /* first block of the first slot */
+	uint32_t len;	      /* bytes of a transfer */
+	unsigned int depth;   /* slots */
+	unsigned int count;   /* write-and-read pairs, in all */
+	unsigned int entries; /* of the submission queue; see load_run() */
 	unsigned int sqe_flags;
-	bool link;		/* the read is linked to the write */
-	unsigned int stock;	/* every how manieth command is a stock one */
-	bool fixed_buf;		/* stock ones use a registered buffer of the ring */
+	bool link;	    /* the read is linked to the write */
+	unsigned int stock; /* every how manieth command is a stock one */
+	bool fixed_buf;	    /* stock ones use a registered buffer of the ring */
 	bool fixed_file;
 	/* -errno that a command may also end with; the pair is then given up. */
 	const int *tolerated;
-	const volatile bool *stop;	/* ends it early */
-	uint64_t first_gen;	/* of the patterns; for blocks that were used before */
+	const volatile bool *stop; /* ends it early */
+	uint64_t first_gen;	   /* of the patterns; for blocks that were used before */
 	/* out */
 	uint64_t pmap_sent, failed, verified;
 	/* private */
@@ -54,7 +54,7 @@ struct slot {
 };
 
 /* Bytes of the pmap (from @offset) and blocks of the disk that a load needs. */
-#define LOAD_BYTES(depth, len)	((size_t)(depth) * 2 * (len))
+#define LOAD_BYTES(depth, len) ((size_t)(depth)*2 * (len))
 
 /*
  * io_uring of 6.12 looks at an SQE again when its command is issued late: by a

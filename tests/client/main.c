@@ -6,23 +6,21 @@
 
 #include "util.h"
 
-extern const struct subject subject_integrity, subject_modes,
-	subject_namespaces, subject_ioctl, subject_command, subject_unprivileged,
-	subject_memory, subject_length, subject_formats, subject_lifetime,
-	subject_survival, subject_removal, subject_unload, subject_multipath,
-	subject_foreign, subject_bounce, subject_formatting, subject_hidden,
-	subject_chaos, subject_chaos_slow, subject_chaos_plug, subject_chaos_end,
-	subject_chaos_ns, subject_soak, subject_fuzz, subject_bounds, subject_overrun,
-	subject_control, subject_faults;
+extern const struct subject subject_integrity, subject_modes, subject_namespaces, subject_ioctl,
+	subject_command, subject_unprivileged, subject_memory, subject_length, subject_formats,
+	subject_lifetime, subject_survival, subject_removal, subject_unload, subject_multipath,
+	subject_foreign, subject_bounce, subject_formatting, subject_hidden, subject_chaos,
+	subject_chaos_slow, subject_chaos_plug, subject_chaos_end, subject_chaos_ns, subject_soak,
+	subject_fuzz, subject_bounds, subject_overrun, subject_control, subject_faults;
 
 static const struct subject *const subjects[] = {
-	&subject_integrity, &subject_modes, &subject_namespaces, &subject_ioctl,
-	&subject_command, &subject_unprivileged, &subject_memory, &subject_length,
-	&subject_formats, &subject_lifetime, &subject_survival, &subject_removal,
-	&subject_unload, &subject_multipath, &subject_foreign, &subject_bounce,
-	&subject_formatting, &subject_hidden, &subject_chaos, &subject_chaos_slow,
-	&subject_chaos_plug, &subject_chaos_end, &subject_chaos_ns, &subject_soak,
-	&subject_fuzz, &subject_bounds, &subject_overrun, &subject_control,
+	&subject_integrity,  &subject_modes,	    &subject_namespaces, &subject_ioctl,
+	&subject_command,    &subject_unprivileged, &subject_memory,	 &subject_length,
+	&subject_formats,    &subject_lifetime,	    &subject_survival,	 &subject_removal,
+	&subject_unload,     &subject_multipath,    &subject_foreign,	 &subject_bounce,
+	&subject_formatting, &subject_hidden,	    &subject_chaos,	 &subject_chaos_slow,
+	&subject_chaos_plug, &subject_chaos_end,    &subject_chaos_ns,	 &subject_soak,
+	&subject_fuzz,	     &subject_bounds,	    &subject_overrun,	 &subject_control,
 	&subject_faults,
 };
 
@@ -30,9 +28,10 @@ static int usage(void)
 {
 	size_t i, j;
 
-	fprintf(stderr, "usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [CASE...]\n"
-			"       pmap-test check-image IMAGE MANIFEST\n"
-			"DEV is a path, or serial=S or serial=S:NSID.\n");
+	fprintf(stderr,
+		"usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [CASE...]\n"
+		"       pmap-test check-image IMAGE MANIFEST\n"
+		"DEV is a path, or serial=S or serial=S:NSID.\n");
 	for (i = 0; i < ARRAY_SIZE(subjects); i++) {
 		fprintf(stderr, "%s:", subjects[i]->name);
 		for (j = 0; j < subjects[i]->nr; j++)
@@ -48,12 +47,23 @@ static bool parse(int argc, char **argv)
 
 	while ((c = getopt(argc, argv, "d:D:s:n:t:")) != -1) {
 		switch (c) {
-		case 'd': opt.dev = optarg; break;
-		case 'D': opt.dev2 = optarg; break;
-		case 's': opt.seed = strtoull(optarg, NULL, 0); break;
-		case 'n': opt.rounds = (unsigned int)atoi(optarg); break;
-		case 't': opt.limit = (unsigned int)atoi(optarg); break;
-		default: return false;
+		case 'd':
+			opt.dev = optarg;
+			break;
+		case 'D':
+			opt.dev2 = optarg;
+			break;
+		case 's':
+			opt.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'n':
+			opt.rounds = (unsigned int)atoi(optarg);
+			break;
+		case 't':
+			opt.limit = (unsigned int)atoi(optarg);
+			break;
+		default:
+			return false;
 		}
 	}
 	return true;

@@ -16,7 +16,7 @@ const char *const mem_names[NR_MEM_KINDS] = {
 	[MEM_SHMEM] = "shmem",
 };
 
-#define HUGE	MIB(2)
+#define HUGE MIB(2)
 
 /* In shuffled order, so that neighbours in the buffer are not in memory. */
 static void touch_shuffled(unsigned char *map, size_t len)
@@ -43,7 +43,8 @@ static unsigned char *map_thp(size_t len)
 {
 	/* Aligned by hand: mmap() promises no more than a page. */
 	unsigned char *map = mmap(NULL, len + HUGE, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *base;
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		      *base;
 
 	if (map == MAP_FAILED)
 		return map;

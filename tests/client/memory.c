@@ -9,7 +9,7 @@
 
 #include "util.h"
 
-#define LEN	(4 * PAGE)
+#define LEN (4 * PAGE)
 
 static void expect_memory(void *map, size_t len, int want, const char *what)
 {
@@ -30,7 +30,8 @@ static void expect_memory(void *map, size_t len, int want, const char *what)
 		CHECK_RET(run_rw(&ring, &dev, OP_WRITE, index, 0, PAGE, 21), 0, "%s: write", what);
 		poison(map, PAGE);
 		CHECK_RET(run_rw(&ring, &dev, OP_READ, index, 0, PAGE, 21), 0, "%s: read", what);
-		CHECK(pattern_verify(map, dev.block, 21, PAGE / dev.block, 6, what), "%s: data", what);
+		CHECK(pattern_verify(map, dev.block, 21, PAGE / dev.block, 6, what), "%s: data",
+		      what);
 		io_uring_queue_exit(&ring);
 	}
 	dev_close(&dev);
@@ -173,7 +174,8 @@ static bool fill_table(const struct dev *dev, unsigned char *page)
 	int ret;
 
 	for (i = 0; i < NVME_PMAP_MAX_INDEX; i++) {
-		ret = nvme_pmap_register_buf(dev->fd, page + 4 * (i % 1000), 4, NVME_PMAP_REG_PRP, &index);
+		ret = nvme_pmap_register_buf(dev->fd, page + 4 * (i % 1000), 4, NVME_PMAP_REG_PRP,
+					     &index);
 		if (!CHECK_RET(ret, 0, "registration %u", i) ||
 		    !CHECK(index == i, "index %u, not %u", index, i))
 			return false;
@@ -183,8 +185,9 @@ static bool fill_table(const struct dev *dev, unsigned char *page)
 
 static void table_full(void)
 {
-	struct nvme_pmap_register reg = { .size = sizeof(reg), .len = 4, .index = 0,
-					  .flags = NVME_PMAP_REG_PRP };
+	struct nvme_pmap_register reg = {
+		.size = sizeof(reg), .len = 4, .index = 0, .flags = NVME_PMAP_REG_PRP
+	};
 	struct nvme_pmap_query q;
 	struct mem mem;
 	struct dev dev;
@@ -199,8 +202,8 @@ static void table_full(void)
 		goto out;
 	must_unregister(&dev, 0);
 	if ((long)(reg.kept * NVME_PMAP_MAX_INDEX / 1024) > free_kib / 2) {
-		skip_case("%llu bytes for each of %u buffers do not fit %ld KiB",
-			  reg.kept, NVME_PMAP_MAX_INDEX, free_kib);
+		skip_case("%llu bytes for each of %u buffers do not fit %ld KiB", reg.kept,
+			  NVME_PMAP_MAX_INDEX, free_kib);
 		goto out;
 	}
 	if (!fill_table(&dev, mem.map))
@@ -239,12 +242,8 @@ out:
 }
 
 static const struct test_case memory_cases[] = {
-	{ "protection", protection },
-	{ "kinds", kinds },
-	{ "files", files },
-	{ "device-memory", device_memory },
-	{ "large", large },
-	{ "table-full", table_full },
+	{ "protection", protection },	    { "kinds", kinds }, { "files", files },
+	{ "device-memory", device_memory }, { "large", large }, { "table-full", table_full },
 };
 
 SUBJECT(memory);

@@ -11,7 +11,7 @@
 
 #include "load.h"
 
-#define LEN	16384u
+#define LEN 16384u
 
 /* A device, a buffer and a registration that the loads of a case share. */
 struct stage {
@@ -55,7 +55,7 @@ static struct load stage_load(const struct stage *s, enum mode mode, unsigned in
 	return l;
 }
 
-#define PART	LOAD_BYTES(16, LEN)
+#define PART LOAD_BYTES(16, LEN)
 
 /*
  * Every command is counted once by its form and once by the way its completion
@@ -67,8 +67,8 @@ static void check_stats(const struct dev *dev, uint64_t sent, bool polled)
 
 	if (!CHECK_RET(nvme_pmap_stats_file(dev->fd, &st), 0, "stats"))
 		return;
-	CHECK(stats_total(&st) == sent, "%" PRIu64 " commands sent, %" PRIu64 " counted",
-	      sent, stats_total(&st));
+	CHECK(stats_total(&st) == sent, "%" PRIu64 " commands sent, %" PRIu64 " counted", sent,
+	      stats_total(&st));
 	CHECK(st.direct + st.deferred == sent, "%" PRIu64 " commands, %llu direct, %llu deferred",
 	      sent, (unsigned long long)st.direct, (unsigned long long)st.deferred);
 	if (polled)
@@ -87,7 +87,8 @@ static void one_mode(enum mode mode)
 		struct load l = stage_load(&s, mode, 0);
 
 		if (load_run(&l)) {
-			CHECK(l.verified == l.count, "%" PRIu64 " of %u verified", l.verified, l.count);
+			CHECK(l.verified == l.count, "%" PRIu64 " of %u verified", l.verified,
+			      l.count);
 			check_stats(&s.dev, l.pmap_sent, polled);
 		}
 	}
@@ -163,8 +164,8 @@ static void link_broken(void)
 	CHECK_RET(io_uring_submit(&ring), 2, "submit");
 	for (i = 0; i < 2; i++)
 		if (CHECK_RET(ring_reap(&ring, &done, 5000), 0, "completion %u", i))
-			CHECK_RET(done.res, done.user_data ? -ECANCELED : -EDOM,
-				  "command %u", (unsigned int)done.user_data);
+			CHECK_RET(done.res, done.user_data ? -ECANCELED : -EDOM, "command %u",
+				  (unsigned int)done.user_data);
 	CHECK_RET(run_cmd(&ring, s.dev.fd, &good), 0, "the next command");
 	io_uring_queue_exit(&ring);
 out:
@@ -202,7 +203,8 @@ static int overwritten(struct io_uring *ring, const struct stage *s, struct nvme
 	*(struct nvme_pmap_cmd *)(void *)sqe->cmd = with;
 	for (i = 0; i < 2; i++)
 		if (!CHECK_RET(ring_reap(ring, &done, 20000), 0, "completion %d", i) ||
-		    !CHECK(done.user_data == (unsigned int)i, "completion %d is not command %d's", i, i))
+		    !CHECK(done.user_data == (unsigned int)i, "completion %d is not command %d's",
+			   i, i))
 			return -ETIME;
 	return done.res;
 }
@@ -226,7 +228,8 @@ static void link_overwritten(void)
 	other = cmd_rw(&s.dev, OP_READ, s.index, PAGE, PAGE, 24);
 	lba = early ? 8 : 24;
 	CHECK_RET(overwritten(&ring, &s, other), 0, "another block");
-	CHECK(pattern_verify(s.mem.map + PAGE, s.dev.block, lba, PAGE / s.dev.block, 3, "chained read"),
+	CHECK(pattern_verify(s.mem.map + PAGE, s.dev.block, lba, PAGE / s.dev.block, 3,
+			     "chained read"),
 	      "not the data of block %" PRIu64, lba);
 	CHECK(poisoned(s.mem.map + 2 * PAGE, PART - 2 * PAGE) == PART - 2 * PAGE,
 	      "memory behind the slice changed");
@@ -298,8 +301,9 @@ static void run_all(struct load *loads, unsigned int nr)
 		started++;
 	for (i = 0; i < started; i++) {
 		load_join(&loads[i]);
-		CHECK(loads[i].verified == loads[i].count, "load %u (%s): %" PRIu64 " of %u verified",
-		      i, loads[i].name, loads[i].verified, loads[i].count);
+		CHECK(loads[i].verified == loads[i].count,
+		      "load %u (%s): %" PRIu64 " of %u verified", i, loads[i].name,
+		      loads[i].verified, loads[i].count);
 	}
 }
 
@@ -415,9 +419,10 @@ static bool reap_reads(struct io_uring *ring)
 
 	for (i = 0; i < 4; i++)
 		if (!CHECK_RET(ring_reap(ring, &done, 20000), 0, "completion") ||
-		    !CHECK(done.user_data & 1 ? NVME_STATUS(done.res) == SC_LBA_RANGE && done.res > 0 :
-			   done.res == 0, "read %u: %s", (unsigned int)done.user_data,
-			   err_name(done.res)))
+		    !CHECK(done.user_data & 1 ?
+				   NVME_STATUS(done.res) == SC_LBA_RANGE && done.res > 0 :
+				   done.res == 0,
+			   "read %u: %s", (unsigned int)done.user_data, err_name(done.res)))
 			return false;
 	return true;
 }
@@ -603,15 +608,22 @@ static void same_memory(void)
 		goto out;
 	if (must_register(&second, s.mem.map, PART, 0, &index)) {
 		pattern_fill(s.mem.map, s.dev.block, 7, 8, 1);
-		CHECK_RET(run_rw(&ring, &s.dev, OP_WRITE, s.index, 0, 8 * s.dev.block, 7), 0, "write to 1");
+		CHECK_RET(run_rw(&ring, &s.dev, OP_WRITE, s.index, 0, 8 * s.dev.block, 7), 0,
+			  "write to 1");
 		pattern_fill(s.mem.map, s.dev.block, 7, 8, 2);
-		CHECK_RET(run_rw(&ring, &second, OP_WRITE, index, 0, 8 * s.dev.block, 7), 0, "write to 2");
-		CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, 8 * s.dev.block, 7), 0, "read from 1");
-		CHECK(pattern_verify(s.mem.map, s.dev.block, 7, 8, 1, "namespace 1"), "namespace 1");
-		CHECK_RET(run_rw(&ring, &second, OP_READ, index, 0, 8 * s.dev.block, 7), 0, "read from 2");
-		CHECK(pattern_verify(s.mem.map, s.dev.block, 7, 8, 2, "namespace 2"), "namespace 2");
+		CHECK_RET(run_rw(&ring, &second, OP_WRITE, index, 0, 8 * s.dev.block, 7), 0,
+			  "write to 2");
+		CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, 8 * s.dev.block, 7), 0,
+			  "read from 1");
+		CHECK(pattern_verify(s.mem.map, s.dev.block, 7, 8, 1, "namespace 1"),
+		      "namespace 1");
+		CHECK_RET(run_rw(&ring, &second, OP_READ, index, 0, 8 * s.dev.block, 7), 0,
+			  "read from 2");
+		CHECK(pattern_verify(s.mem.map, s.dev.block, 7, 8, 2, "namespace 2"),
+		      "namespace 2");
 		cmd = cmd_rw(&second, OP_READ, s.index, 0, PAGE, 7);
-		CHECK_RET(run_cmd(&ring, s.dev.fd, &cmd), -EINVAL, "the NSID of the other namespace");
+		CHECK_RET(run_cmd(&ring, s.dev.fd, &cmd), -EINVAL,
+			  "the NSID of the other namespace");
 		CHECK_RET(nvme_pmap_unregister_buf(second.fd, index), 0, "unregister");
 		CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 7), 0,
 			  "read from 1 with 2's registration gone");

@@ -24,9 +24,9 @@ static const struct {
 	{ "any", 0 },
 };
 
-#define PAGES	640u		/* registered: all but the guards */
-#define GUARD	4u		/* pages before and behind */
-#define AROUND	(8u * PAGE)	/* checked after each command */
+#define PAGES  640u	   /* registered: all but the guards */
+#define GUARD  4u	   /* pages before and behind */
+#define AROUND (8u * PAGE) /* checked after each command */
 
 struct gun {
 	struct dev dev;
@@ -109,7 +109,7 @@ static int64_t transfer(const struct gun *g, const struct shot *s)
 {
 	if (moves_blocks(s->opcode))
 		return g->separate ? -EPROTONOSUPPORT :
-		       (int64_t)((s->cdw12 & 0xffff) + 1ull) * g->dev.block;
+				     (int64_t)((s->cdw12 & 0xffff) + 1ull) * g->dev.block;
 	switch (s->opcode) {
 	case OP_FLUSH:
 	case OP_WRITE_UNCOR:
@@ -177,10 +177,10 @@ static void fire(struct gun *g, const struct shot *s)
 	c.cdw10 = s->cdw10;
 	c.cdw12 = s->cdw12;
 	c.cdw13 = s->cdw13;
-	if (s->opcode == OP_DSM || s->opcode == OP_COPY)	/* ranges: none */
+	if (s->opcode == OP_DSM || s->opcode == OP_COPY) /* ranges: none */
 		memset(g->buf + s->offset, 0, s->len);
 	if (s->opcode == OP_DSM)
-		c.cdw11 = 4;	/* deallocate: else QEMU does not look at them */
+		c.cdw11 = 4; /* deallocate: else QEMU does not look at them */
 	ret = run_cmd(&g->ring, g->dev.fd, &c);
 	if (want < 0) {
 		CHECK_RET(ret, want, "%s, opcode %#x, %u bytes at %#" PRIx64, forms[g->form].name,
@@ -189,8 +189,9 @@ static void fire(struct gun *g, const struct shot *s)
 		g->refused++;
 	} else if (CHECK(ret >= 0, "%s, opcode %#x, %u bytes at %#" PRIx64 ": %s",
 			 forms[g->form].name, s->opcode, s->len, s->offset, err_name(ret))) {
-		CHECK(!ret || s->opcode != OP_READ, "%s, a read of %" PRId64 " of %u bytes at %#" PRIx64
-		      ": %s", forms[g->form].name, want, s->len, s->offset, err_name(ret));
+		CHECK(!ret || s->opcode != OP_READ,
+		      "%s, a read of %" PRId64 " of %u bytes at %#" PRIx64 ": %s",
+		      forms[g->form].name, want, s->len, s->offset, err_name(ret));
 		print_dma(g, s, (uint64_t)want, !ret && want);
 		g->sent++;
 	}
@@ -205,7 +206,7 @@ static void fire_blocks(struct gun *g, uint8_t opcode, uint64_t offset, uint32_t
 {
 	uint32_t fit = len / g->dev.block, page = PAGE / g->dev.lba;
 	const uint32_t counts[] = {
-		fit, fit - 1, fit / 2, 1, fit > page ? fit - page : 1,
+		fit,	 fit - 1,    fit / 2,	     1,		  fit > page ? fit - page : 1,
 		fit + 1, fit + page, fit + 2 * page, 2 * fit + 1, 65536,
 	};
 	struct shot s = { .opcode = opcode, .offset = offset, .len = len };
@@ -221,9 +222,16 @@ static void fire_blocks(struct gun *g, uint8_t opcode, uint64_t offset, uint32_t
 static void fire_all_blocks(struct gun *g, const uint8_t *ops, unsigned int nr)
 {
 	static const uint32_t pages[] = { 1, 2, 3, 9, 130, 300 }, offsets[] = {
-		0, 4, 512, 2052, 4092, 250 * PAGE, 250 * PAGE + 4,
+		0,
+		4,
+		512,
+		2052,
+		4092,
+		250 * PAGE,
+		250 * PAGE + 4,
 		/* from here a kept PRP list begins on a page, like a page of data */
-		255 * PAGE, 255 * PAGE + 512,
+		255 * PAGE,
+		255 * PAGE + 512,
 	};
 	unsigned int i, j, op;
 
@@ -236,7 +244,8 @@ static void fire_all_blocks(struct gun *g, const uint8_t *ops, unsigned int nr)
 /* Commands whose length stands in a field: less, exact, more, and wrapping. */
 static void fire_counted(struct gun *g, uint8_t opcode, uint32_t unit, bool in_cdw12, uint32_t max)
 {
-	static const uint32_t lengths[] = { 32, 4096, 2 * PAGE }, offsets[] = { 0, 4, 4092, 5 * PAGE };
+	static const uint32_t lengths[] = { 32, 4096, 2 * PAGE },
+			      offsets[] = { 0, 4, 4092, 5 * PAGE };
 	unsigned int i, j, k;
 
 	for (i = 0; i < ARRAY_SIZE(lengths); i++)
@@ -245,7 +254,8 @@ static void fire_counted(struct gun *g, uint8_t opcode, uint32_t unit, bool in_c
 			const uint32_t counts[] = { 1, fit, fit + 1, 2 * fit, max };
 
 			for (k = 0; k < ARRAY_SIZE(counts); k++) {
-				struct shot s = { .opcode = opcode, .offset = offsets[j],
+				struct shot s = { .opcode = opcode,
+						  .offset = offsets[j],
 						  .len = lengths[i] };
 
 				if (counts[k] - 1 > max - 1)
@@ -260,15 +270,17 @@ static void fire_counted(struct gun *g, uint8_t opcode, uint32_t unit, bool in_c
 static void fire_fixed(struct gun *g)
 {
 	static const uint8_t ops[] = {
-		OP_FLUSH, OP_WRITE_ZEROES, OP_VERIFY, OP_RESV_REGISTER, OP_RESV_ACQUIRE,
-		OP_RESV_RELEASE,
+		OP_FLUSH,	  OP_WRITE_ZEROES, OP_VERIFY,
+		OP_RESV_REGISTER, OP_RESV_ACQUIRE, OP_RESV_RELEASE,
 	};
 	static const uint32_t lengths[] = { 4, 8, 12, 16, PAGE, 2 * PAGE, 3 * PAGE };
 	unsigned int i, j;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
 		for (j = 0; j < ARRAY_SIZE(lengths); j++) {
-			struct shot s = { .opcode = ops[i], .cdw12 = 63, .offset = 4, .len = lengths[j] };
+			struct shot s = {
+				.opcode = ops[i], .cdw12 = 63, .offset = 4, .len = lengths[j]
+			};
 
 			fire(g, &s);
 		}
@@ -390,19 +402,15 @@ static void separate(void) { with_format(3, fire_format); }
 static void zoned(void) { with_format(4, fire_zones); }
 
 static const struct test_case overrun_cases[] = {
-	{ "reads-writes", reads_writes },
-	{ "others", others },
-	{ "lba-4k", lba_4k },
-	{ "extended", extended },
-	{ "separate", separate },
-	{ "zoned", zoned },
+	{ "reads-writes", reads_writes }, { "others", others },	    { "lba-4k", lba_4k },
+	{ "extended", extended },	  { "separate", separate }, { "zoned", zoned },
 };
 
 SUBJECT(overrun);
 
 /* ---- control: behind a strict IOMMU only, with the console switched off ---- */
 
-#define WILD	0x5ad0bad000ull		/* mapped by nobody */
+#define WILD 0x5ad0bad000ull /* mapped by nobody */
 
 /*
  * The hole itself, by the stock door: two neighbouring pages, for which stock

@@ -12,7 +12,7 @@
 
 #include "util.h"
 
-#define POISON	0x5a5a5a5a5a5a5a5aull
+#define POISON 0x5a5a5a5a5a5a5a5aull
 
 /* Slices begin at any multiple of four bytes. */
 typedef uint64_t __attribute__((aligned(1), may_alias)) word;
@@ -27,20 +27,11 @@ static uint64_t mix(uint64_t x)
 }
 
 /* splitmix64; not for use by several threads. */
-uint64_t rnd(void)
-{
-	return mix(state += 0x9e3779b97f4a7c15ull);
-}
+uint64_t rnd(void) { return mix(state += 0x9e3779b97f4a7c15ull); }
 
-uint64_t rnd_below(uint64_t limit)
-{
-	return rnd() % limit;
-}
+uint64_t rnd_below(uint64_t limit) { return rnd() % limit; }
 
-void rnd_seed(uint64_t seed)
-{
-	state = seed;
-}
+void rnd_seed(uint64_t seed) { state = seed; }
 
 static void fill_block(word *w, uint32_t words, uint64_t lba, uint64_t gen)
 {
@@ -53,8 +44,7 @@ static void fill_block(word *w, uint32_t words, uint64_t lba, uint64_t gen)
 		w[j] = h + j * 0x9e3779b97f4a7c15ull;
 }
 
-void pattern_fill(void *buf, uint32_t block, uint64_t lba, uint64_t blocks,
-		  uint64_t gen)
+void pattern_fill(void *buf, uint32_t block, uint64_t lba, uint64_t blocks, uint64_t gen)
 {
 	unsigned char *p = buf;
 
@@ -62,8 +52,8 @@ void pattern_fill(void *buf, uint32_t block, uint64_t lba, uint64_t blocks,
 		fill_block((word *)(void *)p, block / 8, lba, gen);
 }
 
-bool pattern_verify(const void *buf, uint32_t block, uint64_t lba,
-		    uint64_t blocks, uint64_t gen, const char *what)
+bool pattern_verify(const void *buf, uint32_t block, uint64_t lba, uint64_t blocks, uint64_t gen,
+		    const char *what)
 {
 	const unsigned char *p = buf;
 	word want[block / 8];
@@ -77,19 +67,17 @@ bool pattern_verify(const void *buf, uint32_t block, uint64_t lba,
 			continue;
 		for (j = 0; j + 1 < block / 8 && w[j] == want[j]; j++)
 			;
-		note("%s: lba %" PRIu64 " gen %" PRIu64 ": wrong from byte %u (buffer byte %td): %016" PRIx64
-		     " for %016" PRIx64 "; the block says lba %" PRIu64 " gen %" PRIu64,
-		     what, lba, gen, j * 8, p - (const unsigned char *)buf + j * 8,
-		     w[j], want[j], w[0], w[1]);
+		note("%s: lba %" PRIu64 " gen %" PRIu64
+		     ": wrong from byte %u (buffer byte %td): %016" PRIx64 " for %016" PRIx64
+		     "; the block says lba %" PRIu64 " gen %" PRIu64,
+		     what, lba, gen, j * 8, p - (const unsigned char *)buf + j * 8, w[j], want[j],
+		     w[0], w[1]);
 		return false;
 	}
 	return true;
 }
 
-void poison(void *buf, size_t len)
-{
-	memset(buf, (int)(POISON & 0xff), len);
-}
+void poison(void *buf, size_t len) { memset(buf, (int)(POISON & 0xff), len); }
 
 size_t poisoned(const void *buf, size_t len)
 {
@@ -111,14 +99,14 @@ size_t poisoned(const void *buf, size_t len)
 	return i;
 }
 
-bool shadow_init(struct shadow *shadow, const struct dev *dev, uint64_t first,
-		 uint64_t blocks)
+bool shadow_init(struct shadow *shadow, const struct dev *dev, uint64_t first, uint64_t blocks)
 {
-	*shadow = (struct shadow){ .first = first, .blocks = blocks,
-				   .block = dev->block, .next_gen = 1 };
+	*shadow = (struct shadow){
+		.first = first, .blocks = blocks, .block = dev->block, .next_gen = 1
+	};
 	shadow->gen = calloc(blocks, sizeof(*shadow->gen));
-	return CHECK(shadow->gen && first + blocks <= dev->blocks,
-		     "no room for %" PRIu64 " blocks", blocks);
+	return CHECK(shadow->gen && first + blocks <= dev->blocks, "no room for %" PRIu64 " blocks",
+		     blocks);
 }
 
 void shadow_write(struct shadow *shadow, uint64_t lba, uint64_t blocks, void *buf)
@@ -141,16 +129,16 @@ static uint64_t same_gen(const struct shadow *shadow, uint64_t lba, uint64_t blo
 	return n;
 }
 
-bool shadow_verify(const struct shadow *shadow, uint64_t lba, uint64_t blocks,
-		   const void *buf, const char *what)
+bool shadow_verify(const struct shadow *shadow, uint64_t lba, uint64_t blocks, const void *buf,
+		   const char *what)
 {
 	const unsigned char *p = buf;
 	uint64_t n;
 
 	for (; blocks; blocks -= n, lba += n, p += n * shadow->block) {
 		n = same_gen(shadow, lba, blocks);
-		if (!pattern_verify(p, shadow->block, lba, n,
-				    shadow->gen[lba - shadow->first], what))
+		if (!pattern_verify(p, shadow->block, lba, n, shadow->gen[lba - shadow->first],
+				    what))
 			return false;
 	}
 	return true;
@@ -162,8 +150,8 @@ void shadow_manifest(const struct shadow *shadow)
 
 	for (; left; left -= n, lba += n) {
 		n = same_gen(shadow, lba, left);
-		printf("manifest %u %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
-		       shadow->block, lba, n, shadow->gen[lba - shadow->first]);
+		printf("manifest %u %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", shadow->block, lba, n,
+		       shadow->gen[lba - shadow->first]);
 	}
 	printf("manifest end\n");
 }
@@ -210,15 +198,15 @@ int check_image(int argc, char **argv)
 	}
 	while (fgets(line, sizeof(line), manifest)) {
 		end |= !strncmp(line, "manifest end", 12);
-		if (sscanf(line, "manifest %u %" SCNu64 " %" SCNu64 " %" SCNu64,
-			   &block, &lba, &n, &gen) != 4)
+		if (sscanf(line, "manifest %u %" SCNu64 " %" SCNu64 " %" SCNu64, &block, &lba, &n,
+			   &gen) != 4)
 			continue;
 		blocks += n;
 		bad += !check_run(fd, block, lba, n, gen);
 	}
 	fclose(manifest);
 	close(fd);
-	printf("check-image: %" PRIu64 " blocks, %" PRIu64 " bad runs, manifest %s\n",
-	       blocks, bad, end ? "complete" : "incomplete");
+	printf("check-image: %" PRIu64 " blocks, %" PRIu64 " bad runs, manifest %s\n", blocks, bad,
+	       end ? "complete" : "incomplete");
 	return bad || !blocks || !end;
 }

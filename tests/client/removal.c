@@ -13,7 +13,7 @@
 
 #include "load.h"
 
-#define LEN	(16u * PAGE)
+#define LEN (16u * PAGE)
 
 static bool setup_open(struct setup *s, const char *name, enum mode mode)
 {
@@ -54,8 +54,10 @@ static void all_enodev(struct setup *s, const char *when)
 	CHECK_RET(nvme_pmap_register_buf(s->dev.fd, s->mem.map, LEN, 0, &index), -ENODEV,
 		  "register %s", when);
 	CHECK_RET(nvme_pmap_unregister_buf(s->dev.fd, s->index), -ENODEV, "unregister %s", when);
-	CHECK_RET(nvme_pmap_unregister_buf(s->dev.fd, 999), -ENODEV, "unregister of nothing %s", when);
-	CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, s->index, 0, LEN, 0), -ENODEV, "read %s", when);
+	CHECK_RET(nvme_pmap_unregister_buf(s->dev.fd, 999), -ENODEV, "unregister of nothing %s",
+		  when);
+	CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, s->index, 0, LEN, 0), -ENODEV, "read %s",
+		  when);
 	CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, 999, 0, LEN, 0), -ENODEV,
 		  "read of index 999 %s", when);
 }
@@ -138,7 +140,8 @@ static void in_flight(enum mode mode)
 		if (!CHECK_RET(ring_reap(&s.ring, &done, 10000), 0, "completion %u of %u", i, nr))
 			break;
 		/* It ended well before, was cancelled, or failed with a status. */
-		CHECK(done.res >= 0 || done.res == -EINTR || done.res == -EIO || done.res == -ENODEV,
+		CHECK(done.res >= 0 || done.res == -EINTR || done.res == -EIO ||
+			      done.res == -ENODEV,
 		      "command in flight: %s", err_name(done.res));
 	}
 	pthread_join(thread, NULL);
@@ -154,9 +157,7 @@ static void in_flight_poll(void) { in_flight(MODE_POLL); }
 /* ---- under load, in several threads and by several files ---- */
 
 static const int by_removal[] = {
-	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO,
-	0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371,
-	0,
+	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO, 0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371, 0,
 };
 
 static void under_load(void)
@@ -173,9 +174,16 @@ static void under_load(void)
 		if (!setup_open(one, NULL, MODE_IRQ))
 			break;
 		loads[opened] = (struct load){ .name = mode_names[modes[opened]],
-			.mode = modes[opened], .dev = &one->dev, .index = one->index,
-			.base = one->mem.map, .len = PAGE, .depth = 8, .count = 1000000,
-			.lba = opened * 128, .tolerated = by_removal, .stop = &stop };
+					       .mode = modes[opened],
+					       .dev = &one->dev,
+					       .index = one->index,
+					       .base = one->mem.map,
+					       .len = PAGE,
+					       .depth = 8,
+					       .count = 1000000,
+					       .lba = opened * 128,
+					       .tolerated = by_removal,
+					       .stop = &stop };
 	}
 	for (i = 0; opened == 3 && i < opened; i++)
 		load_start(&loads[i]);
@@ -264,8 +272,10 @@ static void refused(void)
 
 	if (setup_open(&s, NULL, MODE_IRQ)) {
 		CHECK_RET(delete_module("nvme"), -EWOULDBLOCK, "unload nvme with a file open");
-		CHECK_RET(delete_module("nvme_core"), -EWOULDBLOCK, "unload nvme-core with a file open");
-		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, LEN, 0), 0, "read afterwards");
+		CHECK_RET(delete_module("nvme_core"), -EWOULDBLOCK,
+			  "unload nvme-core with a file open");
+		CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, LEN, 0), 0,
+			  "read afterwards");
 	}
 	setup_close(&s);
 }

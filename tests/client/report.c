@@ -61,10 +61,7 @@ bool check_at(const char *file, int line, bool good, const char *fmt, ...)
 	return false;
 }
 
-bool case_failed(void)
-{
-	return __atomic_load_n(&failures, __ATOMIC_RELAXED);
-}
+bool case_failed(void) { return __atomic_load_n(&failures, __ATOMIC_RELAXED); }
 
 const char *err_name(long ret)
 {
@@ -80,8 +77,7 @@ const char *err_name(long ret)
 	return out;
 }
 
-bool check_ret_at(const char *file, int line, long got, long want,
-		  const char *fmt, ...)
+bool check_ret_at(const char *file, int line, long got, long want, const char *fmt, ...)
 {
 	char what[300], full[400];
 	va_list ap;
@@ -91,8 +87,7 @@ bool check_ret_at(const char *file, int line, long got, long want,
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(full, sizeof(full), "%s: got %s, want %s", what, err_name(got),
-		 err_name(want));
+	snprintf(full, sizeof(full), "%s: got %s, want %s", what, err_name(got), err_name(want));
 	fail_at(file, line, full);
 	return false;
 }
@@ -135,8 +130,7 @@ pid_t child_start(void (*fn)(void *), void *arg, uid_t uid)
 	failures = 0;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(opt.limit);
-	if (uid && (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
-		    setresuid(uid, uid, uid))) {
+	if (uid && (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid))) {
 		note("cannot become uid %u: %s", uid, strerror(errno));
 		_exit(2);
 	}
@@ -178,8 +172,7 @@ static void dies(int sig)
 			  crash[] = ": the test crashed\n";
 	const char *tail = sig == SIGALRM ? late : crash;
 
-	if (write(1, head, sizeof(head) - 1) < 0 ||
-	    write(1, case_name, strlen(case_name)) < 0 ||
+	if (write(1, head, sizeof(head) - 1) < 0 || write(1, case_name, strlen(case_name)) < 0 ||
 	    write(1, tail, strlen(tail)) < 0)
 		_exit(2);
 	_exit(1);
@@ -250,8 +243,7 @@ int run_subject(const struct subject *subject, int nr_names, char **names)
 	signal(SIGSEGV, dies);
 	signal(SIGBUS, dies);
 	signal(SIGPIPE, SIG_IGN);
-	note("%s: device %s, seed %llu", subject->name, opt.dev,
-	     (unsigned long long)opt.seed);
+	note("%s: device %s, seed %llu", subject->name, opt.dev, (unsigned long long)opt.seed);
 	for (i = 0; i < subject->nr; i++) {
 		if (!wanted(subject->cases[i].name, nr_names, names))
 			continue;

@@ -6,15 +6,12 @@
 #include "util.h"
 
 const char *const mode_names[NR_MODES] = {
-	[MODE_IRQ] = "irq",
-	[MODE_POLL] = "poll",
-	[MODE_DEFER] = "defer",
-	[MODE_POLL_DEFER] = "poll-defer",
-	[MODE_SQPOLL] = "sqpoll",
-	[MODE_POLL_SQPOLL] = "poll-sqpoll",
+	[MODE_IRQ] = "irq",	  [MODE_POLL] = "poll",
+	[MODE_DEFER] = "defer",	  [MODE_POLL_DEFER] = "poll-defer",
+	[MODE_SQPOLL] = "sqpoll", [MODE_POLL_SQPOLL] = "poll-sqpoll",
 };
 
-#define DEFER	(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
+#define DEFER (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
 
 static const unsigned int mode_flags[NR_MODES] = {
 	[MODE_IRQ] = 0,
@@ -26,7 +23,7 @@ static const unsigned int mode_flags[NR_MODES] = {
 };
 
 /* How long a command may take before a case calls it lost. */
-#define COMMAND_MS	20000
+#define COMMAND_MS 20000
 
 bool ring_open(struct io_uring *ring, enum mode mode, unsigned int entries)
 {
@@ -58,8 +55,8 @@ static void nudge(struct io_uring *ring)
 	 */
 	if (!(ring->flags & IORING_SETUP_IOPOLL))
 		io_uring_wait_cqe_timeout(ring, &cqe, &ts);
-	else if (io_uring_enter((unsigned int)ring->ring_fd, 0, 0,
-				IORING_ENTER_GETEVENTS, NULL) == 0)
+	else if (io_uring_enter((unsigned int)ring->ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL) ==
+		 0)
 		sched_yield();
 }
 
@@ -90,8 +87,7 @@ int ring_push(struct io_uring *ring)
 	unsigned int n = io_uring_sq_ready(ring);
 	int ret;
 
-	if ((ring->flags & (IORING_SETUP_SQPOLL | IORING_SETUP_IOPOLL)) !=
-	    IORING_SETUP_IOPOLL) {
+	if ((ring->flags & (IORING_SETUP_SQPOLL | IORING_SETUP_IOPOLL)) != IORING_SETUP_IOPOLL) {
 		ret = io_uring_submit(ring);
 		return ret < 0 ? ret : 0;
 	}
@@ -102,9 +98,8 @@ int ring_push(struct io_uring *ring)
 	return ret < 0 ? ret : 0;
 }
 
-struct nvme_pmap_cmd cmd_rw(const struct dev *dev, uint8_t opcode,
-			    uint32_t index, uint64_t offset, uint32_t len,
-			    uint64_t slba)
+struct nvme_pmap_cmd cmd_rw(const struct dev *dev, uint8_t opcode, uint32_t index, uint64_t offset,
+			    uint32_t len, uint64_t slba)
 {
 	return (struct nvme_pmap_cmd){
 		.opcode = opcode,
@@ -118,8 +113,8 @@ struct nvme_pmap_cmd cmd_rw(const struct dev *dev, uint8_t opcode,
 	};
 }
 
-struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd,
-			      const struct nvme_pmap_cmd *cmd, uint64_t user_data)
+struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd, const struct nvme_pmap_cmd *cmd,
+			      uint64_t user_data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
@@ -130,9 +125,8 @@ struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd,
 	return sqe;
 }
 
-struct io_uring_sqe *prep_stock(struct io_uring *ring, const struct dev *dev,
-				uint8_t opcode, void *buf, uint32_t len,
-				uint64_t slba, uint64_t user_data)
+struct io_uring_sqe *prep_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
+				void *buf, uint32_t len, uint64_t slba, uint64_t user_data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
@@ -171,16 +165,16 @@ int run_cmd(struct io_uring *ring, int fd, const struct nvme_pmap_cmd *cmd)
 	return prep_cmd(ring, fd, cmd, 0) ? finish_one(ring) : -EBUSY;
 }
 
-int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
-	   uint32_t index, uint64_t offset, uint32_t len, uint64_t slba)
+int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode, uint32_t index,
+	   uint64_t offset, uint32_t len, uint64_t slba)
 {
 	struct nvme_pmap_cmd cmd = cmd_rw(dev, opcode, index, offset, len, slba);
 
 	return run_cmd(ring, dev->fd, &cmd);
 }
 
-int run_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
-	      void *buf, uint32_t len, uint64_t slba)
+int run_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode, void *buf, uint32_t len,
+	      uint64_t slba)
 {
 	return prep_stock(ring, dev, opcode, buf, len, slba, 0) ? finish_one(ring) : -EBUSY;
 }

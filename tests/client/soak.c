@@ -11,17 +11,15 @@
 
 #include "storm.h"
 
-#define PROGRESS_MS	30000
+#define PROGRESS_MS	 30000
 /* Storms begin anew, with other forms and other memory, after so many. */
-#define DISTURBANCES	6
+#define DISTURBANCES	 6
 /* A free list here, a slab there. */
-#define MEMORY_SLACK_KIB	(48u << 10)
+#define MEMORY_SLACK_KIB (48u << 10)
 
 /* What resets explain, and a list built for one command under pressure. */
 static const int tolerated[] = {
-	-EINTR, -EIO, -EAGAIN, -ENOMEM,
-	0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371,
-	0,
+	-EINTR, -EIO, -EAGAIN, -ENOMEM, 0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371, 0,
 };
 
 struct soak {
@@ -34,16 +32,13 @@ struct soak {
 	volatile bool stock_stop;
 	pthread_t stock_thread;
 	uint64_t started, reported;
-	uint64_t pairs, bytes, failed;		/* of storms that are over */
+	uint64_t pairs, bytes, failed; /* of storms that are over */
 	uint64_t stock_pairs;
 };
 
 /* ---- disturbances ---- */
 
-static bool do_reset(struct soak *k)
-{
-	return ctrl_reset(&k->storm.stream[0].dev);
-}
+static bool do_reset(struct soak *k) { return ctrl_reset(&k->storm.stream[0].dev); }
 
 static bool do_rescan(struct soak *k)
 {
@@ -82,10 +77,8 @@ static struct {
 	bool (*fn)(struct soak *k);
 	unsigned int times;
 } kinds[] = {
-	{ "resets", do_reset, 0 },
-	{ "rescans", do_rescan, 0 },
-	{ "CPU hotplugs", do_hotplug, 0 },
-	{ "killed owners", do_kill, 0 },
+	{ "resets", do_reset, 0 },	   { "rescans", do_rescan, 0 },
+	{ "CPU hotplugs", do_hotplug, 0 }, { "killed owners", do_kill, 0 },
 	{ "reclaims", do_pressure, 0 },
 };
 
@@ -97,10 +90,17 @@ static void *stock(void *arg)
 
 	do {
 		/* As many commands as the queue has entries; see load_run(). */
-		k->stock = (struct load){ .name = "stock", .mode = MODE_IRQ, .dev = &k->stock_dev,
-					  .base = k->stock_mem.map, .lba = 9216, .len = 4 * PAGE,
-					  .depth = 4, .count = 2000, .stock = 1,
-					  .tolerated = tolerated, .stop = &k->stock_stop,
+		k->stock = (struct load){ .name = "stock",
+					  .mode = MODE_IRQ,
+					  .dev = &k->stock_dev,
+					  .base = k->stock_mem.map,
+					  .lba = 9216,
+					  .len = 4 * PAGE,
+					  .depth = 4,
+					  .count = 2000,
+					  .stock = 1,
+					  .tolerated = tolerated,
+					  .stop = &k->stock_stop,
 					  .first_gen = k->stock_pairs };
 		if (!load_run(&k->stock))
 			break;
@@ -154,17 +154,17 @@ static void progress(const struct soak *k, const struct storm *storm, const char
 		at += (size_t)snprintf(text + at, sizeof(text) - at, ", %u %s", kinds[i].times,
 				       kinds[i].name);
 	note("%s %" PRIu64 " s: %" PRIu64 " pmap commands (%" PRIu64 " failed), %.2f GiB verified, "
-	     "%" PRIu64 " stock, %" PRIu64 " block, %" PRIu64 " registrations%s", what,
-	     (now_ms() - k->started) / 1000, 2 * pairs + failed, failed, (double)bytes / MIB(1024),
-	     2 * k->stock_pairs, 2 * k->block.done, k->reg.done + k->reg.failed, text);
+	     "%" PRIu64 " stock, %" PRIu64 " block, %" PRIu64 " registrations%s",
+	     what, (now_ms() - k->started) / 1000, 2 * pairs + failed, failed,
+	     (double)bytes / MIB(1024), 2 * k->stock_pairs, 2 * k->block.done,
+	     k->reg.done + k->reg.failed, text);
 }
 
 /* ---- the soak ---- */
 
 static bool over(const struct soak *k)
 {
-	return case_failed() ||
-	       now_ms() - k->started >= 1000ull * (opt.rounds ? opt.rounds : 10);
+	return case_failed() || now_ms() - k->started >= 1000ull * (opt.rounds ? opt.rounds : 10);
 }
 
 static bool disturb(struct soak *k)

@@ -23,9 +23,8 @@ static const struct {
 };
 
 const int by_reset[] = {
-	-EINTR, -EIO, -EAGAIN,
-	0x4, 0x7,			/* aborted with the queue, by request */
-	0x370, 0x371, 0x4370, 0x4371,	/* host path error, aborted by host */
+	-EINTR, -EIO,  -EAGAIN, 0x4,	0x7, /* aborted with the queue, by request */
+	0x370,	0x371, 0x4370,	0x4371,	     /* host path error, aborted by host */
 	0,
 };
 
@@ -50,10 +49,16 @@ static bool stream_open(struct storm *s, unsigned int i)
 	struct stream *st = &s->stream[i];
 	struct load *l = &st->load;
 
-	*l = (struct load){ .name = mode_names[kinds[i].mode], .mode = kinds[i].mode,
-			    .dev = &st->dev, .len = kinds[i].len, .depth = STREAM_DEPTH,
-			    .offset = kinds[i].skew, .count = UINT32_MAX, .entries = 32,
-			    .tolerated = s->tolerated, .stop = &s->stop,
+	*l = (struct load){ .name = mode_names[kinds[i].mode],
+			    .mode = kinds[i].mode,
+			    .dev = &st->dev,
+			    .len = kinds[i].len,
+			    .depth = STREAM_DEPTH,
+			    .offset = kinds[i].skew,
+			    .count = UINT32_MAX,
+			    .entries = 32,
+			    .tolerated = s->tolerated,
+			    .stop = &s->stop,
 			    .first_gen = next_gen() };
 	st->flags = any_form(s->unprivileged);
 	if (i == 1) {
@@ -89,8 +94,7 @@ static bool stream_run(struct stream *st)
 	if (!CHECK(mem_alloc(&st->mem, MEM_4K, len), "no memory"))
 		return false;
 	l->base = st->mem.map + l->offset;
-	return must_register(&st->dev, st->mem.map, len, st->flags, &l->index) &&
-	       load_start(l);
+	return must_register(&st->dev, st->mem.map, len, st->flags, &l->index) && load_start(l);
 }
 
 bool storm_run(struct storm *s)
@@ -145,8 +149,8 @@ bool storm_moves(struct storm *s, unsigned int pairs)
  */
 static bool counters_agree(const struct stream *st)
 {
-	static const char *const names[] = { "prp", "sgl_list", "sgl_run", "built",
-					     "direct", "deferred" };
+	static const char *const names[] = { "prp",   "sgl_list", "sgl_run",
+					     "built", "direct",	  "deferred" };
 	uint64_t value[ARRAY_SIZE(names)], begun, ended;
 	struct nvme_pmap_stats stats;
 	unsigned int i;

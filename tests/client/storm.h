@@ -16,23 +16,23 @@
 
 #include "load.h"
 
-#define STREAMS		4
-#define STREAM_DEPTH	6
+#define STREAMS	     4
+#define STREAM_DEPTH 6
 /* Blocks of the disk that a storm of 512-byte blocks may use. */
-#define STORM_BLOCKS	(STREAMS * 1024)
+#define STORM_BLOCKS (STREAMS * 1024)
 
 struct stream {
 	struct dev dev;
 	struct mem mem;
 	struct load load;
-	uint32_t flags;		/* of its registration */
+	uint32_t flags; /* of its registration */
 };
 
 struct storm {
-	const char *name;	/* device, as for dev_open() */
-	uint64_t lba;		/* first of its blocks */
-	const int *tolerated;	/* ends with zero; NULL: no error at all */
-	bool unprivileged;	/* no PRP form, which needs CAP_SYS_ADMIN */
+	const char *name;     /* device, as for dev_open() */
+	uint64_t lba;	      /* first of its blocks */
+	const int *tolerated; /* ends with zero; NULL: no error at all */
+	bool unprivileged;    /* no PRP form, which needs CAP_SYS_ADMIN */
 	/* private */
 	volatile bool stop;
 	uint64_t verified, failed;
@@ -60,7 +60,7 @@ bool storm_moves(struct storm *s, unsigned int pairs);
 struct beside {
 	struct dev dev;
 	volatile bool stop;
-	uint64_t done, failed;	/* turns; failed: cut short by a reset */
+	uint64_t done, failed; /* turns; failed: cut short by a reset */
 	uint64_t lba;
 	pthread_t thread;
 };

@@ -11,7 +11,7 @@
 
 #include "storm.h"
 
-#define LEN	(16u * PAGE)
+#define LEN (16u * PAGE)
 
 static bool setup_open(struct setup *s, enum mem_kind kind)
 {
@@ -27,7 +27,8 @@ static bool put(struct setup *s, void *buf, uint64_t gen)
 
 static bool get(struct setup *s, uint32_t index, void *buf, uint64_t gen, const char *what)
 {
-	return CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, index, 0, LEN, 0), 0, "%s: read", what) &&
+	return CHECK_RET(run_rw(&s->ring, &s->dev, OP_READ, index, 0, LEN, 0), 0, "%s: read",
+			 what) &&
 	       CHECK(pattern_verify(buf, s->dev.block, 0, LEN / s->dev.block, gen, what),
 		     "%s: data", what);
 }
@@ -42,7 +43,8 @@ static void unmapped(void)
 	poison(s.mem.map, LEN);
 	munmap(s.mem.map, LEN);
 	s.mem.map = NULL;
-	CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, LEN, 0), 0, "read without a mapping");
+	CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, LEN, 0), 0,
+		  "read without a mapping");
 	s.mem.map = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, s.mem.fd, 0);
 	CHECK(pattern_verify(s.mem.map, s.dev.block, 0, LEN / s.dev.block, 3, "memfd"), "data");
 	CHECK(status_kib(getpid(), "VmPin") == LEN / 1024, "VmPin is %ld KiB",
@@ -61,9 +63,11 @@ static void replaced(void)
 	CHECK(!madvise(s.mem.map, LEN / 2, MADV_DONTNEED), "madvise");
 	poison(s.mem.map, LEN);
 	CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, LEN, 0), 0, "read");
-	CHECK(poisoned(s.mem.map, LEN) == LEN / 2, "the device wrote to pages that are not registered");
+	CHECK(poisoned(s.mem.map, LEN) == LEN / 2,
+	      "the device wrote to pages that are not registered");
 	CHECK(pattern_verify(s.mem.map + LEN / 2, s.dev.block, LEN / 2 / s.dev.block,
-			     LEN / 2 / s.dev.block, 4, "second half"), "data");
+			     LEN / 2 / s.dev.block, 4, "second half"),
+	      "data");
 	must_unregister(&s.dev, s.index);
 	/* Now the new pages are registered. */
 	if (must_register(&s.dev, s.mem.map, LEN, 0, &s.index))
@@ -132,8 +136,10 @@ static void *reader(void *arg)
 
 static bool register_at(const struct dev *dev, void *buf, uint32_t index)
 {
-	struct nvme_pmap_register reg = { .size = sizeof(reg), .addr = (uintptr_t)buf,
-					  .len = LEN, .index = index,
+	struct nvme_pmap_register reg = { .size = sizeof(reg),
+					  .addr = (uintptr_t)buf,
+					  .len = LEN,
+					  .index = index,
 					  .flags = rnd_below(3) };
 
 	return CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &reg), 0, "register");
@@ -180,8 +186,9 @@ static void churn(void)
 		mem_free(&mem[i]);
 	}
 	note("%u rounds, %" PRIu64 " reads, %" PRIu64 " refused", round, c.good, c.refused);
-	CHECK(round > 10 && c.good && c.refused, "no race: %u rounds, %" PRIu64 " reads, %" PRIu64
-	      " refused", round, c.good, c.refused);
+	CHECK(round > 10 && c.good && c.refused,
+	      "no race: %u rounds, %" PRIu64 " reads, %" PRIu64 " refused", round, c.good,
+	      c.refused);
 out:
 	setup_close(&s);
 }
@@ -236,9 +243,17 @@ static void table_grows(void)
 	must_unregister(&s.dev, s.index);
 	if (!must_register(&s.dev, mem.map, mem.len, 0, &s.index))
 		goto out;
-	load = (struct load){ .name = "load", .mode = MODE_IRQ, .dev = &s.dev, .index = s.index,
-			      .base = mem.map, .lba = 4096, .len = PAGE, .depth = 8,
-			      .count = 1000000, .entries = 32, .stop = &stop };
+	load = (struct load){ .name = "load",
+			      .mode = MODE_IRQ,
+			      .dev = &s.dev,
+			      .index = s.index,
+			      .base = mem.map,
+			      .lba = 4096,
+			      .len = PAGE,
+			      .depth = 8,
+			      .count = 1000000,
+			      .entries = 32,
+			      .stop = &stop };
 	load_start(&load);
 	for (i = 0; i < ARRAY_SIZE(indexes); i++) {
 		register_at(&s.dev, s.mem.map, indexes[i]);
@@ -293,10 +308,17 @@ static void reset_load(enum mode mode, unsigned int entries)
 	    !must_register(&s.dev, mem.map, mem.len, 0, &index))
 		goto out;
 	for (i = 0; i < 2; i++) {
-		loads[i] = (struct load){ .name = mode_names[mode], .mode = mode, .dev = &s.dev,
-			.index = index, .len = LEN, .depth = 8, .count = 1000000,
-			.tolerated = by_reset, .stop = &stop, .entries = entries,
-			.stock = i && !entries ? 3 : 0 };
+		loads[i] = (struct load){ .name = mode_names[mode],
+					  .mode = mode,
+					  .dev = &s.dev,
+					  .index = index,
+					  .len = LEN,
+					  .depth = 8,
+					  .count = 1000000,
+					  .tolerated = by_reset,
+					  .stop = &stop,
+					  .entries = entries,
+					  .stock = i && !entries ? 3 : 0 };
 		loads[i].offset = i * LOAD_BYTES(8, LEN);
 		loads[i].base = mem.map + loads[i].offset;
 		loads[i].lba = 4096 + i * (LOAD_BYTES(8, LEN) / s.dev.block);

@@ -11,12 +11,9 @@
 
 #include "util.h"
 
-#define NOBODY	65534
+#define NOBODY 65534
 
-static bool is_denied(int res)
-{
-	return res == -EACCES;
-}
+static bool is_denied(int res) { return res == -EACCES; }
 
 /* Every opcode is refused by the pmap door exactly if the stock door does. */
 static void same_rules(void *arg)
@@ -51,8 +48,8 @@ static void same_rules(void *arg)
 	io_uring_queue_exit(&ring);
 }
 
-static void expect_op(struct io_uring *ring, const struct dev *dev, uint32_t index,
-		      uint8_t op, int want)
+static void expect_op(struct io_uring *ring, const struct dev *dev, uint32_t index, uint8_t op,
+		      int want)
 {
 	struct nvme_pmap_cmd cmd = cmd_rw(dev, op, index, 0, PAGE, 0);
 	int ret;
@@ -85,10 +82,10 @@ static void known_rules(const struct dev *dev, bool writable, bool root)
 	expect_op(&ring, dev, index, OP_COMPARE, write);
 	expect_op(&ring, dev, index, OP_WRITE_ZEROES, write);
 	expect_op(&ring, dev, index, OP_DSM, write);
-	if (root)	/* the controller says: no such opcode, and do not retry */
+	if (root) /* the controller says: no such opcode, and do not retry */
 		other = 0x4000 | SC_INVALID_OPCODE;
 	expect_op(&ring, dev, index, OP_VENDOR, other);
-	expect_op(&ring, dev, index, 0x7f, other);	/* fabrics */
+	expect_op(&ring, dev, index, 0x7f, other); /* fabrics */
 	expect_op(&ring, dev, index, 0xff, other);
 	io_uring_queue_exit(&ring);
 }
@@ -124,7 +121,7 @@ struct unknown {
 };
 
 /* What the driver lets pass the controller may still fail. */
-#define SENT	1
+#define SENT 1
 
 static void expect_unknown(struct io_uring *ring, const struct unknown *u, const char *what,
 			   struct nvme_pmap_cmd cmd, int prp, int sgl)
@@ -166,8 +163,8 @@ static void unknown_lengths(void *arg)
 	expect_unknown(&ring, u, "copy, format 5", unknown_cmd(u, OP_COPY, PAGE, 0, 5u << 8),
 		       -EPERM, u->root ? SENT : -EPERM);
 	/* known, but perhaps less: not by a list, which is for three slots and more */
-	expect_unknown(&ring, u, "copy, two slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 126),
-		       SENT, SENT);
+	expect_unknown(&ring, u, "copy, two slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 126), SENT,
+		       SENT);
 	expect_unknown(&ring, u, "copy, three slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 255),
 		       -EPERM, SENT);
 	expect_unknown(&ring, u, "copy, too long", unknown_cmd(u, OP_COPY, PAGE, 0, 255),
@@ -195,7 +192,7 @@ out:
 
 /* ---- RLIMIT_MEMLOCK ---- */
 
-#define LIMIT_PAGES	16u
+#define LIMIT_PAGES 16u
 
 static bool set_limit(rlim_t bytes)
 {
@@ -217,7 +214,8 @@ static void fill_limit(void *arg)
 		return;
 	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4, 0, &third), -EDQUOT,
 		  "four bytes more, in a page that is pinned already");
-	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4 * half, 0, &third), -EDQUOT, "much more");
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4 * half, 0, &third), -EDQUOT,
+		  "much more");
 	CHECK(status_kib(getpid(), "VmPin") == (long)(2 * half / 1024), "VmPin is %ld KiB",
 	      status_kib(getpid(), "VmPin"));
 	must_unregister(dev, first);
@@ -243,8 +241,8 @@ static void failed_free(void *arg)
 		mprotect(mem.map + limit / 2, PAGE, PROT_NONE);
 		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit, 0, &index), -EFAULT,
 			  "half of it inaccessible");
-		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit + PAGE, 0, &index), -EDQUOT,
-			  "a page too much");
+		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit + PAGE, 0, &index),
+			  -EDQUOT, "a page too much");
 		mprotect(mem.map + limit / 2, PAGE, PROT_READ | PROT_WRITE);
 	}
 	must_register(dev, mem.map, limit, 0, &index);
@@ -313,7 +311,7 @@ static void memlock_extremes(void)
 
 	getrlimit(RLIMIT_MEMLOCK, &old);
 	with_dev(O_RDWR, zero_limit_child, NOBODY);
-	with_dev(O_RDWR, root_over_limit, 0);	/* CAP_IPC_LOCK */
+	with_dev(O_RDWR, root_over_limit, 0); /* CAP_IPC_LOCK */
 	set_limit(RLIM_INFINITY);
 	with_dev(O_RDWR, no_limit_child, NOBODY);
 	setrlimit(RLIMIT_MEMLOCK, &old);

@@ -15,11 +15,11 @@
 #include <linux/nvme_ioctl.h>
 #include <nvme_pmap.h>
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define KIB(n)		((uint64_t)(n) << 10)
-#define MIB(n)		((uint64_t)(n) << 20)
-#define PAGE		4096u
-#define PAGE_ROUND(n)	(((n) + PAGE - 1) & ~(uint64_t)(PAGE - 1))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define KIB(n)	      ((uint64_t)(n) << 10)
+#define MIB(n)	      ((uint64_t)(n) << 20)
+#define PAGE	      4096u
+#define PAGE_ROUND(n) (((n) + PAGE - 1) & ~(uint64_t)(PAGE - 1))
 
 /* Opcodes of the NVM and zoned command sets, beside the helper's. */
 enum {
@@ -43,7 +43,7 @@ enum {
 };
 
 /* Status code and its type, without the retry bits, of a positive cqe->res. */
-#define NVME_STATUS(res)	(0x7ff & (res))
+#define NVME_STATUS(res) (0x7ff & (res))
 enum {
 	SC_INVALID_OPCODE = 0x01,
 	SC_SGL_LEN_INVALID = 0x0f,
@@ -66,17 +66,18 @@ struct subject {
 	bool keeps_pins;
 };
 
-#define SUBJECT(ident, ...)						\
-	const struct subject subject_##ident = {			\
-		.name = #ident, .cases = ident##_cases,			\
-		.nr = ARRAY_SIZE(ident##_cases), ##__VA_ARGS__ }
+#define SUBJECT(ident, ...)                                                       \
+	const struct subject subject_##ident = { .name = #ident,                  \
+						 .cases = ident##_cases,          \
+						 .nr = ARRAY_SIZE(ident##_cases), \
+						 ##__VA_ARGS__ }
 
 struct options {
-	const char *dev;	/* what dev_open(NULL) opens */
-	const char *dev2;	/* a second device, for the cases that need one */
+	const char *dev;  /* what dev_open(NULL) opens */
+	const char *dev2; /* a second device, for the cases that need one */
 	uint64_t seed;
-	unsigned int rounds;	/* zero: the subject's own choice */
-	unsigned int limit;	/* seconds a case may take */
+	unsigned int rounds; /* zero: the subject's own choice */
+	unsigned int limit;  /* seconds a case may take */
 };
 extern struct options opt;
 
@@ -85,17 +86,16 @@ int run_subject(const struct subject *subject, int nr_names, char **names);
 
 bool check_at(const char *file, int line, bool good, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-bool check_ret_at(const char *file, int line, long got, long want,
-		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+bool check_ret_at(const char *file, int line, long got, long want, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 void skip_case(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *err_name(long ret);
 bool case_failed(void);
 
 /* Both are true when all is well, so that a case can stop where it must. */
-#define CHECK(good, ...)	check_at(__FILE__, __LINE__, (good), __VA_ARGS__)
-#define CHECK_RET(got, want, ...) \
-	check_ret_at(__FILE__, __LINE__, (got), (want), __VA_ARGS__)
+#define CHECK(good, ...)	  check_at(__FILE__, __LINE__, (good), __VA_ARGS__)
+#define CHECK_RET(got, want, ...) check_ret_at(__FILE__, __LINE__, (got), (want), __VA_ARGS__)
 
 /*
  * Run @fn in a child; its failed CHECKs fail this case too.  With @uid not
@@ -115,11 +115,11 @@ struct dev {
 	char path[64];
 	int fd;
 	uint32_t nsid;
-	uint32_t lba;		/* bytes of data in a logical block */
-	uint32_t ms;		/* bytes of metadata in a logical block */
-	uint32_t block;		/* bytes a block takes in the data buffer */
+	uint32_t lba;	/* bytes of data in a logical block */
+	uint32_t ms;	/* bytes of metadata in a logical block */
+	uint32_t block; /* bytes a block takes in the data buffer */
 	uint64_t blocks;
-	uint64_t mdts;		/* bytes; 8 MiB where the controller has no limit */
+	uint64_t mdts; /* bytes; 8 MiB where the controller has no limit */
 };
 
 /* @name: a path, "serial=S" or "serial=S:NSID"; NULL for opt.dev. */
@@ -135,8 +135,8 @@ bool read_file(const char *path, char *buf, size_t size);
 int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf);
 
 /* pmap calls with CHECKs for the cases in which they must succeed. */
-bool must_register(const struct dev *dev, const void *addr, uint64_t len,
-		   uint32_t flags, uint32_t *index);
+bool must_register(const struct dev *dev, const void *addr, uint64_t len, uint32_t flags,
+		   uint32_t *index);
 bool must_unregister(const struct dev *dev, uint32_t index);
 /* Commands sent with any pmap form, by NVME_PMAP_IOC_STATS. */
 uint64_t stats_total(const struct nvme_pmap_stats *stats);
@@ -170,20 +170,18 @@ int ring_reap(struct io_uring *ring, struct completion *done, unsigned int ms);
 /* Hand everything prepared to the kernel without reaping; 0 or -errno. */
 int ring_push(struct io_uring *ring);
 
-struct nvme_pmap_cmd cmd_rw(const struct dev *dev, uint8_t opcode,
-			    uint32_t index, uint64_t offset, uint32_t len,
-			    uint64_t slba);
-struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd,
-			      const struct nvme_pmap_cmd *cmd, uint64_t user_data);
-struct io_uring_sqe *prep_stock(struct io_uring *ring, const struct dev *dev,
-				uint8_t opcode, void *buf, uint32_t len,
-				uint64_t slba, uint64_t user_data);
+struct nvme_pmap_cmd cmd_rw(const struct dev *dev, uint8_t opcode, uint32_t index, uint64_t offset,
+			    uint32_t len, uint64_t slba);
+struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd, const struct nvme_pmap_cmd *cmd,
+			      uint64_t user_data);
+struct io_uring_sqe *prep_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
+				void *buf, uint32_t len, uint64_t slba, uint64_t user_data);
 /* Send one command and wait for it: cqe->res, or -ETIME. */
 int run_cmd(struct io_uring *ring, int fd, const struct nvme_pmap_cmd *cmd);
-int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
-	   uint32_t index, uint64_t offset, uint32_t len, uint64_t slba);
-int run_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
-	      void *buf, uint32_t len, uint64_t slba);
+int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode, uint32_t index,
+	   uint64_t offset, uint32_t len, uint64_t slba);
+int run_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode, void *buf, uint32_t len,
+	      uint64_t slba);
 
 /* ---- mem.c: kinds of memory, and what the kernel has pinned ---- */
 
@@ -208,8 +206,8 @@ struct mem {
 bool mem_alloc(struct mem *mem, enum mem_kind kind, size_t len);
 void mem_free(struct mem *mem);
 bool reserve_huge_pages(unsigned int pages);
-long status_kib(pid_t pid, const char *field);	/* "VmPin"; -1: no such process */
-bool pins_gone(pid_t pid, unsigned int ms);	/* VmPin reached zero in time */
+long status_kib(pid_t pid, const char *field); /* "VmPin"; -1: no such process */
+bool pins_gone(pid_t pid, unsigned int ms);    /* VmPin reached zero in time */
 
 /* ---- pattern.c: what a block contains ---- */
 
@@ -217,11 +215,10 @@ uint64_t rnd(void);
 uint64_t rnd_below(uint64_t limit);
 void rnd_seed(uint64_t seed);
 
-void pattern_fill(void *buf, uint32_t block, uint64_t lba, uint64_t blocks,
-		  uint64_t gen);
+void pattern_fill(void *buf, uint32_t block, uint64_t lba, uint64_t blocks, uint64_t gen);
 /* False, with the first wrong block noted, unless @buf is as filled. */
-bool pattern_verify(const void *buf, uint32_t block, uint64_t lba,
-		    uint64_t blocks, uint64_t gen, const char *what);
+bool pattern_verify(const void *buf, uint32_t block, uint64_t lba, uint64_t blocks, uint64_t gen,
+		    const char *what);
 void poison(void *buf, size_t len);
 /* Bytes before the first that is not poison; @len if all is. */
 size_t poisoned(const void *buf, size_t len);
@@ -235,12 +232,11 @@ struct shadow {
 	uint64_t *gen;
 };
 
-bool shadow_init(struct shadow *shadow, const struct dev *dev, uint64_t first,
-		 uint64_t blocks);
+bool shadow_init(struct shadow *shadow, const struct dev *dev, uint64_t first, uint64_t blocks);
 /* Give the blocks a new generation and put their contents into @buf. */
 void shadow_write(struct shadow *shadow, uint64_t lba, uint64_t blocks, void *buf);
-bool shadow_verify(const struct shadow *shadow, uint64_t lba, uint64_t blocks,
-		   const void *buf, const char *what);
+bool shadow_verify(const struct shadow *shadow, uint64_t lba, uint64_t blocks, const void *buf,
+		   const char *what);
 void shadow_manifest(const struct shadow *shadow);
 void shadow_free(struct shadow *shadow);
 /* On the host: pmap-test check-image IMAGE MANIFEST */
@@ -252,8 +248,8 @@ struct setup {
 	struct dev dev;
 	struct mem mem;
 	struct io_uring ring;
-	uint32_t index;		/* all of mem, registered */
-	uint64_t started;	/* ms; the case's own */
+	uint32_t index;	  /* all of mem, registered */
+	uint64_t started; /* ms; the case's own */
 };
 
 bool setup_make(struct setup *s, const char *name, enum mode mode, enum mem_kind kind, size_t len);

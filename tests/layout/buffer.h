@@ -13,27 +13,27 @@
 
 /* The driver's; t-layout.sh hands in what stands there. */
 #ifndef PMAP_BUILT_MAX
-#define PMAP_BUILT_MAX	5
+#define PMAP_BUILT_MAX 5
 #endif
 
 /* The largest max_transfer that pmap-ctrl.c admits. */
-#define MAX_TRANSFER	(8u << 20)
+#define MAX_TRANSFER (8u << 20)
 
 /* An element of pmap-ctrl.c's sgl_pool: 2049 descriptors, in whole pages. */
-#define SEGMENT_BYTES	36864u
+#define SEGMENT_BYTES 36864u
 
 /* What was asked for at registration, and whether the controller has SGLs. */
 enum buffer_want {
 	WANT_PRP,
-	WANT_SGL,	/* one run if it is one, else a list with runs */
-	WANT_SGL_LIST,	/* NVME_PMAP_REG_SGL_LIST: runs are not looked for */
+	WANT_SGL,      /* one run if it is one, else a list with runs */
+	WANT_SGL_LIST, /* NVME_PMAP_REG_SGL_LIST: runs are not looked for */
 };
 
 enum buffer_shape {
 	SHAPE_ONE_RUN,
-	SHAPE_SCATTERED,	/* no two neighbours are contiguous */
-	SHAPE_RUNS,		/* aligned groups of 2^run slots */
-	SHAPE_RANDOM,		/* a break at one slot in 2^run */
+	SHAPE_SCATTERED, /* no two neighbours are contiguous */
+	SHAPE_RUNS,	 /* aligned groups of 2^run slots */
+	SHAPE_RANDOM,	 /* a break at one slot in 2^run */
 };
 
 /**
@@ -68,17 +68,17 @@ struct buffer {
 	struct buffer_spec spec;
 	struct pmap_layout l;
 	struct device dev;
-	u64 *dma;	/* of each slot: what is right */
-	u8 run_shift;	/* by definition rather than by the headers */
+	u64 *dma;     /* of each slot: what is right */
+	u8 run_shift; /* by definition rather than by the headers */
 	u32 nr_lists;
 	u32 list_bytes;
 	u8 stride_shift;
 	u32 built_pages;
-	u32 built_read;	/* a bit for each page that the device has read */
+	u32 built_read; /* a bit for each page that the device has read */
 	/* one more than is ever right, to see it used */
 	struct pmap_list built[PMAP_BUILT_MAX + 1];
 	struct pmap_list segment;
-	u32 segment_bytes;	/* what of it the device may read */
+	u32 segment_bytes; /* what of it the device may read */
 	u64 kinds[PMAP_KINDS];
 	/* built lists larger than a page: of PRPs, of SGL descriptors */
 	u64 large[2];

@@ -7,7 +7,7 @@
 
 #include "buffer.h"
 
-#define PAGE	4096u
+#define PAGE 4096u
 
 /* A slice in whole pages, by division rather than by pmap_slice(). */
 struct pages {
@@ -84,8 +84,7 @@ static enum pmap_kind wanted_sgl(const struct buffer *b, const struct pages *p)
 }
 
 /* Design, section 4: never built where a kept form would do. */
-static const char *check_kind(const struct buffer *b, const struct pages *p,
-			      enum pmap_kind kind)
+static const char *check_kind(const struct buffer *b, const struct pages *p, enum pmap_kind kind)
 {
 	bool prp = b->l.form == NVME_PMAP_FORM_PRP;
 
@@ -127,7 +126,8 @@ static const char *build_sgl(struct buffer *b, const struct pmap_slice *s,
 	/* one more than is ever right, to see it used */
 	memset(b->segment.sgl, 0xa5, bytes + 16);
 	pmap_fill_sgl(&b->l, s, &b->segment, dptr);
-	return b->segment.prp[bytes / 8] == 0xa5a5a5a5a5a5a5a5 ? NULL :
+	return b->segment.prp[bytes / 8] == 0xa5a5a5a5a5a5a5a5 ?
+		       NULL :
 		       "more descriptors were written than there are pages";
 }
 

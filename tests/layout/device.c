@@ -8,16 +8,16 @@
 
 #include "device.h"
 
-#define PAGE		4096u
-#define ENTRY		8u	/* a PRP entry */
-#define DESC		16u	/* an SGL descriptor */
+#define PAGE  4096u
+#define ENTRY 8u  /* a PRP entry */
+#define DESC  16u /* an SGL descriptor */
 
-#define DATA_BLOCK	0x00	/* descriptor type 0h, sub type 0h */
-#define SEGMENT		0x20	/* descriptor type 2h, sub type 0h */
-#define LAST_SEGMENT	0x30	/* descriptor type 3h, sub type 0h */
+#define DATA_BLOCK   0x00 /* descriptor type 0h, sub type 0h */
+#define SEGMENT	     0x20 /* descriptor type 2h, sub type 0h */
+#define LAST_SEGMENT 0x30 /* descriptor type 3h, sub type 0h */
 
 /* Segments of a command; more are taken for a chain without an end. */
-#define MAX_SEGMENTS	64
+#define MAX_SEGMENTS 64
 
 /* All that a controller reads is little-endian. */
 static uint64_t load(const uint8_t *from, unsigned int bytes)
@@ -61,8 +61,7 @@ static const char *touch_page(struct device *dev, uint64_t entry, uint64_t *len)
  * entries, its last one is the address of the next list page, which @at is then
  * set to; with exactly as many, the last one is data like the others.
  */
-static const char *walk_list_page(struct device *dev, uint64_t *at,
-				  uint64_t *len)
+static const char *walk_list_page(struct device *dev, uint64_t *at, uint64_t *len)
 {
 	uint32_t room = (PAGE - *at % PAGE) / ENTRY, bytes = 0, i;
 	const uint8_t *mem = dev->read(dev->ctx, *at, &bytes);
@@ -96,8 +95,7 @@ static const char *walk_list(struct device *dev, uint64_t at, uint64_t len)
 	return fault;
 }
 
-static const char *walk_prp(struct device *dev, const uint8_t *dptr,
-			    uint64_t len)
+static const char *walk_prp(struct device *dev, const uint8_t *dptr, uint64_t len)
 {
 	uint64_t prp1 = load(dptr, ENTRY), prp2 = load(dptr + ENTRY, ENTRY);
 	uint64_t take = PAGE - prp1 % PAGE;
@@ -117,8 +115,7 @@ static const char *walk_prp(struct device *dev, const uint8_t *dptr,
 	return walk_list(dev, prp2, len);
 }
 
-static const char *take_block(struct device *dev, const uint8_t *desc,
-			      uint64_t *len)
+static const char *take_block(struct device *dev, const uint8_t *desc, uint64_t *len)
 {
 	uint64_t block = load(desc + 8, 4);
 
@@ -138,8 +135,8 @@ static bool is_segment(const uint8_t *desc)
 }
 
 /* The descriptors of the segment that @desc is for, as the controller reads them. */
-static const char *read_segment(const struct device *dev, const uint8_t *desc,
-				const uint8_t **mem, uint32_t *size)
+static const char *read_segment(const struct device *dev, const uint8_t *desc, const uint8_t **mem,
+				uint32_t *size)
 {
 	uint64_t at = load(desc, 8);
 	uint32_t bytes = 0;
@@ -163,8 +160,7 @@ static const char *read_segment(const struct device *dev, const uint8_t *desc,
  * the last is for the next one, which *@desc is then set to; a segment's other
  * descriptors, and all of the last segment's, are for data.
  */
-static const char *walk_segment(struct device *dev, const uint8_t **desc,
-				uint64_t *len)
+static const char *walk_segment(struct device *dev, const uint8_t **desc, uint64_t *len)
 {
 	bool last = (*desc)[15] == LAST_SEGMENT;
 	const char *fault;
@@ -178,14 +174,12 @@ static const char *walk_segment(struct device *dev, const uint8_t **desc,
 	if (!last && !is_segment(*desc))
 		return "a segment that is not the last has no next";
 	for (i = 0; i < (last ? size : size - DESC) && !fault; i += DESC)
-		fault = is_segment(mem + i) ?
-				"a segment descriptor where only data may be" :
-				take_block(dev, mem + i, len);
+		fault = is_segment(mem + i) ? "a segment descriptor where only data may be" :
+					      take_block(dev, mem + i, len);
 	return fault;
 }
 
-static const char *walk_sgl(struct device *dev, const uint8_t *desc,
-			    uint64_t len)
+static const char *walk_sgl(struct device *dev, const uint8_t *desc, uint64_t len)
 {
 	const char *fault = NULL;
 	unsigned int segments = 0;
@@ -195,16 +189,14 @@ static const char *walk_sgl(struct device *dev, const uint8_t *desc,
 		desc = NULL;
 	}
 	while (desc && !fault)
-		fault = segments++ < MAX_SEGMENTS ?
-				walk_segment(dev, &desc, &len) :
-				"a chain of segments without an end";
+		fault = segments++ < MAX_SEGMENTS ? walk_segment(dev, &desc, &len) :
+						    "a chain of segments without an end";
 	if (!fault && len)
 		fault = "the SGL is shorter than the transfer";
 	return fault;
 }
 
-const char *device_transfer(struct device *dev, const void *dptr, bool sgl,
-			    uint64_t len)
+const char *device_transfer(struct device *dev, const void *dptr, bool sgl, uint64_t len)
 {
 	dev->nr = 0;
 	return sgl ? walk_sgl(dev, dptr, len) : walk_prp(dev, dptr, len);

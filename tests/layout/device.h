@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* The largest transfer is 8 MiB: 2049 pages if it begins inside one. */
-#define DEVICE_MAX_EXTENTS	2304
+#define DEVICE_MAX_EXTENTS 2304
 
 struct device_extent {
 	uint64_t dma;
@@ -42,7 +42,6 @@ struct device {
  *
  * Return: NULL, with @dev->extent filled in, or what is wrong.
  */
-const char *device_transfer(struct device *dev, const void *dptr, bool sgl,
-			    uint64_t len);
+const char *device_transfer(struct device *dev, const void *dptr, bool sgl, uint64_t len);
 
 #endif

@@ -11,7 +11,7 @@
 #include "buffer.h"
 #include "far.h"
 
-#define PAGE	PMAP_SLOT_SIZE
+#define PAGE PMAP_SLOT_SIZE
 
 static struct buffer buf;
 static bool quick;
@@ -27,8 +27,7 @@ struct row {
 static const struct row small_rows[] = {
 	{ "PRP", { WANT_PRP, SHAPE_SCATTERED, .step = 1 } },
 	{ "PRP, one run", { WANT_PRP, SHAPE_ONE_RUN, .step = 4 } },
-	{ "PRP, whole lists",
-	  { WANT_PRP, SHAPE_RUNS, .run = 1, .whole_lists = true, .step = 2 } },
+	{ "PRP, whole lists", { WANT_PRP, SHAPE_RUNS, .run = 1, .whole_lists = true, .step = 2 } },
 	{ "SGL, one run", { WANT_SGL, SHAPE_ONE_RUN, .step = 1, .phase = 3 } },
 	{ "SGL, scattered, blocks of 4",
 	  { WANT_SGL, SHAPE_SCATTERED, .list_shift = 2, .step = 1 } },
@@ -46,8 +45,7 @@ static const struct row small_rows[] = {
 
 static const struct row large_rows[] = {
 	{ "PRP", { WANT_PRP, SHAPE_SCATTERED, .step = 1 } },
-	{ "PRP, huge pages",
-	  { WANT_PRP, SHAPE_RUNS, .run = 9, .phase = 300, .step = 512 } },
+	{ "PRP, huge pages", { WANT_PRP, SHAPE_RUNS, .run = 9, .phase = 300, .step = 512 } },
 	{ "PRP, whole lists",
 	  { WANT_PRP, SHAPE_RANDOM, .run = 3, .whole_lists = true, .step = 64, .seed = 1 } },
 	{ "SGL, one run", { WANT_SGL, SHAPE_ONE_RUN, .step = 700, .phase = 99 } },
@@ -64,15 +62,16 @@ static const struct row large_rows[] = {
 	{ "SGL, groups of 16 out of phase, blocks of 64",
 	  { WANT_SGL, SHAPE_RUNS, .run = 4, .list_shift = 6, .phase = 5, .step = 16 } },
 	{ "SGL, runs at random, blocks of 256",
-	  { WANT_SGL, SHAPE_RANDOM, .run = 7, .list_shift = 8, .phase = 77, .step = 9, .seed = 2 } },
+	  { WANT_SGL, SHAPE_RANDOM, .run = 7, .list_shift = 8, .phase = 77, .step = 9,
+	    .seed = 2 } },
 	{ "SGL list asked for, huge pages, blocks of 1024",
 	  { WANT_SGL_LIST, SHAPE_RUNS, .run = 9, .list_shift = 10, .step = 512 } },
 };
 
 /* Around the end of a window's first half, of a list, of 2 lists, of 8 MiB. */
 static const u32 large_slots[] = {
-	17, 255, 256, 257, 258, 259, 260, 511, 512, 513, 514, 515, 767, 769,
-	1023, 1024, 1025, 1026, 2049, 2050,
+	17,  255, 256, 257, 258,  259,	260,  511,  512,  513,
+	514, 515, 767, 769, 1023, 1024, 1025, 1026, 2049, 2050,
 };
 static const u32 quick_slots[] = { 257, 512, 514, 1026, 2050 };
 
@@ -85,16 +84,14 @@ static bool report(const char *name, const char *wrong, u64 start, u64 len)
 
 	if (!wrong)
 		return true;
-	printf("not ok - %s: %u slots, head %u: %llu bytes at slot %llu + %llu: %s\n",
-	       name, s->slots, s->head, (unsigned long long)len,
-	       (unsigned long long)(start / PAGE),
+	printf("not ok - %s: %u slots, head %u: %llu bytes at slot %llu + %llu: %s\n", name,
+	       s->slots, s->head, (unsigned long long)len, (unsigned long long)(start / PAGE),
 	       (unsigned long long)(start % PAGE), wrong);
 	failed = 1;
 	return false;
 }
 
-static bool make(const struct row *row, const char *name, u32 slots, u32 head,
-		 u32 tail)
+static bool make(const struct row *row, const char *name, u32 slots, u32 head, u32 tail)
 {
 	struct buffer_spec spec = row->spec;
 
@@ -120,17 +117,15 @@ static bool slice(const char *name, u64 start, u64 end)
 {
 	u64 last = buf.spec.head + buffer_len(&buf);
 
-	if (start < buf.spec.head || end > last || start >= end ||
-	    end - start > MAX_TRANSFER)
+	if (start < buf.spec.head || end > last || start >= end || end - start > MAX_TRANSFER)
 		return true;
-	return report(name, buffer_check(&buf, start - buf.spec.head,
-					 (u32)(end - start)),
-		      start, end - start);
+	return report(name, buffer_check(&buf, start - buf.spec.head, (u32)(end - start)), start,
+		      end - start);
 }
 
 /* The dwords of a page next to something: its ends, its middle, a sector. */
 static const u32 edges[] = { 0, 4, 8, 508, 512, 2044, 2048, 2052, 4088, 4092 };
-#define NR_EDGES	(sizeof(edges) / sizeof(edges[0]))
+#define NR_EDGES (sizeof(edges) / sizeof(edges[0]))
 
 /* All pairs of an edge and a dword, in either order; all pairs of dwords. */
 static bool small_slices(const char *name, u32 slots)
@@ -164,8 +159,7 @@ static void small(const struct row *row)
 
 			if (heads[h] + tail >= slots * PAGE)
 				continue;
-			good = make(row, name, slots, heads[h], tail) &&
-			       small_slices(name, slots);
+			good = make(row, name, slots, heads[h], tail) && small_slices(name, slots);
 			unmake();
 		}
 	if (good)
@@ -197,10 +191,12 @@ static bool taken(u32 first, u32 nr)
 }
 
 /* What is cut off at both ends of whole pages. */
-static const struct { u32 front, back; } cuts[] = {
+static const struct {
+	u32 front, back;
+} cuts[] = {
 	{ 0, 0 }, { 4, 0 }, { 0, 4 }, { 2048, 2048 }, { 4092, 4092 }, { 512, 3584 },
 };
-#define NR_CUTS	(sizeof(cuts) / sizeof(cuts[0]))
+#define NR_CUTS (sizeof(cuts) / sizeof(cuts[0]))
 
 static bool large_slices(const char *name, u32 slots)
 {
@@ -248,8 +244,8 @@ static void built_pages(void)
 			pages++;
 		}
 		if (pmap_built_pages(nr) != pages || pages > PMAP_BUILT_MAX) {
-			printf("not ok - %s: %u slots take %u, not %u of %u\n", name,
-			       nr, pmap_built_pages(nr), pages, PMAP_BUILT_MAX);
+			printf("not ok - %s: %u slots take %u, not %u of %u\n", name, nr,
+			       pmap_built_pages(nr), pages, PMAP_BUILT_MAX);
 			failed = 1;
 			return;
 		}
@@ -287,11 +283,10 @@ int main(int argc, char **argv)
 	if (!failed)
 		every_kind();
 	printf("%llu slices: %llu PRP, %llu SGL list, %llu SGL run, %llu built (larger than a page: %llu PRP, %llu SGL)\n",
-	       (unsigned long long)slices,
-	       (unsigned long long)kinds[PMAP_KIND_PRP],
+	       (unsigned long long)slices, (unsigned long long)kinds[PMAP_KIND_PRP],
 	       (unsigned long long)kinds[PMAP_KIND_SGL_LIST],
 	       (unsigned long long)kinds[PMAP_KIND_SGL_RUN],
-	       (unsigned long long)kinds[PMAP_KIND_BUILT],
-	       (unsigned long long)oversize[0], (unsigned long long)oversize[1]);
+	       (unsigned long long)kinds[PMAP_KIND_BUILT], (unsigned long long)oversize[0],
+	       (unsigned long long)oversize[1]);
 	return failed;
 }

@@ -10,9 +10,9 @@
 #include "far.h"
 #include "buffer.h"
 
-#define BASE		0x0123000000000000ull
-#define LIST_AT		0x0456000000000000ull
-#define NR_SLOTS	((u32)(NVME_PMAP_MAX_LEN / PMAP_SLOT_SIZE))
+#define BASE	 0x0123000000000000ull
+#define LIST_AT	 0x0456000000000000ull
+#define NR_SLOTS ((u32)(NVME_PMAP_MAX_LEN / PMAP_SLOT_SIZE))
 
 /* Slot addresses that differ from those of a run in every slot. */
 static u64 slot_at(u32 slot)
@@ -77,11 +77,10 @@ static int far_run(void)
 	union nvme_data_ptr dptr;
 	u64 end = BASE + NVME_PMAP_MAX_LEN;
 
-	return result("one run",
-		      pmap_dptr(&l, l.len - 12, 12, &dptr) == PMAP_KIND_SGL_RUN &&
-		      le64toh(dptr.sgl.addr) == end - 12 &&
-		      le32toh(dptr.sgl.length) == 12 &&
-		      pmap_slot_dma(&l, NR_SLOTS - 1) == end - PMAP_SLOT_SIZE);
+	return result("one run", pmap_dptr(&l, l.len - 12, 12, &dptr) == PMAP_KIND_SGL_RUN &&
+					 le64toh(dptr.sgl.addr) == end - 12 &&
+					 le32toh(dptr.sgl.length) == 12 &&
+					 pmap_slot_dma(&l, NR_SLOTS - 1) == end - PMAP_SLOT_SIZE);
 }
 
 static int far_prp(void)
@@ -90,11 +89,9 @@ static int far_prp(void)
 	u32 first = NR_SLOTS - 150, last_window = NR_SLOTS / 256 - 1;
 	u64 offset = (u64)first * PMAP_SLOT_SIZE + 20;
 	union nvme_data_ptr dptr;
-	bool good = pmap_dptr(&l, offset, 100 * PMAP_SLOT_SIZE, &dptr) ==
-			    PMAP_KIND_PRP &&
+	bool good = pmap_dptr(&l, offset, 100 * PMAP_SLOT_SIZE, &dptr) == PMAP_KIND_PRP &&
 		    le64toh(dptr.prp1) == slot_at(first) + 20 &&
-		    le64toh(dptr.prp2) == LIST_AT + last_window * 4096ull +
-						  (256 - 149) * 8;
+		    le64toh(dptr.prp2) == LIST_AT + last_window * 4096ull + (256 - 149) * 8;
 
 	free_layout(&l);
 	return result("PRP list", good);
@@ -105,13 +102,12 @@ static int far_sgl(void)
 	struct pmap_layout l = layout(NVME_PMAP_FORM_SGL_LIST, 13, 131072);
 	u32 first = NR_SLOTS - 150, last_block = NR_SLOTS / 8192 - 1;
 	union nvme_data_ptr dptr;
-	bool good = pmap_dptr(&l, (u64)first * PMAP_SLOT_SIZE,
-			      100 * PMAP_SLOT_SIZE, &dptr) == PMAP_KIND_SGL_LIST &&
-		    le64toh(dptr.sgl.addr) == LIST_AT + last_block * 131072ull +
-						      (8192 - 150) * 16 &&
+	bool good = pmap_dptr(&l, (u64)first * PMAP_SLOT_SIZE, 100 * PMAP_SLOT_SIZE, &dptr) ==
+			    PMAP_KIND_SGL_LIST &&
+		    le64toh(dptr.sgl.addr) ==
+			    LIST_AT + last_block * 131072ull + (8192 - 150) * 16 &&
 		    le32toh(dptr.sgl.length) == 1600 &&
-		    le64toh(l.list[last_block].sgl[8191].addr) ==
-			    slot_at(NR_SLOTS - 1);
+		    le64toh(l.list[last_block].sgl[8191].addr) == slot_at(NR_SLOTS - 1);
 
 	free_layout(&l);
 	return result("SGL list", good);
@@ -130,9 +126,8 @@ static int far_built(void)
 	bool good = pmap_dptr(&l, offset, len, &dptr) == PMAP_KIND_BUILT;
 
 	pmap_fill_sgl(&l, &s, &page, &dptr);
-	good = good && le64toh(dptr.sgl.addr) == page.dma &&
-	       le32toh(dptr.sgl.length) == 32 && dptr.sgl.type == 0x30 &&
-	       le64toh(desc[0].addr) == slot_at(NR_SLOTS - 2) + 20 &&
+	good = good && le64toh(dptr.sgl.addr) == page.dma && le32toh(dptr.sgl.length) == 32 &&
+	       dptr.sgl.type == 0x30 && le64toh(desc[0].addr) == slot_at(NR_SLOTS - 2) + 20 &&
 	       le32toh(desc[0].length) == PMAP_SLOT_SIZE - 20 &&
 	       le64toh(desc[1].addr) == slot_at(NR_SLOTS - 1) &&
 	       le32toh(desc[1].length) == PMAP_SLOT_SIZE - 20;

@@ -9,7 +9,7 @@
 
 #include "buffer.h"
 
-#define MAX_SLICES	64
+#define MAX_SLICES 64
 
 static unsigned long slices;
 
@@ -62,17 +62,17 @@ static struct buffer_spec take_spec(struct input *in)
 	return spec;
 }
 
-static void complain(const struct buffer *b, const char *wrong, u64 offset,
-		     u32 len)
+static void complain(const struct buffer *b, const char *wrong, u64 offset, u32 len)
 {
 	const struct buffer_spec *s = &b->spec;
 
 	if (!wrong)
 		return;
-	fprintf(stderr, "want %d shape %d run %u list_shift %u whole %d phase %u step %u slots %u head %u tail %u seed %llu: %u bytes at %llu: %s\n",
-		s->want, s->shape, s->run, s->list_shift, s->whole_lists, s->phase,
-		s->step, s->slots, s->head, s->tail, (unsigned long long)s->seed,
-		len, (unsigned long long)offset, wrong);
+	fprintf(stderr,
+		"want %d shape %d run %u list_shift %u whole %d phase %u step %u slots %u head %u tail %u seed %llu: %u bytes at %llu: %s\n",
+		s->want, s->shape, s->run, s->list_shift, s->whole_lists, s->phase, s->step,
+		s->slots, s->head, s->tail, (unsigned long long)s->seed, len,
+		(unsigned long long)offset, wrong);
 	abort();
 }
 
@@ -85,7 +85,8 @@ static void one_slice(struct buffer *b, struct input *in)
 	offset = ((u64)take(in, 3) << 6) % total & ~3ull;
 	if (how & 1)
 		offset -= (b->spec.head + offset) % PMAP_SLOT_SIZE <= offset ?
-			  (b->spec.head + offset) % PMAP_SLOT_SIZE : 0;
+				  (b->spec.head + offset) % PMAP_SLOT_SIZE :
+				  0;
 	room = total - offset < MAX_TRANSFER ? total - offset : MAX_TRANSFER;
 	len = 4 + (take(in, 3) >> how / 8 % 16) * 4 % (u32)room;
 	if (how & 2)

@@ -10,11 +10,11 @@
 #include "buffer.h"
 
 /* Places far apart and above 4 GiB; see where a wild address came from. */
-#define DATA_AT		0x0003000000000000ull
-#define LISTS_AT	0x0005000000000000ull
-#define BUILT_AT	0x0006000000000000ull
-#define GUARD_AT	0x0007000000000000ull
-#define SEGMENT_AT	0x0008000000000000ull
+#define DATA_AT	   0x0003000000000000ull
+#define LISTS_AT   0x0005000000000000ull
+#define BUILT_AT   0x0006000000000000ull
+#define GUARD_AT   0x0007000000000000ull
+#define SEGMENT_AT 0x0008000000000000ull
 
 u64 next_random(u64 *state)
 {
@@ -58,8 +58,7 @@ static void place_slots(struct buffer *b)
 			next = grouped_dma(spec->slots, i, 0);
 			break;
 		case SHAPE_RUNS:
-			next = grouped_dma(spec->slots + spec->phase,
-					   i + spec->phase, spec->run);
+			next = grouped_dma(spec->slots + spec->phase, i + spec->phase, spec->run);
 			break;
 		case SHAPE_RANDOM:
 			if (!(next_random(&seed) & ((1u << spec->run) - 1)))
@@ -107,8 +106,7 @@ static u32 list_size(const struct buffer *b, u32 i)
 	u32 left = b->l.nr_slots - (i << b->l.list_shift);
 	u32 bytes = (left * (u32)sizeof(struct nvme_sgl_desc) + 4095) & ~4095u;
 
-	return b->l.form == NVME_PMAP_FORM_PRP || bytes > b->list_bytes ?
-		       b->list_bytes : bytes;
+	return b->l.form == NVME_PMAP_FORM_PRP || bytes > b->list_bytes ? b->list_bytes : bytes;
 }
 
 static void alloc_lists(struct buffer *b, u8 shift, u32 list_bytes)
@@ -120,20 +118,18 @@ static void alloc_lists(struct buffer *b, u8 shift, u32 list_bytes)
 	b->l.list = must_alloc(b->nr_lists, sizeof(*b->l.list));
 
 	/* at least one free page after each, and the first list comes last */
-	for (b->stride_shift = 13; 1u << b->stride_shift < 2 * list_bytes; )
+	for (b->stride_shift = 13; 1u << b->stride_shift < 2 * list_bytes;)
 		b->stride_shift++;
 	for (u32 i = 0; i < b->nr_lists; i++) {
 		b->l.list[i].prp = must_alloc(1, list_size(b, i));
-		b->l.list[i].dma = LISTS_AT + ((u64)(b->nr_lists - 1 - i)
-					       << b->stride_shift);
+		b->l.list[i].dma = LISTS_AT + ((u64)(b->nr_lists - 1 - i) << b->stride_shift);
 	}
 }
 
 static void start_sgl(struct buffer *b, u32 slots)
 {
 	b->l.form = NVME_PMAP_FORM_SGL_LIST;
-	alloc_lists(b, b->spec.list_shift,
-		    sizeof(struct nvme_sgl_desc) << b->spec.list_shift);
+	alloc_lists(b, b->spec.list_shift, sizeof(struct nvme_sgl_desc) << b->spec.list_shift);
 	pmap_put_run(&b->l, 0, b->l.base, slots);
 }
 
@@ -176,8 +172,8 @@ static void note_slots(struct buffer *b)
 	u32 slot, nr;
 
 	for (slot = 0; slot < b->spec.slots; slot += nr) {
-		for (nr = 1; nr < b->spec.step && slot + nr < b->spec.slots &&
-			     goes_on(b, slot + nr); )
+		for (nr = 1;
+		     nr < b->spec.step && slot + nr < b->spec.slots && goes_on(b, slot + nr);)
 			nr++;
 		note_run(b, slot, b->dma[slot], nr, next);
 		next = b->dma[slot] + ((u64)nr << PMAP_SLOT_SHIFT);
@@ -194,8 +190,8 @@ static const char *check_windows(const struct buffer *b)
 
 			if (le64toh(b->l.list[h].prp[i]) != want)
 				return slot < b->spec.slots ?
-					"a window entry is not its slot's" :
-					"an entry past the end is not the guard page";
+					       "a window entry is not its slot's" :
+					       "an entry past the end is not the guard page";
 		}
 	return NULL;
 }

@@ -23,18 +23,18 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t s64;
 
-#define cpu_to_le16(x)	htole16(x)
-#define cpu_to_le32(x)	htole32(x)
-#define cpu_to_le64(x)	htole64(x)
-#define le16_to_cpu(x)	le16toh(x)
-#define le32_to_cpu(x)	le32toh(x)
-#define le64_to_cpu(x)	le64toh(x)
+#define cpu_to_le16(x) htole16(x)
+#define cpu_to_le32(x) htole32(x)
+#define cpu_to_le64(x) htole64(x)
+#define le16_to_cpu(x) le16toh(x)
+#define le32_to_cpu(x) le32toh(x)
+#define le64_to_cpu(x) le64toh(x)
 
-#define likely(x)	__builtin_expect(!!(x), 1)
-#define unlikely(x)	__builtin_expect(!!(x), 0)
-#define noinline	__attribute__((__noinline__))
-#define fallthrough	__attribute__((__fallthrough__))
-#define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
+#define likely(x)    __builtin_expect(!!(x), 1)
+#define unlikely(x)  __builtin_expect(!!(x), 0)
+#define noinline     __attribute__((__noinline__))
+#define fallthrough  __attribute__((__fallthrough__))
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 
 /* An SGL descriptor: 16 bytes, the type in the upper half of the last. */
 struct nvme_sgl_desc {
@@ -45,9 +45,9 @@ struct nvme_sgl_desc {
 };
 
 enum {
-	NVME_SGL_FMT_DATA_DESC		= 0x0,
-	NVME_SGL_FMT_SEG_DESC		= 0x2,
-	NVME_SGL_FMT_LAST_SEG_DESC	= 0x3,
+	NVME_SGL_FMT_DATA_DESC = 0x0,
+	NVME_SGL_FMT_SEG_DESC = 0x2,
+	NVME_SGL_FMT_LAST_SEG_DESC = 0x3,
 };
 
 /* Bytes 24 to 39 of a submission queue entry, "Data Pointer (DPTR)". */
@@ -61,22 +61,22 @@ union nvme_data_ptr {
 
 /* I/O command opcodes. */
 enum {
-	nvme_cmd_flush		= 0x00,
-	nvme_cmd_write		= 0x01,
-	nvme_cmd_read		= 0x02,
-	nvme_cmd_write_uncor	= 0x04,
-	nvme_cmd_compare	= 0x05,
-	nvme_cmd_write_zeroes	= 0x08,
-	nvme_cmd_dsm		= 0x09,
-	nvme_cmd_verify		= 0x0c,
-	nvme_cmd_resv_register	= 0x0d,
-	nvme_cmd_resv_report	= 0x0e,
-	nvme_cmd_resv_acquire	= 0x11,
-	nvme_cmd_resv_release	= 0x15,
-	nvme_cmd_zone_mgmt_send	= 0x79,
-	nvme_cmd_zone_mgmt_recv	= 0x7a,
-	nvme_cmd_zone_append	= 0x7d,
-	nvme_cmd_vendor_start	= 0x80,
+	nvme_cmd_flush = 0x00,
+	nvme_cmd_write = 0x01,
+	nvme_cmd_read = 0x02,
+	nvme_cmd_write_uncor = 0x04,
+	nvme_cmd_compare = 0x05,
+	nvme_cmd_write_zeroes = 0x08,
+	nvme_cmd_dsm = 0x09,
+	nvme_cmd_verify = 0x0c,
+	nvme_cmd_resv_register = 0x0d,
+	nvme_cmd_resv_report = 0x0e,
+	nvme_cmd_resv_acquire = 0x11,
+	nvme_cmd_resv_release = 0x15,
+	nvme_cmd_zone_mgmt_send = 0x79,
+	nvme_cmd_zone_mgmt_recv = 0x7a,
+	nvme_cmd_zone_append = 0x7d,
+	nvme_cmd_vendor_start = 0x80,
 };
 
 /* PRACT is bit 29 of dword 12; the kernel's name is for the upper half of it. */
@@ -84,8 +84,8 @@ enum { NVME_RW_PRINFO_PRACT = 1 << 13 };
 
 /* Command set identifiers. */
 enum {
-	NVME_CSI_NVM	= 0,
-	NVME_CSI_ZNS	= 2,
+	NVME_CSI_NVM = 0,
+	NVME_CSI_ZNS = 2,
 };
 
 #endif

@@ -9,61 +9,82 @@
 #include "shim.h"
 #include "pmap-xfer.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define CSI_KV		1	/* key value */
-#define CSI_SLM		3	/* subsystem local memory */
+#define CSI_KV	1 /* key value */
+#define CSI_SLM 3 /* subsystem local memory */
 
-#define PRACT		(1u << 29)
+#define PRACT	   (1u << 29)
 /* In dword 12 beside NLB: LR, FUA, the three checks of PRINFO, STC, DTYPE. */
-#define NOT_LENGTH	0xddff0000u
+#define NOT_LENGTH 0xddff0000u
 
 enum format {
-	F512, F4K, F64K, FZNS,
-	EXT8_PI,	/* 512 + 8, all of the 8 being PI */
-	EXT8_NO_PI,	/* 512 + 8 on a namespace without PI */
-	EXT16_PI8,	/* 4096 + 16, with 8 of PI */
-	EXT16_PI16,	/* 4096 + 16, 64-bit guard */
-	SEP8_PI, SEP16_PI8, SEP64, ZNS_EXT8, FKV, FSLM,
-	UNKNOWN,	/* a size of blocks that the driver has not read yet */
-	F256, EXT8_256, ZNS256,	/* or one that there is not */
+	F512,
+	F4K,
+	F64K,
+	FZNS,
+	EXT8_PI,    /* 512 + 8, all of the 8 being PI */
+	EXT8_NO_PI, /* 512 + 8 on a namespace without PI */
+	EXT16_PI8,  /* 4096 + 16, with 8 of PI */
+	EXT16_PI16, /* 4096 + 16, 64-bit guard */
+	SEP8_PI,
+	SEP16_PI8,
+	SEP64,
+	ZNS_EXT8,
+	FKV,
+	FSLM,
+	UNKNOWN, /* a size of blocks that the driver has not read yet */
+	F256,
+	EXT8_256,
+	ZNS256, /* or one that there is not */
 	FORMATS
 };
 
 static const struct pmap_format formats[FORMATS] = {
-	[F512]		= { .csi = NVME_CSI_NVM, .lba_shift = 9 },
-	[F4K]		= { .csi = NVME_CSI_NVM, .lba_shift = 12 },
-	[F64K]		= { .csi = NVME_CSI_NVM, .lba_shift = 16 },
-	[FZNS]		= { .csi = NVME_CSI_ZNS, .lba_shift = 12 },
-	[EXT8_PI]	= { .lba_shift = 9, .ms = 8, .pi_size = 8, .ext = true },
-	[EXT8_NO_PI]	= { .lba_shift = 9, .ms = 8, .ext = true },
-	[EXT16_PI8]	= { .lba_shift = 12, .ms = 16, .pi_size = 8, .ext = true },
-	[EXT16_PI16]	= { .lba_shift = 12, .ms = 16, .pi_size = 16, .ext = true },
-	[SEP8_PI]	= { .lba_shift = 9, .ms = 8, .pi_size = 8 },
-	[SEP16_PI8]	= { .lba_shift = 12, .ms = 16, .pi_size = 8 },
-	[SEP64]		= { .lba_shift = 12, .ms = 64 },
-	[ZNS_EXT8]	= { .csi = NVME_CSI_ZNS, .lba_shift = 12, .ms = 8,
-			    .pi_size = 8, .ext = true },
-	[FKV]		= { .csi = CSI_KV, .lba_shift = 9 },
-	[FSLM]		= { .csi = CSI_SLM, .lba_shift = 9 },
-	[UNKNOWN]	= { .csi = NVME_CSI_NVM },
-	[F256]		= { .csi = NVME_CSI_NVM, .lba_shift = 8 },
-	[EXT8_256]	= { .lba_shift = 8, .ms = 8, .pi_size = 8, .ext = true },
-	[ZNS256]	= { .csi = NVME_CSI_ZNS, .lba_shift = 8 },
+	[F512] = { .csi = NVME_CSI_NVM, .lba_shift = 9 },
+	[F4K] = { .csi = NVME_CSI_NVM, .lba_shift = 12 },
+	[F64K] = { .csi = NVME_CSI_NVM, .lba_shift = 16 },
+	[FZNS] = { .csi = NVME_CSI_ZNS, .lba_shift = 12 },
+	[EXT8_PI] = { .lba_shift = 9, .ms = 8, .pi_size = 8, .ext = true },
+	[EXT8_NO_PI] = { .lba_shift = 9, .ms = 8, .ext = true },
+	[EXT16_PI8] = { .lba_shift = 12, .ms = 16, .pi_size = 8, .ext = true },
+	[EXT16_PI16] = { .lba_shift = 12, .ms = 16, .pi_size = 16, .ext = true },
+	[SEP8_PI] = { .lba_shift = 9, .ms = 8, .pi_size = 8 },
+	[SEP16_PI8] = { .lba_shift = 12, .ms = 16, .pi_size = 8 },
+	[SEP64] = { .lba_shift = 12, .ms = 64 },
+	[ZNS_EXT8] = { .csi = NVME_CSI_ZNS, .lba_shift = 12, .ms = 8, .pi_size = 8, .ext = true },
+	[FKV] = { .csi = CSI_KV, .lba_shift = 9 },
+	[FSLM] = { .csi = CSI_SLM, .lba_shift = 9 },
+	[UNKNOWN] = { .csi = NVME_CSI_NVM },
+	[F256] = { .csi = NVME_CSI_NVM, .lba_shift = 8 },
+	[EXT8_256] = { .lba_shift = 8, .ms = 8, .pi_size = 8, .ext = true },
+	[ZNS256] = { .csi = NVME_CSI_ZNS, .lba_shift = 8 },
 };
 
 struct row {
 	const char *name;
 	enum format format;
 	u8 opcode;
-	u32 cdw[6];	/* dwords 10 to 15 */
+	u32 cdw[6]; /* dwords 10 to 15 */
 	s64 want;
 };
 
-#define CDW10(x)	{ [0] = (x) }
-#define CDW11(x)	{ [1] = (x) }
-#define CDW12(x)	{ [2] = (x) }
-#define CDW13(x)	{ [3] = (x) }
+#define CDW10(x)          \
+	{                 \
+		[0] = (x) \
+	}
+#define CDW11(x)          \
+	{                 \
+		[1] = (x) \
+	}
+#define CDW12(x)          \
+	{                 \
+		[2] = (x) \
+	}
+#define CDW13(x)          \
+	{                 \
+		[3] = (x) \
+	}
 
 static const struct row rows[] = {
 	/* NLB is bits 15:0 of dword 12, one less than the number of blocks */
@@ -73,8 +94,7 @@ static const struct row rows[] = {
 	{ "read, 65536 blocks of 65536", F64K, 0x02, CDW12(0xffff), 1ll << 32 },
 	{ "compare, 3 blocks", F512, 0x05, CDW12(2), 1536 },
 	{ "the other bits of dword 12", F512, 0x02, CDW12(NOT_LENGTH | 1), 1024 },
-	{ "the other dwords", F512, 0x01,
-	  { ~0u, ~0u, 3, ~0u, ~0u, ~0u }, 2048 },
+	{ "the other dwords", F512, 0x01, { ~0u, ~0u, 3, ~0u, ~0u, ~0u }, 2048 },
 	{ "read, zoned", FZNS, 0x02, CDW12(1), 8192 },
 	{ "write, zoned", FZNS, 0x01, CDW12(0), 4096 },
 	{ "PRACT without metadata", F512, 0x02, CDW12(PRACT | 1), 1024 },
@@ -86,8 +106,7 @@ static const struct row rows[] = {
 	{ "write, blocks of 256", F256, 0x01, CDW12(7), -EPERM },
 	{ "compare, blocks of 256", F256, 0x05, CDW12(0), -EPERM },
 	{ "read, extended blocks of 256", EXT8_256, 0x02, CDW12(0), -EPERM },
-	{ "read, extended blocks of 256, PRACT", EXT8_256, 0x02, CDW12(PRACT),
-	  -EPERM },
+	{ "read, extended blocks of 256, PRACT", EXT8_256, 0x02, CDW12(PRACT), -EPERM },
 	{ "zone append, blocks of 256", ZNS256, 0x7d, CDW12(0), -EPERM },
 	{ "dataset management, unknown blocks", UNKNOWN, 0x09, CDW10(0), 16 },
 	{ "flush, unknown blocks", UNKNOWN, 0x00, CDW10(0), 0 },
@@ -95,34 +114,27 @@ static const struct row rows[] = {
 	/* extended blocks: metadata with each, unless it is all PI and PRACT */
 	{ "read, extended", EXT8_PI, 0x02, CDW12(7), 8 * 520 },
 	{ "write, extended", EXT16_PI8, 0x01, CDW12(1), 2 * 4112 },
-	{ "read, extended, 65536 blocks", EXT16_PI8, 0x02, CDW12(0xffff),
-	  65536ll * 4112 },
+	{ "read, extended, 65536 blocks", EXT16_PI8, 0x02, CDW12(0xffff), 65536ll * 4112 },
 	{ "read, extended, PRACT", EXT8_PI, 0x02, CDW12(PRACT | 7), 8 * 512 },
 	{ "write, extended, PRACT", EXT8_PI, 0x01, CDW12(PRACT | 7), 8 * 512 },
-	{ "write, extended, PRACT, 64-bit guard", EXT16_PI16, 0x01,
-	  CDW12(PRACT | 1), 2 * 4096 },
-	{ "PRACT with metadata beyond PI", EXT16_PI8, 0x02, CDW12(PRACT | 1),
-	  2 * 4112 },
+	{ "write, extended, PRACT, 64-bit guard", EXT16_PI16, 0x01, CDW12(PRACT | 1), 2 * 4096 },
+	{ "PRACT with metadata beyond PI", EXT16_PI8, 0x02, CDW12(PRACT | 1), 2 * 4112 },
 	/* PI that is off, or that the driver does not see: who knows */
 	{ "read, PRACT without PI", EXT8_NO_PI, 0x02, CDW12(PRACT | 7), -EPERM },
 	{ "write, PRACT without PI", EXT8_NO_PI, 0x01, CDW12(PRACT), -EPERM },
-	{ "read, extended, no PI", EXT8_NO_PI, 0x02, CDW12(NOT_LENGTH | 7),
-	  8 * 520 },
-	{ "the checks of PRINFO are not PRACT", EXT8_PI, 0x02,
-	  CDW12(NOT_LENGTH | 7), 8 * 520 },
-	{ "bit 13 of NLB is not PRACT", EXT8_PI, 0x02, CDW12(0x2000),
-	  0x2001 * 520 },
+	{ "read, extended, no PI", EXT8_NO_PI, 0x02, CDW12(NOT_LENGTH | 7), 8 * 520 },
+	{ "the checks of PRINFO are not PRACT", EXT8_PI, 0x02, CDW12(NOT_LENGTH | 7), 8 * 520 },
+	{ "bit 13 of NLB is not PRACT", EXT8_PI, 0x02, CDW12(0x2000), 0x2001 * 520 },
 	/* Compare with PRACT: not defined */
 	{ "compare, extended", EXT8_PI, 0x05, CDW12(0), 520 },
 	{ "compare, extended, PRACT", EXT8_PI, 0x05, CDW12(PRACT), -EPERM },
-	{ "compare, extended, PRACT, metadata beyond PI", EXT16_PI8, 0x05,
-	  CDW12(PRACT), -EPERM },
+	{ "compare, extended, PRACT, metadata beyond PI", EXT16_PI8, 0x05, CDW12(PRACT), -EPERM },
 
 	/* separate metadata has a pointer of its own, which pmap has not */
 	{ "read, separate", SEP64, 0x02, CDW12(0), -EPROTONOSUPPORT },
 	{ "write, separate, PRACT without PI", SEP64, 0x01, CDW12(PRACT), -EPROTONOSUPPORT },
-	{ "read, separate, PRACT, metadata beyond PI", SEP16_PI8, 0x02,
-	  CDW12(PRACT), -EPROTONOSUPPORT },
+	{ "read, separate, PRACT, metadata beyond PI", SEP16_PI8, 0x02, CDW12(PRACT),
+	  -EPROTONOSUPPORT },
 	{ "compare, separate", SEP8_PI, 0x05, CDW12(0), -EPROTONOSUPPORT },
 	{ "read, separate PI", SEP8_PI, 0x02, CDW12(3), -EPROTONOSUPPORT },
 	{ "read, separate PI, PRACT", SEP8_PI, 0x02, CDW12(PRACT | 3), 2048 },
@@ -171,10 +183,8 @@ static const struct row rows[] = {
 	{ "zone open", FZNS, 0x79, CDW13(0x03), 0 },
 	{ "zone reset, all", FZNS, 0x79, CDW13(0x104), 0 },
 	{ "zone descriptor extension", FZNS, 0x79, CDW13(0x10), -EPERM },
-	{ "zone descriptor extension, other bits", FZNS, 0x79, CDW13(0xffffff10),
-	  -EPERM },
-	{ "zone management receive, 4 KiB", FZNS, 0x7a,
-	  { ~0u, ~0u, 1023, ~0u, ~0u, ~0u }, 4096 },
+	{ "zone descriptor extension, other bits", FZNS, 0x79, CDW13(0xffffff10), -EPERM },
+	{ "zone management receive, 4 KiB", FZNS, 0x7a, { ~0u, ~0u, 1023, ~0u, ~0u, ~0u }, 4096 },
 	{ "zone management receive, 16 GiB", FZNS, 0x7a, CDW12(~0u), 1ll << 34 },
 	{ "zone append", FZNS, 0x7d, CDW12(NOT_LENGTH | 3), 16384 },
 	{ "zone append, extended", ZNS_EXT8, 0x7d, CDW12(3), 4 * 4104 },
@@ -212,8 +222,8 @@ static int table(void)
 			printf("ok - length: %s\n", r->name);
 			continue;
 		}
-		printf("not ok - length: %s: %lld, not %lld\n", r->name,
-		       (long long)is, (long long)r->want);
+		printf("not ok - length: %s: %lld, not %lld\n", r->name, (long long)is,
+		       (long long)r->want);
 		failed = 1;
 	}
 	return failed;
@@ -230,8 +240,8 @@ static int actions(void)
 
 			if (is == (none ? 0 : -EPERM))
 				continue;
-			printf("not ok - every zone send action: %#x: %lld\n",
-			       cdw[3], (long long)is);
+			printf("not ok - every zone send action: %#x: %lld\n", cdw[3],
+			       (long long)is);
 			return 1;
 		}
 	printf("ok - every zone send action\n");
@@ -257,8 +267,8 @@ static int exact(void)
 static bool known(u8 csi, unsigned int opcode)
 {
 	static const u8 both[] = {
-		0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0c, 0x0d, 0x0e,
-		0x11, 0x12, 0x15, 0x18, 0x19,
+		0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0c,
+		0x0d, 0x0e, 0x11, 0x12, 0x15, 0x18, 0x19,
 	};
 	static const u8 zoned[] = { 0x79, 0x7a, 0x7d };
 
@@ -295,7 +305,9 @@ static const char *wrong_length(u8 csi, unsigned int opcode, s64 len)
 }
 
 static const u32 patterns[][6] = {
-	{ 0 }, { 1, 1, 1, 1, 1, 1 }, { 0x10, 0x10, 0x10, 0x10, 0x10, 0x10 },
+	{ 0 },
+	{ 1, 1, 1, 1, 1, 1 },
+	{ 0x10, 0x10, 0x10, 0x10, 0x10, 0x10 },
 	{ ~0u, ~0u, ~0u, ~0u, ~0u, ~0u },
 	{ 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff },
 	{ 0xffff, 0xffff, 0x2000ffff, 0xff, 0, 0 },
@@ -317,8 +329,7 @@ static int sweep(void)
 			for (int i = 0; i < 6; i++)
 				le[i] = cpu_to_le32(cdw[i]);
 			calls++;
-			wrong = wrong_length(format.csi, n & 255,
-					     pmap_xfer(&format, n & 255, le));
+			wrong = wrong_length(format.csi, n & 255, pmap_xfer(&format, n & 255, le));
 			if (!wrong)
 				continue;
 			printf("not ok - every opcode of every command set: %#x of %u, cdw12 %#x: %s\n",

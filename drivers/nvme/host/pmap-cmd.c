@@ -66,7 +66,8 @@ nvme_pmap_build(const struct nvme_pmap *pmap, u64 offset, u32 len,
 		return built;
 	}
 	pool = s.nr * sizeof(struct nvme_sgl_desc) <= PMAP_SLOT_SIZE ?
-		pmap->pc->page_pool : pmap->pc->sgl_pool;
+		       pmap->pc->page_pool :
+		       pmap->pc->sgl_pool;
 	built = nvme_pmap_alloc_built(pool, 1);
 	if (built)
 		pmap_fill_sgl(&pmap->l, &s, built->page, dptr);
@@ -332,7 +333,8 @@ static u32 nvme_pmap_opcode(const struct nvme_pmap_cmd *cmd)
 {
 	u32 head = le32_to_cpu(READ_ONCE(*(const __le32 *)&cmd->opcode));
 
-	if (READ_ONCE(cmd->rsvd2) | READ_ONCE(cmd->rsvd3) | READ_ONCE(cmd->rsvd4))
+	if (READ_ONCE(cmd->rsvd2) | READ_ONCE(cmd->rsvd3) |
+	    READ_ONCE(cmd->rsvd4))
 		return U32_MAX;
 	return head;
 }
@@ -348,7 +350,8 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	u32 opcode = nvme_pmap_opcode(cmd);
 	int ret;
 
-	if (unlikely(opcode > U8_MAX || READ_ONCE(cmd->nsid) != ns->head->ns_id))
+	if (unlikely(opcode > U8_MAX ||
+		     READ_ONCE(cmd->nsid) != ns->head->ns_id))
 		return -EINVAL;
 	if (unlikely(!nvme_pmap_allowed(ns, opcode, ioucmd->file->f_mode)))
 		return -EACCES;

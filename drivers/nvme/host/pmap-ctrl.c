@@ -149,7 +149,8 @@ static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
 		.identify.opcode = nvme_admin_identify,
 		.identify.cns = NVME_ID_CNS_CTRL,
 	};
-	u32 shift = NVME_CAP_MPSMIN(pc->ctrl->cap) + 12, max = PMAP_MAX_TRANSFER;
+	u32 shift = NVME_CAP_MPSMIN(pc->ctrl->cap) + 12,
+	    max = PMAP_MAX_TRANSFER;
 	struct nvme_id_ctrl *id;
 	int ret;
 

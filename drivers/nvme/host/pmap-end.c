@@ -9,7 +9,7 @@
 #include "pmap-compat.h"
 
 /* List pages of the largest transfer, PMAP_MAX_TRANSFER and a page. */
-#define PMAP_BUILT_MAX	5
+#define PMAP_BUILT_MAX 5
 
 /* A list that was built for one command. */
 struct nvme_pmap_built {
@@ -30,8 +30,8 @@ struct nvme_pmap_pdu {
 		u64 result;
 	};
 	int status;
-	u16 hw_queue;	/* hctx->queue_num of the request */
-	bool worker;	/* issued by an io-wq thread, without the ring's lock */
+	u16 hw_queue; /* hctx->queue_num of the request */
+	bool worker;  /* issued by an io-wq thread, without the ring's lock */
 };
 
 static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)

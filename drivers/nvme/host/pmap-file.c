@@ -15,7 +15,7 @@
 #include "pmap.h"
 
 /* Entries of the first table; it doubles when they are used up. */
-#define PMAP_TABLE_MIN	16u
+#define PMAP_TABLE_MIN 16u
 
 /* State of the file, or NULL before the first registration. */
 static struct nvme_pmap_file *nvme_pmap_file(struct file *file)
@@ -326,7 +326,7 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 {
 	if (q->flags)
 		return -EOPNOTSUPP;
-	*q = (struct nvme_pmap_query) {
+	*q = (struct nvme_pmap_query){
 		.version = NVME_PMAP_VERSION,
 		.doors = NVME_PMAP_DOOR_PMAP,
 		.forms = BIT(NVME_PMAP_FORM_PRP),
@@ -355,7 +355,7 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 
 static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
 {
-	struct nvme_pmap_counts sum = { };
+	struct nvme_pmap_counts sum = {};
 	int cpu, i;
 
 	for_each_possible_cpu(cpu) {
@@ -372,7 +372,7 @@ static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
 static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
 			       struct nvme_pmap_stats *stats)
 {
-	struct nvme_pmap_counts sum = { };
+	struct nvme_pmap_counts sum = {};
 
 	if (stats->flags)
 		return -EOPNOTSUPP;
@@ -406,12 +406,14 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 	 * Without the lock, under which a registration writes to user memory: a
 	 * page that never comes must not stop those who look.
 	 */
-	seq_printf(m, "pmap-buffers:\t%u\npmap-pinned:\t%llu\npmap-kept:\t%llu\n",
+	seq_printf(m,
+		   "pmap-buffers:\t%u\npmap-pinned:\t%llu\npmap-kept:\t%llu\n",
 		   READ_ONCE(pf->nr), dead ? 0 : READ_ONCE(pf->pinned),
 		   dead ? 0 : READ_ONCE(pf->kept));
 
 	sum = nvme_pmap_sum(pf);
-	seq_printf(m, "pmap-prp:\t%llu\npmap-sgl_list:\t%llu\npmap-sgl_run:\t%llu\npmap-built:\t%llu\npmap-direct:\t%llu\npmap-deferred:\t%llu\n",
+	seq_printf(m,
+		   "pmap-prp:\t%llu\npmap-sgl_list:\t%llu\npmap-sgl_run:\t%llu\npmap-built:\t%llu\npmap-direct:\t%llu\npmap-deferred:\t%llu\n",
 		   sum.kind[PMAP_KIND_PRP], sum.kind[PMAP_KIND_SGL_LIST],
 		   sum.kind[PMAP_KIND_SGL_RUN], sum.kind[PMAP_KIND_BUILT],
 		   sum.direct, sum.deferred);
@@ -459,8 +461,10 @@ union nvme_pmap_arg {
 
 static const size_t nvme_pmap_arg_size[] = {
 	[_IOC_NR(NVME_PMAP_IOC_QUERY) - 0xb0] = sizeof(struct nvme_pmap_query),
-	[_IOC_NR(NVME_PMAP_IOC_REGISTER) - 0xb0] = sizeof(struct nvme_pmap_register),
-	[_IOC_NR(NVME_PMAP_IOC_UNREGISTER) - 0xb0] = sizeof(struct nvme_pmap_unregister),
+	[_IOC_NR(NVME_PMAP_IOC_REGISTER) - 0xb0] =
+		sizeof(struct nvme_pmap_register),
+	[_IOC_NR(NVME_PMAP_IOC_UNREGISTER) - 0xb0] =
+		sizeof(struct nvme_pmap_unregister),
 	[_IOC_NR(NVME_PMAP_IOC_STATS) - 0xb0] = sizeof(struct nvme_pmap_stats),
 };
 
@@ -519,7 +523,7 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 				    ARRAY_SIZE(nvme_pmap_arg_size));
 	size_t known = nvme_pmap_arg_size[nr];
 	void __user *uarg = (void __user *)arg;
-	union nvme_pmap_arg karg = { };
+	union nvme_pmap_arg karg = {};
 	u32 usize;
 	long ret;
 
@@ -537,7 +541,8 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	 * Size stays the caller's; a registration is copied when it is published,
 	 * and the end of one answers nothing that could fail to be written.
 	 */
-	if (!ret && (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&
+	if (!ret &&
+	    (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&
 	    copy_to_user(uarg + sizeof(usize), (char *)&karg + sizeof(usize),
 			 known - sizeof(usize)))
 		ret = -EFAULT;

@@ -28,16 +28,16 @@
 #ifndef _NVME_PMAP_LAYOUT_H
 #define _NVME_PMAP_LAYOUT_H
 
-#define PMAP_SLOT_SHIFT		12
-#define PMAP_SLOT_SIZE		(1u << PMAP_SLOT_SHIFT)
-#define PMAP_SLOT_MASK		(PMAP_SLOT_SIZE - 1)
+#define PMAP_SLOT_SHIFT 12
+#define PMAP_SLOT_SIZE	(1u << PMAP_SLOT_SHIFT)
+#define PMAP_SLOT_MASK	(PMAP_SLOT_SIZE - 1)
 
-#define PMAP_PRP_ENTRIES	(PMAP_SLOT_SIZE / sizeof(__le64))	/* 512 */
-#define PMAP_PRP_LAST		(PMAP_PRP_ENTRIES - 1)
-#define PMAP_PRP_SHIFT		8	/* windows begin every 256 slots */
+#define PMAP_PRP_ENTRIES (PMAP_SLOT_SIZE / sizeof(__le64)) /* 512 */
+#define PMAP_PRP_LAST	 (PMAP_PRP_ENTRIES - 1)
+#define PMAP_PRP_SHIFT	 8 /* windows begin every 256 slots */
 
 /* A run_shift that no slot number reaches: the buffer is one run. */
-#define PMAP_RUN_ALL		31
+#define PMAP_RUN_ALL 31
 
 /**
  * struct pmap_list - one list page (PRP) or block of descriptors (SGL)
@@ -86,7 +86,7 @@ enum pmap_kind {
 	PMAP_KIND_PRP,
 	PMAP_KIND_SGL_LIST,
 	PMAP_KIND_SGL_RUN,
-	PMAP_KIND_BUILT,	/* the caller has to build a list */
+	PMAP_KIND_BUILT, /* the caller has to build a list */
 	PMAP_KINDS
 };
 
@@ -186,17 +186,18 @@ static inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
 	u32 first = s->first, last = first + s->nr - 1;
 	u64 addr = pmap_slot_sgl(l, first) + s->in_page;
 
-	if (!(((first + l->run_phase) ^ (last + l->run_phase)) >> l->run_shift)) {
-		pmap_set_sgl(&dptr->sgl, addr, s->len,
-			     NVME_SGL_FMT_DATA_DESC);
+	if (!(((first + l->run_phase) ^ (last + l->run_phase)) >>
+	      l->run_shift)) {
+		pmap_set_sgl(&dptr->sgl, addr, s->len, NVME_SGL_FMT_DATA_DESC);
 		return PMAP_KIND_SGL_RUN;
 	}
 	if ((s->in_page | s->len) & PMAP_SLOT_MASK ||
 	    (first ^ last) >> l->list_shift)
 		return PMAP_KIND_BUILT;
-	pmap_set_sgl(&dptr->sgl, l->list[first >> l->list_shift].dma +
-				 (first & l->list_mask) *
-				 sizeof(struct nvme_sgl_desc),
+	pmap_set_sgl(&dptr->sgl,
+		     l->list[first >> l->list_shift].dma +
+			     (first & l->list_mask) *
+				     sizeof(struct nvme_sgl_desc),
 		     s->nr * sizeof(struct nvme_sgl_desc),
 		     NVME_SGL_FMT_LAST_SEG_DESC);
 	return PMAP_KIND_SGL_LIST;
@@ -231,7 +232,7 @@ static inline enum pmap_kind pmap_dptr(const struct pmap_layout *l, u64 offset,
 /* List pages that a PRP list built for @nr slots needs. */
 static inline u32 pmap_built_pages(u32 nr)
 {
-	u32 entries = nr - 1;	/* the first stands in the command */
+	u32 entries = nr - 1; /* the first stands in the command */
 
 	/* every page but the last gives its last entry to the chain */
 	if (entries <= PMAP_PRP_ENTRIES)

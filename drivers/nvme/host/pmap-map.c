@@ -22,10 +22,10 @@
  * There is nothing to synchronise, or the mapping is refused; and then what a
  * bounce buffer holds must not be copied over the user's memory either.
  */
-#define PMAP_DMA_ATTRS		(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
+#define PMAP_DMA_ATTRS (DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
 
 /* A block of SGL descriptors: 128 KiB, 8192 slots, 32 MiB of buffer. */
-#define PMAP_SGL_MAX_SHIFT	13
+#define PMAP_SGL_MAX_SHIFT 13
 
 /*
  * The chunk that begins at page @first: up to the next aligned address, or all
@@ -58,7 +58,8 @@ static size_t nvme_pmap_list_size(const struct nvme_pmap *pmap, u32 i)
  */
 static u32 nvme_pmap_fill_sg(struct nvme_pmap *pmap, u32 first, u32 nr)
 {
-	unsigned long boundary = dma_get_seg_boundary(pmap->pc->dev) >> PAGE_SHIFT;
+	unsigned long boundary = dma_get_seg_boundary(pmap->pc->dev) >>
+				 PAGE_SHIFT;
 	struct scatterlist *sg = pmap->pc->scratch;
 	struct page **page = pmap->pages + first;
 	unsigned long pfn, next = 0;
@@ -70,7 +71,7 @@ static u32 nvme_pmap_fill_sg(struct nvme_pmap *pmap, u32 first, u32 nr)
 			sg[nents - 1].length += PAGE_SIZE;
 			continue;
 		}
-		sg[nents] = (struct scatterlist) { };
+		sg[nents] = (struct scatterlist){};
 		sg_set_page(&sg[nents++], page[i], PAGE_SIZE, 0);
 	}
 	sg_mark_end(&sg[nents - 1]);
@@ -199,7 +200,8 @@ static int nvme_pmap_note_run(struct nvme_pmap *pmap, u32 slot, u64 dma, u32 nr)
 	if (!slot)
 		l->base = dma;
 	if (slot && dma != pmap->next_dma) {
-		l->run_shift = pmap_break_run(l->run_shift, slot + l->run_phase);
+		l->run_shift = pmap_break_run(l->run_shift,
+					      slot + l->run_phase);
 		if (l->form == NVME_PMAP_FORM_SGL_RUN) {
 			ret = nvme_pmap_start_sgl(pmap, slot);
 			if (ret)
@@ -255,8 +257,7 @@ static int nvme_pmap_map_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
 		return ret == -ENOMEM ? ret : -ENXIO;
 	ret = nvme_pmap_note_chunk(pmap, first, &sgt);
 	if (ret)
-		dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL,
-				  PMAP_DMA_ATTRS);
+		dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 	else
 		pmap->nr_mapped += nr;
 	return ret;
@@ -329,8 +330,8 @@ static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 	}
 	if (ret == -ENXIO)
 		dev_warn_ratelimited(pc->dev,
-			"pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
-			current->comm);
+				     "pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
+				     current->comm);
 	return ret;
 }
 
@@ -363,8 +364,8 @@ static void nvme_pmap_init_layout(struct nvme_pmap *pmap, u64 addr, u64 len)
 	pmap->l.head = addr & ~PAGE_MASK;
 	pmap->l.nr_slots = pmap->nr_pages * PMAP_SLOTS_PER_PAGE;
 	pmap->l.run_phase = first % PMAP_CHUNK_PAGES * PMAP_SLOTS_PER_PAGE;
-	pmap->l.whole_lists =
-		pmap->pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512;
+	pmap->l.whole_lists = pmap->pc->ctrl->quirks &
+			      NVME_QUIRK_DMAPOOL_ALIGN_512;
 }
 
 /* Bytes of kernel memory that describe the buffer. */
@@ -399,7 +400,8 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 	init_completion(&pmap->idle);
 	nvme_pmap_init_layout(pmap, reg->addr, reg->len);
 
-	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0, GFP_KERNEL_ACCOUNT);
+	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0,
+			      GFP_KERNEL_ACCOUNT);
 	if (ret)
 		goto free;
 	ret = nvme_pmap_pin(pmap, reg->addr & PAGE_MASK);

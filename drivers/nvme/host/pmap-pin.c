@@ -16,7 +16,7 @@
 #include "pmap.h"
 
 /* Pages asked for at a time: a fatal signal is noticed in between. */
-#define PMAP_PIN_BATCH	512u
+#define PMAP_PIN_BATCH 512u
 
 static int nvme_pmap_charge(struct nvme_pmap *pmap)
 {
@@ -73,7 +73,8 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 			goto unpin;
 		}
 		n = pin_user_pages_fast(addr + ((u64)done << PAGE_SHIFT),
-					min(pmap->nr_pages - done, PMAP_PIN_BATCH),
+					min(pmap->nr_pages - done,
+					    PMAP_PIN_BATCH),
 					FOLL_WRITE | FOLL_LONGTERM,
 					pmap->pages + done);
 		if (n <= 0)
@@ -111,7 +112,7 @@ int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
 		goto uncharge;
 	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages),
 				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
-				     __GFP_RETRY_MAYFAIL);
+					     __GFP_RETRY_MAYFAIL);
 	if (!pmap->pages)
 		goto uncharge;
 

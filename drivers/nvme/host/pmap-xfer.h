@@ -20,8 +20,8 @@
 
 /* Opcodes that not every kernel's linux/nvme.h names. */
 enum {
-	PMAP_OP_IO_MGMT_RECV	= 0x12,
-	PMAP_OP_COPY		= 0x19,
+	PMAP_OP_IO_MGMT_RECV = 0x12,
+	PMAP_OP_COPY = 0x19,
 };
 
 /*
@@ -29,9 +29,9 @@ enum {
  * of a size that the driver does not keep; others are not defined.
  */
 enum {
-	PMAP_ZSA_CLOSE		= 0x01,
-	PMAP_ZSA_OFFLINE	= 0x05,
-	PMAP_ZSA_ZRWA_FLUSH	= 0x11,
+	PMAP_ZSA_CLOSE = 0x01,
+	PMAP_ZSA_OFFLINE = 0x05,
+	PMAP_ZSA_ZRWA_FLUSH = 0x11,
 };
 
 /**

@@ -45,11 +45,11 @@ struct nvme_ns;
 struct seq_file;
 
 /* Bytes in one command, whatever the controller says; the stock driver's limit. */
-#define PMAP_MAX_TRANSFER	SZ_8M
+#define PMAP_MAX_TRANSFER SZ_8M
 
 /* Pages that are mapped in one go; the size of the scratch scatterlist. */
-#define PMAP_CHUNK_PAGES	8192u
-#define PMAP_SLOTS_PER_PAGE	(PAGE_SIZE >> PMAP_SLOT_SHIFT)
+#define PMAP_CHUNK_PAGES    8192u
+#define PMAP_SLOTS_PER_PAGE (PAGE_SIZE >> PMAP_SLOT_SHIFT)
 
 /**
  * struct nvme_pmap_ctrl - what the overlay keeps for a controller
@@ -84,8 +84,8 @@ struct nvme_pmap_ctrl {
 };
 
 enum nvme_pmap_flags {
-	PMAP_KILLED,		/* percpu_ref_kill() has been called */
-	PMAP_CHUNK_SPLIT,	/* chunks are one DMA segment per run of pages */
+	PMAP_KILLED,	  /* percpu_ref_kill() has been called */
+	PMAP_CHUNK_SPLIT, /* chunks are one DMA segment per run of pages */
 };
 
 /**

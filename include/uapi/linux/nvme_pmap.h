@@ -66,22 +66,22 @@
 #include <linux/types.h>
 
 /** The ABI described here; nvme_pmap_query.version. */
-#define NVME_PMAP_VERSION	1
+#define NVME_PMAP_VERSION 1
 
 /** Buffers that one open file can hold, and one more than the largest index. */
-#define NVME_PMAP_MAX_INDEX	65536u
+#define NVME_PMAP_MAX_INDEX 65536u
 /** Let the kernel choose the lowest free index. */
-#define NVME_PMAP_INDEX_ANY	0xffffffffu
+#define NVME_PMAP_INDEX_ANY 0xffffffffu
 /** Bytes in one registration. */
-#define NVME_PMAP_MAX_LEN	(1ull << 39)
+#define NVME_PMAP_MAX_LEN   (1ull << 39)
 /** Addresses, offsets and lengths are multiples of this many bytes. */
-#define NVME_PMAP_ALIGN		4u
+#define NVME_PMAP_ALIGN	    4u
 
-#define NVME_PMAP_IOC_QUERY		_IO('N', 0xb0)
-#define NVME_PMAP_IOC_REGISTER		_IO('N', 0xb1)
-#define NVME_PMAP_IOC_UNREGISTER	_IO('N', 0xb2)
-#define NVME_PMAP_IOC_STATS		_IO('N', 0xb3)
-#define NVME_URING_CMD_PMAP		_IOWR('N', 0xb8, struct nvme_pmap_cmd)
+#define NVME_PMAP_IOC_QUERY	 _IO('N', 0xb0)
+#define NVME_PMAP_IOC_REGISTER	 _IO('N', 0xb1)
+#define NVME_PMAP_IOC_UNREGISTER _IO('N', 0xb2)
+#define NVME_PMAP_IOC_STATS	 _IO('N', 0xb3)
+#define NVME_URING_CMD_PMAP	 _IOWR('N', 0xb8, struct nvme_pmap_cmd)
 
 /**
  * enum nvme_pmap_form - how the NVMe data pointer of a buffer is kept
@@ -270,8 +270,8 @@ struct nvme_pmap_stats {
  * ENODEV, EINTR.
  */
 struct nvme_pmap_cmd {
-	__u8  opcode;
-	__u8  flags;
+	__u8 opcode;
+	__u8 flags;
 	__u16 rsvd1;
 	__u32 nsid;
 	__u32 cdw2;
@@ -294,9 +294,9 @@ struct nvme_pmap_cmd {
 #if defined(__cplusplus) || \
 	(defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L)
 #if !defined(__cplusplus) && !defined(static_assert)
-#define NVME_PMAP_ASSERT(cond)	_Static_assert(cond, #cond)
+#define NVME_PMAP_ASSERT(cond) _Static_assert(cond, #cond)
 #else
-#define NVME_PMAP_ASSERT(cond)	static_assert(cond, #cond)
+#define NVME_PMAP_ASSERT(cond) static_assert(cond, #cond)
 #endif
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 72);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_register) == 40);

@@ -8,5 +8,5 @@
 #define __cond_acquires(...)
 #define __cond_releases(...)
 #define __context_unsafe(...)
-#define scoped_guard(...) YACFE_ITERATOR
+#define scoped_guard(...)      YACFE_ITERATOR
 #define scoped_cond_guard(...) YACFE_ITERATOR
