@@ -32,7 +32,7 @@ test: modules ## Run every test (NAME=t-integrity for one)
 	@scripts/setup vm test bench
 	@case $(KERNELS) in *san*) $(MAKE) -s debug-kernels ;; esac
 	@$(MAKE) -s tools
-	@tests/run -k $(KERNELS) $(NAME)
+	@SOAK_MINUTES=$(SOAK_MINUTES) tests/run -k $(KERNELS) $(NAME)
 
 debug-kernels: ## Build the kernels of test-debug, once
 	@scripts/debug-kernel --kernel $(KERNEL)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034 # read by lib.sh and the runner
 DESCRIPTION="each step of scripts/check sees a defect that is planted in a copy of the tree"
-TIMEOUT=1200
+TIMEOUT=600
+KERNELS="plain"
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 DESCRIPTION="the device goes where a command may go and nowhere else (CVE-2023-6238), by three witnesses"
 TIMEOUT=400
+KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
 client=$BUILD/tests/pmap-test
