@@ -3,8 +3,7 @@ DESCRIPTION="every combination of boundary values is answered as a model says, a
 TIMEOUT=150
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+requires() { have "$client"; }
 
 # The zoned namespace is slow: a reset comes while it works.
 test() {

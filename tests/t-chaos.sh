@@ -3,11 +3,7 @@ DESCRIPTION="loads of every ring mode and form stay right while all around them 
 TIMEOUT=700
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; have python3; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client" python3; }
 
 # blockdev NAME SIZE: a file of that size, at most 1000 commands a second, so
 # that some are always in flight when something happens.
@@ -17,6 +13,16 @@ blockdev() {
 	printf -- '-blockdev driver=raw,node-name=%s-raw,file=%s-file ' "$1" "$1"
 	printf -- '-object throttle-group,id=%s-slow,x-iops-total=1000 ' "$1"
 	printf -- '-blockdev driver=throttle,node-name=%s,throttle-group=%s-slow,file=%s-raw' "$1" "$1" "$1"
+}
+
+# Asleep once, this QEMU's guest cannot power off: it tells its status itself, and
+# a reset ends it.
+# shellcheck disable=SC2016 # for the guest's shell
+asleep() {
+	guest_results asleep --with "$client" --qmp "$dir/qmp-asleep" --timeout 100 \
+		-- sh -c '"$0" chaos_end -d serial=pmap suspend-ram
+			echo $? >/dev/vport0p3
+			reboot -nf' "$client" | host_serves "$dir/qmp-asleep" || test_failed=1
 }
 
 # shellcheck disable=SC2016 # for the guest's shell
@@ -32,6 +38,7 @@ test() {
 		--qemu "-device nvme-ns,drive=ns1,bus=many,nsid=1,shared=on"
 		--qemu "-device nvme-ns,drive=ns2,bus=many,nsid=2,shared=on")
 
+	asleep
 	guest_results chaos --with "$client" --qmp "$dir/qmp" --timeout 650 --mem 512 \
 		--expect 'pmap-test invoked oom-killer' --modparam 'nvme_core multipath=N' --append suspend.pm_test_delay=1 \
 		"${args[@]}" -- sh -c 'status=0
@@ -40,11 +47,8 @@ test() {
 			"$0" chaos_slow -d serial=pmap -D serial=slow || status=1
 			"$0" chaos_ns -d serial=many || status=1
 			"$0" chaos_plug -d serial=pmap -D serial=plugged || status=1
-			"$0" chaos_end -d serial=pmap || status=1
-			# Asleep once, the guest cannot power off: its status is
-			# told here, and a reset ends it.
-			echo $status >/dev/vport0p3
-			reboot -nf' "$client" | host_serves "$dir/qmp" || test_failed=1
+			"$0" chaos_end -d serial=pmap suspend-devices reload || status=1
+			exit $status' "$client" | host_serves "$dir/qmp" || test_failed=1
 }
 
 run_test

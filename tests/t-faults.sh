@@ -4,16 +4,12 @@ TIMEOUT=600
 KERNELS="kasan"
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
 notes=$BUILD/debug/6.12-kasan/src/drivers/nvme/host
 requires() {
 	[ "$TEST_KERNEL" = kasan ] || { echo "failures on demand are in the kasan kernel"; return 1; }
 	[ -x "$client" ] || { echo "no $client"; return 1; }
 	have gcov python3
 }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
 
 # one NAME VM-OPTION... -- CASE...: a guest, and how often it ran each line.  With a
 # loaded host the kernel may not believe that its timer works: it need not check.

@@ -4,11 +4,7 @@ TIMEOUT=820
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client"; }
 
 # Megabytes of the disk, and those in its middle where the program may write.
 all=128 from=32 to=96

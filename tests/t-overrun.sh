@@ -4,11 +4,7 @@ TIMEOUT=400
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; have python3; }
-
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+requires() { have "$client" python3; }
 
 # namespace NSID PROPERTIES: sets args.
 namespace() {

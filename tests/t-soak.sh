@@ -3,8 +3,7 @@ DESCRIPTION="scripts/soak, for a few seconds; for SOAK_MINUTES on the KASAN kern
 TIMEOUT=600
 . "$(dirname "$0")/lib.sh"
 
-client=$BUILD/tests/pmap-test
-requires() { [ -x "$client" ] || { echo "no $client"; return 1; }; }
+requires() { have "$client"; }
 
 test() {
 	local out=$TEST_LOGS/$TEST_NAME.out seconds=${SOAK_SECONDS:-8}

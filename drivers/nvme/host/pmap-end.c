@@ -197,8 +197,8 @@ static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
 
 /*
  * What the poll finds may belong to any ring.  Commands of this ring end on the
- * spot: the caller holds the lock of the ring.  The others go by task work to
- * where they belong, when the caller completes @iob.
+ * spot: the caller holds the lock of the ring.  The others go to where they
+ * belong, when the caller completes @iob.
  */
 static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
 				     struct io_comp_batch *iob,

@@ -218,7 +218,8 @@ struct nvme_pmap_unregister {
  * @built: (out) commands whose list was built for them, because the kept form
  *	could not express the slice (PRP: more than 1 MiB; SGL: ends inside pages)
  * @direct: (out) completions posted by the ring that polled them
- * @deferred: (out) completions handed to the submitter by task work
+ * @deferred: (out) completions found by another than the ring's own poll, and
+ *            handed over: by task work, or marked for the ring's next poll
  *
  * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
  *
