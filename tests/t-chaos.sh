@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 DESCRIPTION="loads of every ring mode and form stay right while all around them is disturbed"
 TIMEOUT=700
+KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
 
 requires() { have "$client" python3; }
@@ -25,6 +26,16 @@ asleep() {
 			reboot -nf' "$client" | host_serves "$dir/qmp-asleep" || test_failed=1
 }
 
+# Stock freezes the queues in one worker and thaws them in another when a command
+# times out or the machine sleeps, which lockdep reports, whoever sends commands.
+left_out() {
+	local case
+	[ "$TEST_KERNEL" = kasan ] || return 0
+	for case in chaos_slow/out-of-time chaos_end/suspend-{devices,ram}; do
+		skip "$case" "lockdep and stock's recovery; runs on the other kernels"
+	done
+}
+
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
 	local args=(
@@ -38,17 +49,19 @@ test() {
 		--qemu "-device nvme-ns,drive=ns1,bus=many,nsid=1,shared=on"
 		--qemu "-device nvme-ns,drive=ns2,bus=many,nsid=2,shared=on")
 
-	asleep
+	left_out
+	[ "$TEST_KERNEL" = kasan ] || asleep
 	guest_results chaos --with "$client" --qmp "$dir/qmp" --timeout 650 --mem 512 \
 		--expect 'pmap-test invoked oom-killer' --modparam 'nvme_core multipath=N' --append suspend.pm_test_delay=1 \
 		"${args[@]}" -- sh -c 'status=0
 			"$0" chaos -d serial=plugged resets owner-killed shared-file || status=1
 			"$0" chaos -d serial=pmap || status=1
-			"$0" chaos_slow -d serial=pmap -D serial=slow || status=1
+			[ "$1" = kasan ] || "$0" chaos_slow -d serial=pmap -D serial=slow || status=1
 			"$0" chaos_ns -d serial=many || status=1
 			"$0" chaos_plug -d serial=pmap -D serial=plugged || status=1
-			"$0" chaos_end -d serial=pmap suspend-devices reload || status=1
-			exit $status' "$client" | host_serves "$dir/qmp" || test_failed=1
+			[ "$1" = kasan ] || "$0" chaos_end -d serial=pmap suspend-devices || status=1
+			"$0" chaos_end -d serial=pmap reload || status=1
+			exit $status' "$client" "$TEST_KERNEL" | host_serves "$dir/qmp" || test_failed=1
 }
 
 run_test

@@ -43,8 +43,9 @@ test() {
 		one plain 1000000
 		one strict 300000 --iommu strict
 		;;
-	# as deep, but not as long
-	*) one "$TEST_KERNEL" 200000 ;;
+	# As deep, but not as long; without DMA_API_DEBUG, which takes a page that is
+	# mapped twice for an error.  The fuzzer maps the same many times.
+	*) one "$TEST_KERNEL" 200000 --append dma_debug=off ;;
 	esac
 }
 
