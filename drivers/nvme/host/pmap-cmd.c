@@ -29,14 +29,15 @@ static struct nvme_pmap_built *nvme_pmap_alloc_built(struct dma_pool *pool,
 
 	if (WARN_ON_ONCE(nr > PMAP_BUILT_MAX))
 		return NULL;
-	built = kmalloc(sizeof(*built), GFP_KERNEL);
+	/* holds a request: reclaim must not wait for one of this device */
+	built = kmalloc(sizeof(*built), GFP_NOIO);
 	if (!built)
 		return NULL;
 	built->pool = pool;
 	for (built->nr = 0; built->nr < nr; built->nr++) {
 		struct pmap_list *page = &built->page[built->nr];
 
-		page->prp = dma_pool_alloc(pool, GFP_KERNEL, &dma);
+		page->prp = dma_pool_alloc(pool, GFP_NOIO, &dma);
 		if (!page->prp) {
 			nvme_pmap_free_built(built);
 			return NULL;
@@ -461,7 +462,7 @@ int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
  * nvme_pmap_chr_uring_cmd_iopoll - uring_cmd_iopoll of /dev/ngXnY
  * @ioucmd: the command at the head of the ring's list
  * @iob: collects the completions
- * @poll_flags: BLK_POLL_*
+ * @poll_flags: BLK_POLL_*; one look is taken in any case
  *
  * Return: the number of completions found.
  */
@@ -473,10 +474,9 @@ int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 					  struct nvme_ns, cdev);
 
 	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
-		return nvme_pmap_iopoll(ioucmd, iob, poll_flags);
+		return nvme_pmap_iopoll(ioucmd, iob);
 	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
 	BUILD_BUG_ON(offsetofend(struct nvme_uring_cmd_pdu, status) >
 		     sizeof(ioucmd->pdu) - sizeof(u16));
-	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob,
-				    poll_flags);
+	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob);
 }

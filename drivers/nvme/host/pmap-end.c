@@ -73,10 +73,10 @@ static void nvme_pmap_end(struct request *req, struct nvme_pmap_pdu *pdu,
 		status = -EINTR;
 		result = 0;
 	} else if (unlikely(err)) {
-		status = status ?: blk_status_to_errno(err);
-		/* perhaps the host's own status */
-		if ((status & NVME_SCT_MASK) == NVME_SCT_PATH)
+		/* never sent, or the host's own status */
+		if (!status || (status & NVME_SCT_MASK) == NVME_SCT_PATH)
 			result = 0;
+		status = status ?: blk_status_to_errno(err);
 	}
 	pdu->result = result;
 	pdu->status = status;
@@ -172,10 +172,13 @@ static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
 	return direct;
 }
 
-/* As blk_rq_poll(), but of a queue: the request may be gone, and its hctx. */
+/*
+ * As blk_rq_poll(), but of a queue: the request may be gone, and its hctx.  Once,
+ * since io_uring asks again: it knows when a command has ended elsewhere, or a
+ * freeze or a reset waits for the reference taken here.
+ */
 static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
-				struct io_comp_batch *iob,
-				unsigned int poll_flags)
+				struct io_comp_batch *iob)
 {
 	struct blk_mq_hw_ctx *hctx;
 	int found = 0;
@@ -184,15 +187,11 @@ static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
 	if (!percpu_ref_tryget(&q->q_usage_counter))
 		return 0;
 	hctx = pmap_hctx(q, hw_queue);
-	while (hctx && hctx->type == HCTX_TYPE_POLL) {
+	if (hctx && hctx->type == HCTX_TYPE_POLL)
 		found = q->mq_ops->poll(hctx, iob);
-		if (found || poll_flags & BLK_POLL_ONESHOT || need_resched() ||
-		    signal_pending(current))
-			break;
-		cpu_relax();
-	}
 	percpu_ref_put(&q->q_usage_counter);
-	return found;
+	/* a transport's own errors are not for whoever polls */
+	return max(found, 0);
 }
 
 /*
@@ -201,8 +200,7 @@ static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
  * belong, when the caller completes @iob.
  */
 static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
-				     struct io_comp_batch *iob,
-				     unsigned int poll_flags)
+				     struct io_comp_batch *iob)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
@@ -210,7 +208,7 @@ static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
 	int found;
 
 	found = nvme_pmap_poll_queue(ns->queue, nvme_pmap_pdu(ioucmd)->hw_queue,
-				     iob, poll_flags);
+				     iob);
 	if (!rq_list_empty(&iob->req_list))
 		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
 			     nvme_pmap_end_batch(ring, iob));

@@ -283,7 +283,9 @@ static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	struct nvme_pmap *pmap;
 	int ret;
 
-	mutex_lock(&pf->lock);
+	/* whoever holds it may wait for a page of user memory */
+	if (mutex_lock_killable(&pf->lock))
+		return -EINTR;
 	pmap = nvme_pmap_entry(pf, index);
 	if (!pmap || pmap->waiting) {
 		mutex_unlock(&pf->lock);
@@ -345,7 +347,8 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 		q->lba_bytes += ns->head->ms;
 	if (!pf)
 		return 0;
-	mutex_lock(&pf->lock);
+	if (mutex_lock_killable(&pf->lock))
+		return -EINTR;
 	q->nr_pmaps = pf->nr;
 	q->pinned = pf->pinned;
 	q->kept = pf->kept;

@@ -18,6 +18,9 @@
 /* Pages asked for at a time: a fatal signal is noticed in between. */
 #define PMAP_PIN_BATCH 512u
 
+/* Pages whose pointers fill a page. */
+#define PMAP_PAGES_PER_PAGE (PAGE_SIZE / sizeof(struct page *))
+
 static int nvme_pmap_charge(struct nvme_pmap *pmap)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
@@ -100,6 +103,7 @@ unpin:
  */
 int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
 {
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	int ret;
 
 	ret = nvme_pmap_charge(pmap);
@@ -107,12 +111,13 @@ int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
 		return ret;
 
 	ret = -ENOMEM;
-	/* an array for pages that cannot exist would have others killed for it */
-	if (pmap->nr_pages > totalram_pages())
+	/* the list of its pages alone would have others killed for room */
+	if (pmap->nr_pages / PMAP_PAGES_PER_PAGE > totalram_pages() / 4)
 		goto uncharge;
-	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages),
-				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
-					     __GFP_RETRY_MAYFAIL);
+	/* for vmalloc(), which is to fail rather than have others killed */
+	if (pmap->nr_pages > KMALLOC_MAX_SIZE / sizeof(*pmap->pages))
+		gfp |= __GFP_RETRY_MAYFAIL;
+	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages), gfp);
 	if (!pmap->pages)
 		goto uncharge;
 
