@@ -121,6 +121,8 @@ void refused_registers(void)
 	BUT("too large an index", -ENOSPC, reg.index = NVME_PMAP_MAX_INDEX);
 	BUT("a taken index", -EEXIST, reg.index = s.index);
 	BUT("unmapped memory", -EFAULT, reg.addr = PAGE);
+	BUT("much of it", -EFAULT, reg.addr = PAGE; reg.len = 16ull << 30);
+	BUT("a list of pages larger than memory", -ENOMEM, reg.len = NVME_PMAP_MAX_LEN);
 #undef BUT
 	refused_sizes(&s.dev);
 	in_child(without_rights, &s, 1000);
