@@ -88,6 +88,13 @@ vm() {
 	return $status
 }
 
+# namespace CONTROLLER NSID PROPERTIES [SIZE]: adds one to the array args.
+namespace() {
+	truncate -s "${4:-32M}" "$dir/$1-$2"
+	args+=(--qemu "-drive file=$dir/$1-$2,if=none,id=$1-$2,format=raw,cache=unsafe"
+		--qemu "-device nvme-ns,drive=$1-$2,bus=$1,nsid=$2,$3")
+}
+
 # guest_results NAME VM-ARGUMENTS... : the cases that a guest's program prints
 # pass through; NAME is a failed case if it ends badly, or says nothing.
 guest_results() {

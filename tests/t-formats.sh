@@ -10,16 +10,13 @@ requires() { have "$client"; }
 # no power of two.
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
-	truncate -s 48M "$dir/zoned"
-	truncate -s 32M "$dir/pi"
+	local args=(--qemu "-device nvme,serial=hidden,id=hidden")
+	namespace hidden 1 zoned=on,zoned.zone_size=3M 48M
+	namespace hidden 2 ms=8,mset=1,pi=1,pil=0
 	guest_results formats --with "$client" --timeout 180 \
 		--qemu "-blockdev null-co,node-name=slow,latency-ns=20000000,read-zeroes=on,size=268435456" \
 		--qemu "-device nvme,serial=slow,drive=slow" \
-		--qemu "-device nvme,serial=hidden,id=hidden" \
-		--qemu "-drive file=$dir/zoned,if=none,id=zoned,format=raw,cache=unsafe" \
-		--qemu "-device nvme-ns,drive=zoned,bus=hidden,nsid=1,zoned=on,zoned.zone_size=3M" \
-		--qemu "-drive file=$dir/pi,if=none,id=pi,format=raw,cache=unsafe" \
-		--qemu "-device nvme-ns,drive=pi,bus=hidden,nsid=2,ms=8,mset=1,pi=1,pil=0" \
+		"${args[@]}" \
 		-- sh -c 'status=0
 			"$0" formatting -d serial=slow -D serial=pmap || status=1
 			"$0" hidden -d serial=hidden zoned pi || status=1

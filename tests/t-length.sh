@@ -5,20 +5,13 @@ TIMEOUT=100
 
 requires() { have "$client"; }
 
-# namespace NSID PROPERTIES: sets args.
-namespace() {
-	truncate -s 32M "$dir/ns$1"
-	args+=(--qemu "-drive file=$dir/ns$1,if=none,id=ns$1,format=raw,cache=unsafe"
-		--qemu "-device nvme-ns,drive=ns$1,bus=formats,nsid=$1,$2")
-}
-
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
 	local args=(--qemu "-device nvme,serial=formats,id=formats")
-	namespace 1 logical_block_size=4096,physical_block_size=4096
-	namespace 2 ms=8,mset=1
-	namespace 3 ms=8,mset=0
-	namespace 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
+	namespace formats 1 logical_block_size=4096,physical_block_size=4096
+	namespace formats 2 ms=8,mset=1
+	namespace formats 3 ms=8,mset=0
+	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 	guest_results length --with "$client" --nvme mdts=9 "${args[@]}" \
 		-- sh -c '"$0" length -d serial=pmap; a=$?
 			"$0" formats -d serial=formats && exit $a' "$client"

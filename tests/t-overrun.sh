@@ -6,13 +6,6 @@ KERNELS="plain"
 
 requires() { have "$client" python3; }
 
-# namespace NSID PROPERTIES: sets args.
-namespace() {
-	truncate -s 32M "$dir/ns$1"
-	args+=(--qemu "-drive file=$dir/ns$1,if=none,id=ns$1,format=raw,cache=unsafe"
-		--qemu "-device nvme-ns,drive=ns$1,bus=formats,nsid=$1,$2")
-}
-
 # run NAME ARGUMENT... : every case, in a guest.
 run() {
 	local name=$1
@@ -146,10 +139,10 @@ control() {
 
 test() {
 	local args=(--qemu "-device nvme,serial=formats,id=formats,mdts=9")
-	namespace 1 logical_block_size=4096,physical_block_size=4096
-	namespace 2 ms=8,mset=1
-	namespace 3 ms=8,mset=0
-	namespace 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
+	namespace formats 1 logical_block_size=4096,physical_block_size=4096
+	namespace formats 2 ms=8,mset=1
+	namespace formats 3 ms=8,mset=0
+	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 	run plain --qemu "-trace pci_nvme_map_addr -trace pci_nvme_io_cmd -trace pci_nvme_admin_cmd -D $dir/trace"
 	witness
 	run strict --iommu strict

@@ -479,23 +479,12 @@ static void inherits(void *arg)
 static void receives(void *arg)
 {
 	struct sharing *sh = arg;
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	char c;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
 	struct nvme_pmap_query q;
 	unsigned int i;
-	int fd;
+	int fd = receive_fd(sh->sock[0]);
 
-	if (!CHECK(recvmsg(sh->sock[0], &msg, 0) == 1, "recvmsg: %s", strerror(errno)))
+	if (!CHECK(fd >= 0, "recvmsg: %s", strerror(errno)))
 		return;
-	memcpy(&fd, CMSG_DATA(&control.hdr), sizeof(fd));
 	/* By the same number, for what all three share to be right. */
 	if (fd != sh->dev.fd && !CHECK(dup2(fd, sh->dev.fd) >= 0 && !close(fd), "dup2"))
 		return;
@@ -506,26 +495,6 @@ static void receives(void *arg)
 		must_unregister(&sh->dev, sh->load[i].index);
 	if (CHECK_RET(nvme_pmap_query_file(sh->dev.fd, &q), 0, "query"))
 		CHECK(!q.nr_pmaps && !q.pinned, "%u buffers left", q.nr_pmaps);
-}
-
-static bool send_file(const struct sharing *sh)
-{
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	char c = 0;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-
-	control.hdr = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
-					.cmsg_level = SOL_SOCKET,
-					.cmsg_type = SCM_RIGHTS };
-	memcpy(CMSG_DATA(&control.hdr), &sh->dev.fd, sizeof(int));
-	return CHECK(sendmsg(sh->sock[1], &msg, 0) == 1, "sendmsg: %s", strerror(errno));
 }
 
 static bool load_moves(const struct load *l, unsigned int pairs)
@@ -566,7 +535,7 @@ static bool share_out(struct sharing *sh)
 		if (!must_register(&sh->dev, sh->mem[i].map, sh->mem[i].len,
 				   i ? 0 : NVME_PMAP_REG_PRP, &sh->load[i].index))
 			return false;
-	return send_file(sh) && share(sh);
+	return CHECK_RET(send_fd(sh->sock[1], sh->dev.fd), 0, "sendmsg") && share(sh);
 }
 
 static void shared_file(void)

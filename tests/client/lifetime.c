@@ -431,45 +431,6 @@ static void fork_private(void)
 	setup_close(&s);
 }
 
-static int send_fd(int sock, int fd)
-{
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	char c = 0;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-
-	control.hdr = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
-					.cmsg_level = SOL_SOCKET,
-					.cmsg_type = SCM_RIGHTS };
-	memcpy(CMSG_DATA(&control.hdr), &fd, sizeof(fd));
-	return sendmsg(sock, &msg, 0) == 1 ? 0 : -errno;
-}
-
-static int receive_fd(int sock)
-{
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	char c;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-	int fd = -1;
-
-	if (recvmsg(sock, &msg, 0) == 1 && msg.msg_controllen >= CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(&control.hdr), sizeof(fd));
-	return fd;
-}
-
 struct passing {
 	int sock[2];
 	struct mem mem;

@@ -143,6 +143,10 @@ uint64_t stats_total(const struct nvme_pmap_stats *stats);
 /* One "pmap-@name" line of this process's fdinfo. */
 bool fdinfo_counter(int fd, const char *name, uint64_t *value);
 
+/* A file through a socket; 0 or -errno, and the file or -1. */
+int send_fd(int sock, int fd);
+int receive_fd(int sock);
+
 /* ---- ring.c: rings and commands ---- */
 
 enum mode {
