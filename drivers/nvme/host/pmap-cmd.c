@@ -86,7 +86,11 @@ static struct nvme_pmap *nvme_pmap_lookup(struct nvme_pmap_file *pf, u32 index)
 	if (likely(index < table->nr)) {
 		index = array_index_nospec(index, table->nr);
 		pmap = rcu_dereference(table->pmap[index]);
-		if (pmap && !percpu_ref_tryget_live_rcu(&pmap->ref))
+		/*
+		 * The end of the buffer may overtake this look at it, and says
+		 * that it is dead, as it has been for a grace period.
+		 */
+		if (pmap && !data_race(percpu_ref_tryget_live_rcu(&pmap->ref)))
 			pmap = NULL;
 	}
 	rcu_read_unlock();
