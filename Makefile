@@ -5,6 +5,7 @@ KERNEL ?= 6.12
 BUILD := build
 # What the tests run on: plain, kasan, kcsan, or several with commas.
 KERNELS ?= plain
+comma := ,
 CFLAGS ?= -O2 -g
 USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iinclude/uapi -Iinclude
 
@@ -30,7 +31,9 @@ bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/n
 # KERNELS=plain,kasan,kcsan runs them on the debug kernels as well.
 test: modules ## Run every test (NAME=t-integrity for one)
 	@scripts/setup vm test bench
-	@case $(KERNELS) in *san*) $(MAKE) -s debug-kernels ;; esac
+	@for kernel in $(subst $(comma), ,$(KERNELS)); do \
+		[ $$kernel = plain ] || scripts/debug-kernel --kernel $(KERNEL) $$kernel || exit 1; \
+	done
 	@$(MAKE) -s tools
 	@SOAK_MINUTES=$(SOAK_MINUTES) tests/run -k $(KERNELS) $(NAME)
 

@@ -45,7 +45,7 @@ test() {
 		;;
 	# As deep, but not as long; without DMA_API_DEBUG, which takes a page that is
 	# mapped twice for an error.  The fuzzer maps the same many times.
-	*) one "$TEST_KERNEL" 200000 --append dma_debug=off ;;
+	*) one "$TEST_KERNEL" 100000 --append dma_debug=off ;;
 	esac
 }
 
