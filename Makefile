@@ -35,7 +35,7 @@ test: modules ## Run every test (NAME=t-integrity for one)
 		[ $$kernel = plain ] || scripts/debug-kernel --kernel $(KERNEL) $$kernel || exit 1; \
 	done
 	@$(MAKE) -s tools
-	@SOAK_MINUTES=$(SOAK_MINUTES) tests/run -k $(KERNELS) $(NAME)
+	@SOAK_MINUTES=$(SOAK_MINUTES) TEST_EXCEPT="$(EXCEPT)" tests/run -k $(KERNELS) $(NAME)
 
 debug-kernels: ## Build the kernels of test-debug, once
 	@scripts/debug-kernel --kernel $(KERNEL)
