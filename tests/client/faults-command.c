@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "faults.h"
@@ -97,6 +98,21 @@ static void refused_sizes(const struct dev *dev)
 	provoked += 4;
 }
 
+/* An answer that cannot be written. */
+static void refused_answer(const struct dev *dev)
+{
+	struct nvme_pmap_query *q = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (!CHECK(q != MAP_FAILED, "mmap: %s", strerror(errno)))
+		return;
+	q->size = sizeof(*q);
+	mprotect(q, PAGE, PROT_READ);
+	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_QUERY, q), -EFAULT, "a read-only query");
+	munmap(q, PAGE);
+	provoked++;
+}
+
 void refused_registers(void)
 {
 	struct nvme_pmap_register good;
@@ -125,6 +141,7 @@ void refused_registers(void)
 	BUT("a list of pages larger than memory", -ENOMEM, reg.len = NVME_PMAP_MAX_LEN);
 #undef BUT
 	refused_sizes(&s.dev);
+	refused_answer(&s.dev);
 	in_child(without_rights, &s, 1000);
 	in_child(with_one_page, &s, 0);
 	provoked += 2;
