@@ -5,7 +5,9 @@ KERNELS="kcsan"
 
 test() {
 	equal kernel "$TEST_KERNEL" kcsan
-	equal options "${VM_OPTIONS% }" "--kcsan --iommu strict"
+	local options
+	read -ra options <<<"$VM_OPTIONS"
+	equal options "${options[*]}" "--kcsan --iommu strict"
 	check logs [ "$TEST_LOGS" -ef "$MARK/kcsan" ]
 }
 run_test
