@@ -27,13 +27,14 @@ modules_dir() { printf '%s\n' "$BUILD/$1"; }
 # kernel_source 6.12 -> the distribution's whole source, unpacked once for each
 # version of its package.
 kernel_source() {
-	local dir=$BUILD/debug/$1-source version part
+	local dir=$BUILD/debug/$1-source tarball=/usr/src/linux-source-$1.tar.xz version part
+	[ -e "$tarball" ] || die "no $tarball (run scripts/setup build)"
 	version=$(dpkg-query -Wf '${Version}' "linux-source-$1")
 	if [ "$(cat "$dir/.pmap-version" 2>/dev/null)" != "$version" ]; then
 		info "unpacking linux-source-$1 $version"
 		rm -rf "$dir"
 		mkdir -p "$dir"
-		tar -C "$dir" --strip-components=1 -xJf "/usr/src/linux-source-$1.tar.xz"
+		tar -C "$dir" --strip-components=1 -xJf "$tarball"
 		# Data races are looked for in what an IO passes through: elsewhere are
 		# many that are known, not ours, and would end the guest.
 		for part in io_uring block; do
