@@ -1,75 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Fuzzing: ioctls, commands from SQE to CQE, and what either may answer.  The
- * device is there all the time, is no multipath node and takes no time-out, so
- * that some documented errors must not come.
- */
+/* Fuzzing: ioctls, and commands from SQE to CQE. */
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include "fuzz.h"
-
-static const struct {
-	const char *name;
-	/* Answers that a long run must meet, and those that it may. */
-	int must[16], may[8];
-} kinds[NR_KINDS] = {
-	[K_QUERY] = { "query", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
-	[K_REGISTER] = { "register",
-			 { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EPERM, EEXIST,
-			   ENOSPC, EDQUOT, EBADF },
-			 { ENOMEM } },
-	[K_UNREGISTER] = { "unregister",
-			   { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EBADF },
-			   { EINTR } },
-	[K_STATS] = { "stats", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
-	[K_NEAR] = { "ioctls beside ours", { ENOTTY, EBADF }, { 0 } },
-	[K_STOCK_IOCTL] = { "stock ioctls",
-			    { 0, EINVAL, EFAULT, EACCES, EBADF },
-			    { RESULT_STATUS, ENOMEM } },
-	[K_PMAP] = { "pmap commands",
-		     { 0, RESULT_STATUS, EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW,
-		       ENOENT, EACCES, EPERM, EBADF, ECANCELED },
-		     { ENOMEM } },
-	[K_STOCK] = { "stock commands",
-		      { 0, EINVAL, EFAULT, EACCES, EBADF },
-		      { RESULT_STATUS, ENOMEM, ECANCELED } },
-	[K_STOCK_VEC] = { "stock vectored",
-			  { 0, EINVAL, EFAULT, EACCES },
-			  { RESULT_STATUS, ENOMEM, ECANCELED, EBADF } },
-	[K_NEAR_CMD] = { "cmd_ops beside ours", { ENOTTY }, { EBADF, ECANCELED } },
-};
-
-/* The lists end with a zero, which as an answer can only be the first. */
-static bool listed(const int *list, size_t nr, int result)
-{
-	size_t i;
-
-	for (i = 0; i < nr && (list[i] || !i); i++)
-		if (list[i] == result)
-			return true;
-	return false;
-}
-
-static void count(struct worker *w, unsigned int kind, int res, const char *what)
-{
-	int result = res > 0 ? RESULT_STATUS : -res;
-
-	if (result >= 0 && result < NR_RESULTS)
-		w->tally->results[kind][result]++;
-	if (listed(kinds[kind].must, 16, result) || (result && listed(kinds[kind].may, 8, result)))
-		return;
-	w->tally->wrong++;
-	/* a forked child must not print: a thread of its parent had the lock */
-	if (getpid() == fuzz.pid)
-		CHECK(false, "%s %s: %s", kinds[kind].name, what, err_name(res));
-}
 
 /* ---- ioctls ---- */
 
@@ -152,7 +90,7 @@ static void stock_ioctl(struct worker *w)
 	default:
 		ret = ioctl(fd, NVME_IOCTL_SUBMIT_IO, &io);
 	}
-	count(w, K_STOCK_IOCTL, ret < 0 ? -errno : ret, "");
+	tally_count(w, K_STOCK_IOCTL, ret < 0 ? -errno : ret, "");
 }
 
 static void near_ioctl(struct worker *w)
@@ -163,7 +101,7 @@ static void near_ioctl(struct worker *w)
 	int ret = ioctl(fuzz_fd(w, &file), request, w->args);
 
 	snprintf(what, sizeof(what), "%#lx", request);
-	count(w, K_NEAR, ret < 0 ? -errno : ret, what);
+	tally_count(w, K_NEAR, ret < 0 ? -errno : ret, what);
 }
 
 /* A registration that should succeed, or a change of it in memory of no value. */
@@ -197,7 +135,7 @@ static void unregister_now(struct worker *w, int fd, uint32_t index)
 
 	w->done++;
 	w->tally->calls[K_UNREGISTER]++;
-	count(w, K_UNREGISTER, ret, "at once");
+	tally_count(w, K_UNREGISTER, ret, "at once");
 }
 
 static void registered(struct worker *w, unsigned int file, int fd,
@@ -229,7 +167,7 @@ static void do_register(struct worker *w)
 		mutate_arg(w, K_REGISTER, page);
 	at = place(w, page, spoil && chance(w, 200) ? PAGE : sizeof(reg), file < NR_KEPT);
 	ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_REGISTER, at);
-	count(w, K_REGISTER, ret, "");
+	tally_count(w, K_REGISTER, ret, "");
 	/* Only if it still is where it was put. */
 	if (!ret && at >= (struct nvme_pmap_register *)(void *)w->args &&
 	    (unsigned char *)at < w->args + ARGS_LEN)
@@ -255,8 +193,9 @@ static void do_unregister(struct worker *w)
 	memcpy(page, &u, sizeof(u));
 	if (chance(w, 500))
 		mutate_arg(w, K_UNREGISTER, page);
-	count(w, K_UNREGISTER,
-	      nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, place(w, page, sizeof(u), false)), "");
+	tally_count(w, K_UNREGISTER,
+		    nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, place(w, page, sizeof(u), false)),
+		    "");
 }
 
 static void do_ask(struct worker *w, unsigned int kind)
@@ -274,10 +213,10 @@ static void do_ask(struct worker *w, unsigned int kind)
 	memcpy(page, &ask[kind].size, 4);
 	if (chance(w, 500))
 		mutate_arg(w, kind, page);
-	count(w, kind,
-	      nvme_pmap_ioctl(fd, ask[kind].request,
-			      place(w, page, chance(w, 100) ? PAGE : ask[kind].size, false)),
-	      "");
+	tally_count(w, kind,
+		    nvme_pmap_ioctl(fd, ask[kind].request,
+				    place(w, page, chance(w, 100) ? PAGE : ask[kind].size, false)),
+		    "");
 }
 
 void fuzz_ioctl(struct worker *w)
@@ -369,10 +308,10 @@ static void take_cqe(struct worker *w, struct fuzz_ring *r, const struct io_urin
 	r->busy--;
 	r->cqes++;
 	CHECK(!cqe->big_cqe[0] && !cqe->big_cqe[1], "%s, %s: result %#llx %#llx",
-	      kinds[f->kind].name, err_name(cqe->res), cqe->big_cqe[0], cqe->big_cqe[1]);
+	      kind_name(f->kind), err_name(cqe->res), cqe->big_cqe[0], cqe->big_cqe[1]);
 	/* io_uring's word for a chain whose submitter has exited meanwhile */
-	count(w, f->kind, f->linked && cqe->res == -EFAULT ? -ECANCELED : cqe->res,
-	      mode_names[r->mode]);
+	tally_count(w, f->kind, f->linked && cqe->res == -EFAULT ? -ECANCELED : cqe->res,
+		    mode_names[r->mode]);
 }
 
 static void reap(struct worker *w, struct fuzz_ring *r)
@@ -549,60 +488,4 @@ void fuzz_batch(struct worker *w, struct fuzz_ring *r)
 		turn(w, r);
 	}
 	pthread_mutex_unlock(&r->lock);
-}
-
-/* ---- the table ---- */
-
-static void report_kind(unsigned int kind, const struct tally *sum)
-{
-	char line[400];
-	int n = snprintf(line, sizeof(line), "%-20s %8" PRIu64 ":", kinds[kind].name,
-			 sum->calls[kind]);
-	unsigned int i;
-
-	for (i = 0; i < NR_RESULTS; i++)
-		if (sum->results[kind][i] && n < (int)sizeof(line) - 32)
-			n += snprintf(line + n, sizeof(line) - (size_t)n, " %s %" PRIu64,
-				      !i		 ? "done" :
-				      i == RESULT_STATUS ? "status" :
-							   strerrorname_np((int)i),
-				      sum->results[kind][i]);
-	note("%s", line);
-}
-
-static void check_reached(unsigned int kind, const struct tally *sum)
-{
-	const int *must = kinds[kind].must;
-	size_t i;
-
-	for (i = 0; i < 16 && (must[i] || !i); i++)
-		CHECK(sum->results[kind][must[i]], "no %s was ever answered with %s",
-		      kinds[kind].name,
-		      must[i] == RESULT_STATUS ? "a status" :
-		      must[i]		       ? strerrorname_np(must[i]) :
-						 "success");
-}
-
-/* @complete: enough calls that every answer must have been met. */
-void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
-{
-	struct tally sum = { 0 };
-	unsigned int kind, i, j;
-	uint64_t all = 0;
-
-	for (i = 0; i < nr; i++)
-		CHECK(!tallies[i].wrong, "%" PRIu64 " wrong answers, those of children too",
-		      tallies[i].wrong);
-	for (kind = 0; kind < NR_KINDS; kind++) {
-		for (i = 0; i < nr; i++) {
-			sum.calls[kind] += tallies[i].calls[kind];
-			for (j = 0; j < NR_RESULTS; j++)
-				sum.results[kind][j] += tallies[i].results[kind][j];
-		}
-		all += sum.calls[kind];
-		report_kind(kind, &sum);
-		if (complete)
-			check_reached(kind, &sum);
-	}
-	note("%" PRIu64 " calls in all", all);
 }

@@ -5,6 +5,7 @@
  *   fuzz.c		workers, files, rings, and the checks at the end
  *   fuzz-gen.c		random values, generators of arguments and commands
  *   fuzz-call.c	ioctls, and commands from SQE to CQE
+ *   fuzz-tally.c	what each kind of call may answer, and how often it has
  *   fuzz-mem.c		registered memory between guards, memory that vanishes
  */
 #ifndef PMAP_TEST_FUZZ_H
@@ -156,6 +157,13 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode);
 /* Every command has its completion; false, with a failed CHECK, if not. */
 bool fuzz_ring_drain(struct worker *w, struct fuzz_ring *r);
 void fuzz_ring_close(struct fuzz_ring *r);
+
+/* ---- fuzz-tally.c ---- */
+
+const char *kind_name(unsigned int kind);
+/* An answer that @w was given; one that this kind of call must not give fails the case. */
+void tally_count(struct worker *w, unsigned int kind, int res, const char *what);
+/* @complete: enough calls that every answer must have been met. */
 void tally_report(const struct tally *tallies, unsigned int nr, bool complete);
 
 /* ---- fuzz-mem.c ---- */
