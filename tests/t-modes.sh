@@ -17,8 +17,11 @@ test() {
 		--qemu "-drive file=$dir/ns2,if=none,id=ns2,format=raw,cache=unsafe" \
 		--qemu "-device nvme-ns,drive=ns1,bus=multi,nsid=1" \
 		--qemu "-device nvme-ns,drive=ns2,bus=multi,nsid=2" \
-		-- sh -c '"$0" modes -d serial=pmap; a=$?
-			"$0" namespaces -d serial=multi:1 -D serial=multi:2 && exit $a' "$client"
+		-- sh -c 'status=0
+			"$0" modes -d serial=pmap || status=1
+			"$0" parallel -d serial=pmap || status=1
+			"$0" namespaces -d serial=multi:1 -D serial=multi:2 || status=1
+			exit $status' "$client"
 }
 
 run_test
