@@ -6,12 +6,14 @@ TIMEOUT=150
 requires() { have "$client"; }
 
 # The zoned namespace is slow: a reset comes while it works.
+# shellcheck disable=SC2016 # for the guest's shell
 test() {
 	guest_results bounds --with "$client" --timeout 140 \
 		--qemu "-blockdev null-co,node-name=zones,latency-ns=500000000,size=33554432,read-zeroes=on" \
 		--qemu "-device nvme,serial=zones,id=zones" \
 		--qemu "-device nvme-ns,drive=zones,bus=zones,nsid=1,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M" \
-		-- "$client" bounds -d serial=pmap -D serial=zones -t 100
+		-- sh -c '"$0" bounds -d serial=pmap -t 100; a=$?
+			"$0" answers -d serial=pmap -D serial=zones -t 100 && exit $a' "$client"
 }
 
 run_test
