@@ -183,6 +183,12 @@ bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size)
 	return !access(path, F_OK);
 }
 
+const struct reg_form reg_forms[NR_REG_FORMS] = {
+	[REG_PRP] = { "prp", NVME_PMAP_REG_PRP },
+	[REG_SGL_LIST] = { "sgl-list", NVME_PMAP_REG_SGL_LIST },
+	[REG_ANY] = { "any", 0 },
+};
+
 bool must_register(const struct dev *dev, const void *addr, uint64_t len, uint32_t flags,
 		   uint32_t *index)
 {

@@ -10,15 +10,6 @@
 
 #include "util.h"
 
-static const struct {
-	const char *name;
-	uint32_t flags;
-} forms[] = {
-	{ "prp", NVME_PMAP_REG_PRP },
-	{ "sgl-list", NVME_PMAP_REG_SGL_LIST },
-	{ "any", 0 },
-};
-
 #define PAGES 32u
 
 struct length_setup {
@@ -127,26 +118,25 @@ static void exact(struct length_setup *s, uint32_t index, unsigned char *at, uin
  * In the middle of a larger buffer and at the end of one, where the pages
  * behind are not even pinned.
  */
-static void one_form(struct length_setup *s, size_t form)
+static void one_form(struct length_setup *s, const struct reg_form *form)
 {
 	static const unsigned int lengths[] = { 1, 2, 3, 8 };
 	uint32_t inside, whole;
 	char what[64];
 	size_t i;
 
-	if (!must_register(&s->dev, s->mem.map, PAGES * PAGE, forms[form].flags, &inside))
+	if (!must_register(&s->dev, s->mem.map, PAGES * PAGE, form->flags, &inside))
 		return;
 	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
 		uint32_t len = lengths[i] * PAGE;
 		unsigned char *at = s->mem.map + 4 * PAGE;
 
-		snprintf(what, sizeof(what), "%s, %u pages inside", forms[form].name, lengths[i]);
+		snprintf(what, sizeof(what), "%s, %u pages inside", form->name, lengths[i]);
 		overlong(s, inside, 4 * PAGE, len, what);
 		overlong(s, inside, 4 * PAGE + 516, len, what);
 		exact(s, inside, at, 4 * PAGE, len, what);
-		snprintf(what, sizeof(what), "%s, a buffer of %u pages", forms[form].name,
-			 lengths[i]);
-		if (!must_register(&s->dev, at, len, forms[form].flags, &whole))
+		snprintf(what, sizeof(what), "%s, a buffer of %u pages", form->name, lengths[i]);
+		if (!must_register(&s->dev, at, len, form->flags, &whole))
 			return;
 		overlong(s, whole, 0, len, what);
 		overlong(s, whole, len - s->dev.block, s->dev.block, what);
@@ -159,10 +149,10 @@ static void one_form(struct length_setup *s, size_t form)
 static void read_write(void)
 {
 	struct length_setup s;
-	size_t form;
+	const struct reg_form *form;
 
 	if (length_open(&s, NULL) && disk_fill(&s, 1))
-		for (form = 0; form < ARRAY_SIZE(forms); form++)
+		for (form = reg_forms; form < reg_forms + NR_REG_FORMS; form++)
 			one_form(&s, form);
 	length_close(&s);
 }
@@ -173,22 +163,22 @@ static void shorter(void)
 	struct nvme_pmap_cmd cmd;
 	struct length_setup s;
 	uint32_t index;
-	size_t form;
+	const struct reg_form *form;
 	int ret;
 
 	if (!length_open(&s, NULL) || !disk_fill(&s, 1))
 		goto out;
-	for (form = 0; form < ARRAY_SIZE(forms); form++) {
-		if (!must_register(&s.dev, s.mem.map, PAGES * PAGE, forms[form].flags, &index))
+	for (form = reg_forms; form < reg_forms + NR_REG_FORMS; form++) {
+		if (!must_register(&s.dev, s.mem.map, PAGES * PAGE, form->flags, &index))
 			break;
 		cmd = cmd_rw(&s.dev, OP_READ, index, 0, 16 * PAGE, 0);
 		cmd.cdw12 = 0;
 		poison(s.mem.map, PAGES * PAGE);
 		ret = run_cmd(&s.ring, s.dev.fd, &cmd);
 		/* A controller need not take an SGL that is longer than the data. */
-		if (form && NVME_STATUS(ret) == SC_SGL_LEN_INVALID)
-			note("%s: the controller refuses excess length", forms[form].name);
-		else if (CHECK_RET(ret, 0, "%s: one block into 16 pages", forms[form].name))
+		if (!(form->flags & NVME_PMAP_REG_PRP) && NVME_STATUS(ret) == SC_SGL_LEN_INVALID)
+			note("%s: the controller refuses excess length", form->name);
+		else if (CHECK_RET(ret, 0, "%s: one block into 16 pages", form->name))
 			CHECK(poisoned(s.mem.map + s.dev.block, PAGES * PAGE - s.dev.block) ==
 				      PAGES * PAGE - s.dev.block,
 			      "more than a block arrived");
@@ -265,12 +255,13 @@ static void opcodes(void)
 {
 	struct length_setup s;
 	uint32_t index;
-	size_t i, form;
+	const struct reg_form *form;
+	size_t i;
 
 	if (!length_open(&s, NULL))
 		goto out;
-	for (form = 0; form < ARRAY_SIZE(forms); form++) {
-		if (!must_register(&s.dev, s.mem.map, PAGES * PAGE, forms[form].flags, &index))
+	for (form = reg_forms; form < reg_forms + NR_REG_FORMS; form++) {
+		if (!must_register(&s.dev, s.mem.map, PAGES * PAGE, form->flags, &index))
 			break;
 		for (i = 0; i < ARRAY_SIZE(rows); i++)
 			one_row(&s, index, &rows[i]);

@@ -15,15 +15,6 @@
 
 #include "util.h"
 
-static const struct {
-	const char *name;
-	uint32_t flags;
-} forms[] = {
-	{ "prp", NVME_PMAP_REG_PRP },
-	{ "sgl-list", NVME_PMAP_REG_SGL_LIST },
-	{ "any", 0 },
-};
-
 #define PAGES  640u	   /* registered: all but the guards */
 #define GUARD  4u	   /* pages before and behind */
 #define AROUND (8u * PAGE) /* checked after each command */
@@ -33,7 +24,7 @@ struct gun {
 	struct mem mem;
 	struct io_uring ring;
 	unsigned char *buf;
-	unsigned int form;
+	const struct reg_form *form;
 	uint32_t index;
 	int pagemap;
 	bool separate;
@@ -132,7 +123,7 @@ static int64_t transfer(const struct gun *g, const struct shot *s)
 	case OP_ZONE_RECV:
 		return (s->cdw12 + 1ll) * 4;
 	}
-	return forms[g->form].flags & NVME_PMAP_REG_PRP ? -EPERM : (int64_t)s->len;
+	return g->form->flags & NVME_PMAP_REG_PRP ? -EPERM : (int64_t)s->len;
 }
 
 static int64_t allowed(const struct gun *g, const struct shot *s)
@@ -145,7 +136,7 @@ static int64_t allowed(const struct gun *g, const struct shot *s)
 	if (bytes > s->len)
 		return -EOVERFLOW;
 	/* what may be shorter than it says must not have a PRP list */
-	if (forms[g->form].flags & NVME_PMAP_REG_PRP && bytes && !moves_blocks(s->opcode) &&
+	if (g->form->flags & NVME_PMAP_REG_PRP && bytes && !moves_blocks(s->opcode) &&
 	    ((uintptr_t)g->buf + s->offset + (uint64_t)bytes - 1) / PAGE - first > 1)
 		return -EPERM;
 	return bytes;
@@ -162,10 +153,10 @@ static void check_around(struct gun *g, const struct shot *s, uint64_t bytes)
 	to = to > last ? last : to;
 	CHECK(poisoned(from, (size_t)(at - from)) == (size_t)(at - from),
 	      "%s, opcode %#x, %u bytes at %#" PRIx64 ": memory before the slice changed",
-	      forms[g->form].name, s->opcode, s->len, s->offset);
+	      g->form->name, s->opcode, s->len, s->offset);
 	CHECK(poisoned(end, (size_t)(to - end)) == (size_t)(to - end),
 	      "%s, opcode %#x, %u bytes at %#" PRIx64 ": memory behind the transfer changed",
-	      forms[g->form].name, s->opcode, s->len, s->offset);
+	      g->form->name, s->opcode, s->len, s->offset);
 }
 
 static void fire(struct gun *g, const struct shot *s)
@@ -183,15 +174,15 @@ static void fire(struct gun *g, const struct shot *s)
 		c.cdw11 = 4; /* deallocate: else QEMU does not look at them */
 	ret = run_cmd(&g->ring, g->dev.fd, &c);
 	if (want < 0) {
-		CHECK_RET(ret, want, "%s, opcode %#x, %u bytes at %#" PRIx64, forms[g->form].name,
+		CHECK_RET(ret, want, "%s, opcode %#x, %u bytes at %#" PRIx64, g->form->name,
 			  s->opcode, s->len, s->offset);
 		want = 0;
 		g->refused++;
-	} else if (CHECK(ret >= 0, "%s, opcode %#x, %u bytes at %#" PRIx64 ": %s",
-			 forms[g->form].name, s->opcode, s->len, s->offset, err_name(ret))) {
+	} else if (CHECK(ret >= 0, "%s, opcode %#x, %u bytes at %#" PRIx64 ": %s", g->form->name,
+			 s->opcode, s->len, s->offset, err_name(ret))) {
 		CHECK(!ret || s->opcode != OP_READ,
-		      "%s, a read of %" PRId64 " of %u bytes at %#" PRIx64 ": %s",
-		      forms[g->form].name, want, s->len, s->offset, err_name(ret));
+		      "%s, a read of %" PRId64 " of %u bytes at %#" PRIx64 ": %s", g->form->name,
+		      want, s->len, s->offset, err_name(ret));
 		print_dma(g, s, (uint64_t)want, !ret && want);
 		g->sent++;
 	}
@@ -313,13 +304,13 @@ static void each_form(const char *name, void (*fire_some)(struct gun *))
 		goto out;
 	mark(&g.dev);
 	printf("# mark\n");
-	for (g.form = 0; g.form < ARRAY_SIZE(forms); g.form++) {
+	for (g.form = reg_forms; g.form < reg_forms + NR_REG_FORMS; g.form++) {
 		poison(g.mem.map, g.mem.len);
-		if (!must_register(&g.dev, g.buf, PAGES * PAGE, forms[g.form].flags, &g.index))
+		if (!must_register(&g.dev, g.buf, PAGES * PAGE, g.form->flags, &g.index))
 			break;
 		fire_some(&g);
 		CHECK(poisoned(g.mem.map, g.mem.len) == g.mem.len, "%s: memory changed at %#zx",
-		      forms[g.form].name, poisoned(g.mem.map, g.mem.len));
+		      g.form->name, poisoned(g.mem.map, g.mem.len));
 		must_unregister(&g.dev, g.index);
 	}
 	mark(&g.dev);

@@ -134,6 +134,13 @@ bool write_file(const char *path, const char *text);
 bool read_file(const char *path, char *buf, size_t size);
 int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf);
 
+/* What a registration can ask for: one of two forms, or what the driver chooses. */
+enum { REG_PRP, REG_SGL_LIST, REG_ANY, NR_REG_FORMS };
+extern const struct reg_form {
+	const char *name;
+	uint32_t flags;
+} reg_forms[NR_REG_FORMS];
+
 /* pmap calls with CHECKs for the cases in which they must succeed. */
 bool must_register(const struct dev *dev, const void *addr, uint64_t len, uint32_t flags,
 		   uint32_t *index);
