@@ -15,15 +15,6 @@
 
 #define WINDOW MIB(48)
 
-static const struct {
-	const char *name;
-	uint32_t flags;
-} forms[] = {
-	{ "any", 0 },
-	{ "prp", NVME_PMAP_REG_PRP },
-	{ "sgl-list", NVME_PMAP_REG_SGL_LIST },
-};
-
 /* One device with what should be on it, and a buffer for the stock path. */
 struct bench {
 	struct dev dev;
@@ -208,7 +199,7 @@ static bool write_slice(struct bench *b, struct target *t, const struct slice *s
 }
 
 static bool target_open(struct bench *b, struct target *t, enum mem_kind kind, size_t len,
-			unsigned int form, unsigned int shift)
+			const struct reg_form *form, unsigned int shift)
 {
 	memset(t, 0, sizeof(*t));
 	if (!mem_alloc(&t->mem, kind, len))
@@ -217,8 +208,8 @@ static bool target_open(struct bench *b, struct target *t, enum mem_kind kind, s
 	/* The last page stays outside of the registration, as a guard. */
 	t->base = t->mem.map + shift;
 	t->len = t->mem.len - PAGE - shift;
-	t->flags = forms[form].flags;
-	snprintf(t->name, sizeof(t->name), "%s/%s/+%u", mem_names[kind], forms[form].name, shift);
+	t->flags = form->flags;
+	snprintf(t->name, sizeof(t->name), "%s/%s/+%u", mem_names[kind], form->name, shift);
 	return must_register(&b->dev, t->base, t->len, t->flags, &t->index);
 }
 
@@ -271,13 +262,14 @@ static void check_counters(struct bench *b)
 
 static void random_kind(enum mem_kind kind)
 {
-	unsigned int rounds = opt.rounds ?: 12, form, i;
+	unsigned int rounds = opt.rounds ?: 12, i;
+	const struct reg_form *form;
 	struct target t;
 	struct bench b;
 
 	if (!bench_open(&b))
 		goto out;
-	for (form = 0; form < ARRAY_SIZE(forms); form++) {
+	for (form = reg_forms; form < reg_forms + NR_REG_FORMS; form++) {
 		bool good = target_open(&b, &t, kind, MIB(6), form,
 					(unsigned int)rnd_below(PAGE / 4) * 4);
 
@@ -304,7 +296,7 @@ static void random_shmem(void) { random_kind(MEM_SHMEM); }
  * with lengths around one and two entries, half a list page and a whole one:
  * where a list that is read in place goes wrong if it can.
  */
-static void sweep_form(struct bench *b, unsigned int form)
+static void sweep_form(struct bench *b, const struct reg_form *form)
 {
 	static const unsigned int lengths[] = { 1, 2, 3, 255, 256, 257, 511, 512 };
 	unsigned int max_pages = (unsigned int)(b->dev.mdts / PAGE), slot, i;
@@ -337,10 +329,10 @@ static void sweep_form(struct bench *b, unsigned int form)
 static void sweep(void)
 {
 	struct bench b;
-	unsigned int form;
+	const struct reg_form *form;
 
 	if (bench_open(&b)) {
-		for (form = 0; form < ARRAY_SIZE(forms); form++)
+		for (form = reg_forms; form < reg_forms + NR_REG_FORMS; form++)
 			sweep_form(&b, form);
 		check_counters(&b);
 	}
@@ -348,7 +340,7 @@ static void sweep(void)
 }
 
 /* Slices across the 1, 2, 16, 32 and 64 MiB marks of a large buffer. */
-static void large_form(struct bench *b, enum mem_kind kind, unsigned int form)
+static void large_form(struct bench *b, enum mem_kind kind, const struct reg_form *form)
 {
 	static const unsigned int marks[] = { 1, 2, 4, 16, 32, 64 };
 	struct target t;
@@ -376,9 +368,9 @@ static void large(void)
 	struct bench b;
 
 	if (bench_open(&b)) {
-		large_form(&b, MEM_4K, 1);
-		large_form(&b, MEM_THP, 0);
-		large_form(&b, MEM_THP, 2);
+		large_form(&b, MEM_4K, &reg_forms[REG_PRP]);
+		large_form(&b, MEM_THP, &reg_forms[REG_ANY]);
+		large_form(&b, MEM_THP, &reg_forms[REG_SGL_LIST]);
 		check_counters(&b);
 	}
 	bench_close(&b);
@@ -395,7 +387,7 @@ static void prp_kept(void)
 	struct bench b;
 	unsigned int i;
 
-	if (!bench_open(&b) || !target_open(&b, &t, MEM_4K, MIB(4), 1, 8))
+	if (!bench_open(&b) || !target_open(&b, &t, MEM_4K, MIB(4), &reg_forms[REG_PRP], 8))
 		goto out;
 	for (i = 0; i < 64; i++) {
 		struct slice s = random_slice(&b, &t);
