@@ -95,6 +95,15 @@ namespace() {
 		--qemu "-device nvme-ns,drive=$1-$2,bus=$1,nsid=$2,$3")
 }
 
+# formats: adds to the array args what a controller of that name has: a namespace
+# for each way in which blocks are laid out.
+formats() {
+	namespace formats 1 logical_block_size=4096,physical_block_size=4096
+	namespace formats 2 ms=8,mset=1
+	namespace formats 3 ms=8,mset=0
+	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
+}
+
 # guest_results NAME VM-ARGUMENTS... : the cases that a guest's program prints
 # pass through; NAME is a failed case if it ends badly, or says nothing.
 guest_results() {

@@ -8,10 +8,7 @@ requires() { have "$client"; }
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
 	local args=(--qemu "-device nvme,serial=formats,id=formats")
-	namespace formats 1 logical_block_size=4096,physical_block_size=4096
-	namespace formats 2 ms=8,mset=1
-	namespace formats 3 ms=8,mset=0
-	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
+	formats
 	guest_results length --with "$client" --nvme mdts=9 "${args[@]}" \
 		-- sh -c '"$0" length -d serial=pmap; a=$?
 			"$0" formats -d serial=formats && exit $a' "$client"

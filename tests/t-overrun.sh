@@ -139,10 +139,7 @@ control() {
 
 test() {
 	local args=(--qemu "-device nvme,serial=formats,id=formats,mdts=9")
-	namespace formats 1 logical_block_size=4096,physical_block_size=4096
-	namespace formats 2 ms=8,mset=1
-	namespace formats 3 ms=8,mset=0
-	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
+	formats
 	run plain --qemu "-trace pci_nvme_map_addr -trace pci_nvme_io_cmd -trace pci_nvme_admin_cmd -D $dir/trace"
 	witness
 	run strict --iommu strict

@@ -342,7 +342,7 @@ static void fire_others(struct gun *g)
 static void reads_writes(void) { each_form(NULL, fire_reads); }
 static void others(void) { each_form(NULL, fire_others); }
 
-/* ---- -D names the controller of the formats: see t-overrun.sh ---- */
+/* ---- -D names the controller of the formats: see tests/lib.sh ---- */
 
 static void with_format(unsigned int nsid, void (*fire_some)(struct gun *))
 {
