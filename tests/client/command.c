@@ -394,7 +394,7 @@ out:
 	setup_close(&s);
 }
 
-/* The program may write to its SQE's memory while the kernel looks at it. */
+/* The counters are of commands that were sent. */
 static void refused_counted(void)
 {
 	struct nvme_pmap_stats before, after;
