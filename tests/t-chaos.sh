@@ -36,6 +36,8 @@ left_out() {
 	done
 }
 
+# QEMU loses an interrupt in a suspend now and then; the driver finds the completion
+# when the command times out, which therefore is to be soon (io_timeout).
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
 	local args=(
@@ -59,6 +61,7 @@ test() {
 			[ "$1" = kasan ] || "$0" chaos_slow -d serial=pmap -D serial=slow || status=1
 			"$0" chaos_ns -d serial=many || status=1
 			"$0" chaos_plug -d serial=pmap -D serial=plugged || status=1
+			for timeout in /sys/block/nvme*/queue/io_timeout; do echo 8000 >$timeout; done
 			[ "$1" = kasan ] || "$0" chaos_end -d serial=pmap suspend-devices || status=1
 			"$0" chaos_end -d serial=pmap reload || status=1
 			exit $status' "$client" "$TEST_KERNEL" | host_serves "$dir/qmp" || test_failed=1
