@@ -109,6 +109,57 @@ static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
 }
 
 /**
+ * nvme_pmap_attach_queue - give a file a passthrough queue
+ * @fd: the file
+ * @flags: enum nvme_pmap_queue_flags, without NVME_PMAP_QUEUE_SHARE
+ *
+ * Return: 0, or -EUSERS when none is left: commands then go by blk-mq.
+ */
+static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
+{
+	struct nvme_pmap_attach att;
+
+	memset(&att, 0, sizeof(att));
+	att.size = sizeof(att);
+	att.flags = flags;
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_ATTACH, &att);
+}
+
+/**
+ * nvme_pmap_share_queue - let a file use the passthrough queue of another
+ * @fd: the file
+ * @owner: a file of the same controller that has one
+ * @flags: as for nvme_pmap_attach_queue()
+ */
+static inline int nvme_pmap_share_queue(int fd, int owner, uint32_t flags)
+{
+	struct nvme_pmap_attach att;
+
+	memset(&att, 0, sizeof(att));
+	att.size = sizeof(att);
+	att.flags = flags | NVME_PMAP_QUEUE_SHARE;
+	att.fd = owner;
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_ATTACH, &att);
+}
+
+/**
+ * nvme_pmap_detach_queue - give a passthrough queue back
+ * @fd: the file
+ * @flags: zero or NVME_PMAP_QUEUE_POLLED
+ *
+ * Return: 0, or -EINTR when a signal came first: it is still attached.
+ */
+static inline int nvme_pmap_detach_queue(int fd, uint32_t flags)
+{
+	struct nvme_pmap_detach det;
+
+	memset(&det, 0, sizeof(det));
+	det.size = sizeof(det);
+	det.flags = flags;
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_DETACH, &det);
+}
+
+/**
  * nvme_pmap_prep - prepare an SQE for any command with data
  * @sqe: a 128-byte SQE
  * @fd: the file (or its index with IOSQE_FIXED_FILE set afterwards)

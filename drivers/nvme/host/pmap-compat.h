@@ -14,6 +14,22 @@ static inline struct blk_mq_hw_ctx *pmap_hctx(struct request_queue *q, u16 i)
 	return xa_load(&q->hctx_table, i);
 }
 
+/*
+ * For lockdep: an RCU read-side critical section that is one because preemption
+ * is off (or, with PREEMPT_RT, because a lock is held).
+ */
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+#define pmap_rcu_acquire() rcu_lock_acquire(&rcu_lock_map)
+#define pmap_rcu_release() rcu_lock_release(&rcu_lock_map)
+#else
+#define pmap_rcu_acquire() \
+	do {               \
+	} while (0)
+#define pmap_rcu_release() \
+	do {               \
+	} while (0)
+#endif
+
 /* The requests that a poll has collected. */
 #define pmap_for_each_batched(iob, req) rq_list_for_each(&(iob)->req_list, req)
 

@@ -21,27 +21,32 @@ static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
  * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
  * @ctrl: the controller
  * @dev: the device that does its DMA
+ * @queues: its passthrough queues, or NULL; the overlay's from here on
  *
  * Called at the end of probe.  Without memory the controller works as stock
  * and pmap ioctls on it answer ENOTTY.
  */
-void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev)
+void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
+			struct nvme_pmap_queues *queues)
 {
 	struct nvme_pmap_ctrl *pc = kzalloc(sizeof(*pc), GFP_KERNEL);
 
 	if (!pc) {
 		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
+		kvfree(queues);
 		return;
 	}
 	kref_init(&pc->ref);
 	pc->ctrl = ctrl;
 	pc->dev = dev;
+	pc->queues = queues;
 	mutex_init(&pc->lock);
 	INIT_LIST_HEAD(&pc->pmaps);
 
 	mutex_lock(&nvme_pmap_ctrls_lock);
 	list_add_tail(&pc->node, &nvme_pmap_ctrls);
 	mutex_unlock(&nvme_pmap_ctrls_lock);
+	nvme_pmap_sysfs_add(pc);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_add);
 
@@ -77,7 +82,11 @@ struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl)
 
 static void nvme_pmap_ctrl_free(struct kref *ref)
 {
-	kfree(container_of(ref, struct nvme_pmap_ctrl, ref));
+	struct nvme_pmap_ctrl *pc;
+
+	pc = container_of(ref, struct nvme_pmap_ctrl, ref);
+	kvfree(pc->queues);
+	kfree(pc);
 }
 
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc)
@@ -123,6 +132,7 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
 	if (!pc)
 		return;
 
+	nvme_pmap_sysfs_del(pc);
 	mutex_lock(&pc->lock);
 	WRITE_ONCE(pc->dead, true);
 	/* one RCU grace period for all rather than one for each */

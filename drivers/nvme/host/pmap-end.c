@@ -22,6 +22,7 @@ struct nvme_pmap_built {
  * Our part of struct io_uring_cmd.  @built is read when the command ends, before
  * @result is written.  The request is not kept: it may be freed at any time by
  * whoever polls, so that a ring that polls needs the hardware queue's number.
+ * @worker is for commands that go by blk-mq; a passthrough queue takes no others.
  */
 struct nvme_pmap_pdu {
 	struct nvme_pmap *pmap;
@@ -30,9 +31,12 @@ struct nvme_pmap_pdu {
 		u64 result;
 	};
 	int status;
-	u16 hw_queue; /* hctx->queue_num of the request */
-	bool worker;  /* issued by an io-wq thread, without the ring's lock */
+	u32 route;   /* where it went: see below */
+	bool worker; /* issued by an io-wq thread, without the ring's lock */
 };
+
+/* By blk-mq: hctx->queue_num; else the passthrough queue by its index. */
+#define PMAP_BY_BLK_MQ BIT(31)
 
 static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)
 {
@@ -57,30 +61,25 @@ static void nvme_pmap_free_built(struct nvme_pmap_built *built)
 }
 
 /*
- * After the last DMA of a command: its outcome, and what it held.  Where the
- * controller did not answer, the request still has the result of the command
- * before, which may have been another user's.
+ * The outcome of a request.  Where the controller did not answer, the request
+ * still has the result of the command before, which may have been another
+ * user's.
  */
-static void nvme_pmap_end(struct request *req, struct nvme_pmap_pdu *pdu,
-			  blk_status_t err)
+static int nvme_pmap_outcome(struct request *req, blk_status_t err, u64 *result)
 {
-	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	int status = nvme_req(req)->status;
 
-	if (unlikely(pdu->built))
-		nvme_pmap_free_built(pdu->built);
+	*result = le64_to_cpu(nvme_req(req)->result.u64);
 	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED)) {
-		status = -EINTR;
-		result = 0;
-	} else if (unlikely(err)) {
-		/* never sent, or the host's own status */
-		if (!status || (status & NVME_SCT_MASK) == NVME_SCT_PATH)
-			result = 0;
-		status = status ?: blk_status_to_errno(err);
+		*result = 0;
+		return -EINTR;
 	}
-	pdu->result = result;
-	pdu->status = status;
-	percpu_ref_put(&pdu->pmap->ref);
+	if (likely(!err))
+		return status;
+	/* never sent, or the host's own status */
+	if (!status || (status & NVME_SCT_MASK) == NVME_SCT_PATH)
+		*result = 0;
+	return status ?: blk_status_to_errno(err);
 }
 
 static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
@@ -93,23 +92,40 @@ static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
 }
 
 /*
- * Ended by an interrupt, a reset, or a poll of another ring or a block device.
+ * To the ring of a command that ended by an interrupt, a reset, or a poll of
+ * another ring or a block device.
  *
  * A ring that polls finds what is marked as over when it looks next; without
  * its lock, its caches stay untouched.  Task work would not do: the worker that
  * ends a ring with IORING_SETUP_DEFER_TASKRUN polls until nothing is left, and
  * runs no task work meanwhile.
  */
-static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
-					   blk_status_t err)
+static void nvme_pmap_hand_over(struct io_uring_cmd *ioucmd, int status,
+				u64 result)
 {
-	struct io_uring_cmd *ioucmd = req->end_io_data;
+	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 
-	nvme_pmap_end(req, nvme_pmap_pdu(ioucmd), err);
+	pdu->status = status;
+	pdu->result = result;
 	if (cmd_to_io_kiocb(ioucmd)->ctx->flags & IORING_SETUP_IOPOLL)
 		nvme_pmap_task_cb(ioucmd, IO_URING_F_UNLOCKED);
 	else
 		io_uring_cmd_do_in_task_lazy(ioucmd, nvme_pmap_task_cb);
+}
+
+/* After the last DMA of a request. */
+static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
+					   blk_status_t err)
+{
+	struct io_uring_cmd *ioucmd = req->end_io_data;
+	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
+	u64 result;
+	int status = nvme_pmap_outcome(req, err, &result);
+
+	if (unlikely(pdu->built))
+		nvme_pmap_free_built(pdu->built);
+	percpu_ref_put(&pdu->pmap->ref);
+	nvme_pmap_hand_over(ioucmd, status, result);
 	return RQ_END_IO_FREE;
 }
 
@@ -129,13 +145,9 @@ static bool nvme_pmap_ends_here(struct request *req, struct io_ring_ctx *ring)
 static void nvme_pmap_end_direct(struct request *req,
 				 struct io_uring_cmd *ioucmd)
 {
-	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
-	int status = nvme_req(req)->status;
+	u64 result;
+	int status = nvme_pmap_outcome(req, 0, &result);
 
-	if (unlikely(nvme_req(req)->flags & NVME_REQ_CANCELLED)) {
-		status = -EINTR;
-		result = 0;
-	}
 	/* blk-mq only has to free it */
 	req->end_io = NULL;
 	io_uring_cmd_iopoll_done(ioucmd, status, result);
@@ -192,25 +204,4 @@ static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
 	percpu_ref_put(&q->q_usage_counter);
 	/* a transport's own errors are not for whoever polls */
 	return max(found, 0);
-}
-
-/*
- * What the poll finds may belong to any ring.  Commands of this ring end on the
- * spot: the caller holds the lock of the ring.  The others go to where they
- * belong, when the caller completes @iob.
- */
-static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
-				     struct io_comp_batch *iob)
-{
-	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
-					  struct nvme_ns, cdev);
-	struct io_ring_ctx *ring = cmd_to_io_kiocb(ioucmd)->ctx;
-	int found;
-
-	found = nvme_pmap_poll_queue(ns->queue, nvme_pmap_pdu(ioucmd)->hw_queue,
-				     iob);
-	if (!rq_list_empty(&iob->req_list))
-		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
-			     nvme_pmap_end_batch(ring, iob));
-	return found;
 }

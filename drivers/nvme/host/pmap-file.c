@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The control side of an open /dev/ngXnY: the table of its buffers, the ioctls,
- * and what /proc/PID/fdinfo shows.
+ * An open /dev/ngXnY: its state, the table of its buffers, and how they come and
+ * go.
  */
 #include <linux/blk-mq.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/percpu.h>
-#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -17,8 +16,8 @@
 /* Entries of the first table; it doubles when they are used up. */
 #define PMAP_TABLE_MIN 16u
 
-/* State of the file, or NULL before the first registration. */
-static struct nvme_pmap_file *nvme_pmap_file(struct file *file)
+/* State of the file, or NULL before the first registration or attachment. */
+struct nvme_pmap_file *nvme_pmap_file(struct file *file)
 {
 	/* pairs with the cmpxchg() that publishes it */
 	return smp_load_acquire(&file->private_data);
@@ -112,6 +111,9 @@ static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
 	if (!ret && copy_to_user(uarg, reg, sizeof(*reg)))
 		ret = -EFAULT;
 	if (!ret) {
+		pmap->pf = pf;
+		if (pmap->l.form != NVME_PMAP_FORM_PRP)
+			pmap->cmd_flags = NVME_CMD_SGL_METABUF;
 		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[reg->index], pmap);
 		nvme_pmap_account(pf, pmap, 1);
 	}
@@ -126,7 +128,8 @@ static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
 	kfree(pf);
 }
 
-static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_pmap_ctrl *pc)
+static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
+						   struct nvme_pmap_ctrl *pc)
 {
 	struct nvme_pmap_file *pf = kzalloc(sizeof(*pf), GFP_KERNEL_ACCOUNT);
 	struct nvme_pmap_table *table;
@@ -136,6 +139,7 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_pmap_ctrl *pc)
 	mutex_init(&pf->lock);
 	pf->pc = pc;
 	pf->max_transfer = pc->max_transfer;
+	pf->usage = &ns->queue->q_usage_counter;
 	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts,
 				      GFP_KERNEL_ACCOUNT);
 	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN);
@@ -146,15 +150,15 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_pmap_ctrl *pc)
 	return NULL;
 }
 
-/* The file's state; made at the first registration. */
-static struct nvme_pmap_file *nvme_pmap_file_get(struct file *file,
-						 struct nvme_pmap_ctrl *pc)
+/* The file's state; made at the first call that needs it. */
+struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
+					  struct nvme_pmap_ctrl *pc)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_file(file), *old;
 
 	if (pf)
 		return pf;
-	pf = nvme_pmap_file_alloc(pc);
+	pf = nvme_pmap_file_alloc(ns, pc);
 	if (!pf)
 		return NULL;
 	/* another thread may be first; pairs with nvme_pmap_file() */
@@ -181,6 +185,7 @@ void nvme_pmap_release(struct file *file)
 
 	if (!pf)
 		return;
+	nvme_pmap_detach_all(pf);
 	table = rcu_dereference_protected(pf->table, true);
 	for (i = 0; i < table->nr; i++) {
 		struct nvme_pmap *pmap;
@@ -220,9 +225,19 @@ static int nvme_pmap_check_register(struct nvme_pmap_ctrl *pc,
 	return 0;
 }
 
-static int nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
-				 struct nvme_pmap_register *reg,
-				 void __user *uarg)
+/**
+ * nvme_pmap_do_register - NVME_PMAP_IOC_REGISTER
+ * @file: the open /dev/ngXnY
+ * @ns: its namespace
+ * @pc: the controller
+ * @reg: the argument
+ * @uarg: where it came from, and is written back to
+ *
+ * Return: 0, or an errno that linux/nvme_pmap.h lists.
+ */
+long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
+			   struct nvme_pmap_ctrl *pc,
+			   struct nvme_pmap_register *reg, void __user *uarg)
 {
 	struct nvme_pmap_file *pf;
 	struct nvme_pmap *pmap;
@@ -231,7 +246,7 @@ static int nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
 	ret = nvme_pmap_check_register(pc, reg);
 	if (ret)
 		return ret;
-	pf = nvme_pmap_file_get(file, pc);
+	pf = nvme_pmap_file_get(file, ns, pc);
 	if (!pf)
 		return -ENOMEM;
 	pmap = nvme_pmap_create(pc, reg);
@@ -247,10 +262,14 @@ static int nvme_pmap_do_register(struct file *file, struct nvme_pmap_ctrl *pc,
  * Commands of IOPOLL rings end only when somebody polls, and the caller who
  * waits here may be the only one who would.
  */
-static void nvme_pmap_poll(struct request_queue *q)
+static void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q)
 {
+	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[true]);
 	struct blk_mq_hw_ctx *hctx;
 	unsigned long i;
+
+	if (ptq)
+		nvme_pmap_queue_reap(ptq);
 
 	/* not while a reset changes the queues */
 	if (!percpu_ref_tryget(&q->q_usage_counter))
@@ -267,7 +286,7 @@ static int nvme_pmap_wait_idle(struct nvme_pmap *pmap, struct request_queue *q)
 	long ret;
 
 	do {
-		nvme_pmap_poll(q);
+		nvme_pmap_poll(pmap->pf, q);
 		ret = wait_for_completion_interruptible_timeout(&pmap->idle, 1);
 	} while (!ret);
 	return ret < 0 ? ret : 0;
@@ -311,115 +330,22 @@ static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return ret;
 }
 
-static long nvme_pmap_do_unregister(struct nvme_ns *ns,
-				    struct nvme_pmap_file *pf,
-				    const struct nvme_pmap_unregister *unreg)
+/**
+ * nvme_pmap_do_unregister - NVME_PMAP_IOC_UNREGISTER
+ * @ns: the namespace of the file
+ * @pf: the file's state, or NULL
+ * @unreg: the argument
+ *
+ * Return: 0, or an errno that linux/nvme_pmap.h lists.
+ */
+long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			     const struct nvme_pmap_unregister *unreg)
 {
 	if (unreg->flags)
 		return -EOPNOTSUPP;
 	if (unreg->reserved)
 		return -EINVAL;
 	return pf ? nvme_pmap_remove(ns, pf, unreg->index) : -ENOENT;
-}
-
-static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
-			       struct nvme_pmap_file *pf,
-			       struct nvme_pmap_query *q)
-{
-	if (q->flags)
-		return -EOPNOTSUPP;
-	*q = (struct nvme_pmap_query){
-		.version = NVME_PMAP_VERSION,
-		.doors = NVME_PMAP_DOOR_PMAP,
-		.forms = BIT(NVME_PMAP_FORM_PRP),
-		.align = NVME_PMAP_ALIGN,
-		.max_index = NVME_PMAP_MAX_INDEX,
-		.max_len = NVME_PMAP_MAX_LEN,
-		.max_transfer = pc->max_transfer,
-	};
-	/* a zoned namespace that stock cannot use has no known format */
-	if (ns->head->lba_shift >= SECTOR_SHIFT)
-		q->lba_bytes = 1u << ns->head->lba_shift;
-	if (nvme_ctrl_sgl_supported(pc->ctrl))
-		q->forms |= BIT(NVME_PMAP_FORM_SGL_LIST) |
-			    BIT(NVME_PMAP_FORM_SGL_RUN);
-	if (q->lba_bytes && ns->head->features & NVME_NS_EXT_LBAS)
-		q->lba_bytes += ns->head->ms;
-	if (!pf)
-		return 0;
-	if (mutex_lock_killable(&pf->lock))
-		return -EINTR;
-	q->nr_pmaps = pf->nr;
-	q->pinned = pf->pinned;
-	q->kept = pf->kept;
-	mutex_unlock(&pf->lock);
-	return 0;
-}
-
-static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
-{
-	struct nvme_pmap_counts sum = {};
-	int cpu, i;
-
-	for_each_possible_cpu(cpu) {
-		struct nvme_pmap_counts *c = per_cpu_ptr(pf->counts, cpu);
-
-		for (i = 0; i < PMAP_KINDS; i++)
-			sum.kind[i] += READ_ONCE(c->kind[i]);
-		sum.direct += READ_ONCE(c->direct);
-		sum.deferred += READ_ONCE(c->deferred);
-	}
-	return sum;
-}
-
-static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
-			       struct nvme_pmap_stats *stats)
-{
-	struct nvme_pmap_counts sum = {};
-
-	if (stats->flags)
-		return -EOPNOTSUPP;
-	if (pf)
-		sum = nvme_pmap_sum(pf);
-	stats->prp = sum.kind[PMAP_KIND_PRP];
-	stats->sgl_list = sum.kind[PMAP_KIND_SGL_LIST];
-	stats->sgl_run = sum.kind[PMAP_KIND_SGL_RUN];
-	stats->built = sum.kind[PMAP_KIND_BUILT];
-	stats->direct = sum.direct;
-	stats->deferred = sum.deferred;
-	return 0;
-}
-
-/**
- * nvme_pmap_show_fdinfo - the file's part of /proc/PID/fdinfo/FD
- * @m: where it goes
- * @file: the open /dev/ngXnY
- */
-void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
-{
-	struct nvme_pmap_file *pf = nvme_pmap_file(file);
-	struct nvme_pmap_counts sum;
-	bool dead;
-
-	if (!pf)
-		return;
-	/* after removal the buffers are shells that pin and map nothing */
-	dead = READ_ONCE(pf->pc->dead);
-	/*
-	 * Without the lock, under which a registration writes to user memory: a
-	 * page that never comes must not stop those who look.
-	 */
-	seq_printf(m,
-		   "pmap-buffers:\t%u\npmap-pinned:\t%llu\npmap-kept:\t%llu\n",
-		   READ_ONCE(pf->nr), dead ? 0 : READ_ONCE(pf->pinned),
-		   dead ? 0 : READ_ONCE(pf->kept));
-
-	sum = nvme_pmap_sum(pf);
-	seq_printf(m,
-		   "pmap-prp:\t%llu\npmap-sgl_list:\t%llu\npmap-sgl_run:\t%llu\npmap-built:\t%llu\npmap-direct:\t%llu\npmap-deferred:\t%llu\n",
-		   sum.kind[PMAP_KIND_PRP], sum.kind[PMAP_KIND_SGL_LIST],
-		   sum.kind[PMAP_KIND_SGL_RUN], sum.kind[PMAP_KIND_BUILT],
-		   sum.direct, sum.deferred);
 }
 
 /* What stock releases a namespace's cdev_device with; the same for all. */
@@ -450,104 +376,5 @@ int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret)
 		nvme_pmap_stock_cdev_rel = ns->cdev_device.release;
 		ns->cdev_device.release = nvme_pmap_cdev_rel;
 	}
-	return ret;
-}
-
-/* Each ioctl's structure; all begin with their size. */
-union nvme_pmap_arg {
-	u32 size;
-	struct nvme_pmap_query query;
-	struct nvme_pmap_register reg;
-	struct nvme_pmap_unregister unreg;
-	struct nvme_pmap_stats stats;
-};
-
-static const size_t nvme_pmap_arg_size[] = {
-	[_IOC_NR(NVME_PMAP_IOC_QUERY) - 0xb0] = sizeof(struct nvme_pmap_query),
-	[_IOC_NR(NVME_PMAP_IOC_REGISTER) - 0xb0] =
-		sizeof(struct nvme_pmap_register),
-	[_IOC_NR(NVME_PMAP_IOC_UNREGISTER) - 0xb0] =
-		sizeof(struct nvme_pmap_unregister),
-	[_IOC_NR(NVME_PMAP_IOC_STATS) - 0xb0] = sizeof(struct nvme_pmap_stats),
-};
-
-static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
-			       unsigned int cmd, struct nvme_pmap_ctrl *pc,
-			       union nvme_pmap_arg *arg, void __user *uarg)
-{
-	struct nvme_pmap_file *pf = nvme_pmap_file(file);
-
-	switch (cmd) {
-	case NVME_PMAP_IOC_QUERY:
-		return nvme_pmap_do_query(ns, pc, pf, &arg->query);
-	case NVME_PMAP_IOC_REGISTER:
-		return nvme_pmap_do_register(file, pc, &arg->reg, uarg);
-	case NVME_PMAP_IOC_UNREGISTER:
-		return nvme_pmap_do_unregister(ns, pf, &arg->unreg);
-	default:
-		return nvme_pmap_do_stats(pf, &arg->stats);
-	}
-}
-
-/* Find the controller, see that it is alive, and make the call. */
-static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
-			   unsigned int cmd, union nvme_pmap_arg *arg,
-			   void __user *uarg)
-{
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
-	long ret;
-
-	if (!pc) {
-		/* removed, or never offered: another transport */
-		if (nvme_pmap_file(file) || nvme_state_terminal(ns->ctrl))
-			return -ENODEV;
-		return -ENOTTY;
-	}
-	ret = nvme_pmap_ctrl_prepare(pc);
-	if (!ret)
-		ret = nvme_pmap_dispatch(ns, file, cmd, pc, arg, uarg);
-	nvme_pmap_ctrl_put(pc);
-	return ret;
-}
-
-/**
- * nvme_pmap_ioctl - the pmap ioctls of /dev/ngXnY
- * @file: the open file
- * @cmd: one for which nvme_pmap_is_ioctl() is true
- * @arg: user pointer to the structure that belongs to @cmd
- *
- * Return: 0 or an errno that linux/nvme_pmap.h lists.
- */
-long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
-{
-	struct nvme_ns *ns = container_of(file_inode(file)->i_cdev,
-					  struct nvme_ns, cdev);
-	u32 nr = array_index_nospec(cmd - NVME_PMAP_IOC_QUERY,
-				    ARRAY_SIZE(nvme_pmap_arg_size));
-	size_t known = nvme_pmap_arg_size[nr];
-	void __user *uarg = (void __user *)arg;
-	union nvme_pmap_arg karg = {};
-	u32 usize;
-	long ret;
-
-	if (get_user(usize, (u32 __user *)uarg))
-		return -EFAULT;
-	if (usize < known)
-		return -EINVAL;
-	if (usize > PAGE_SIZE)
-		return -E2BIG;
-	ret = copy_struct_from_user(&karg, known, uarg, usize);
-	if (ret)
-		return ret;
-	ret = nvme_pmap_call(ns, file, cmd, &karg, uarg);
-	/*
-	 * Size stays the caller's; a registration is copied when it is published,
-	 * and the end of one answers nothing that could fail to be written.
-	 */
-	if (!ret &&
-	    (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&
-	    copy_to_user(uarg + sizeof(usize), (char *)&karg + sizeof(usize),
-			 known - sizeof(usize)))
-		ret = -EFAULT;
 	return ret;
 }

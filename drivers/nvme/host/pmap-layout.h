@@ -157,48 +157,52 @@ static inline void pmap_set_sgl(struct nvme_sgl_desc *sgl, u64 addr, u32 len,
 	sgl->type = type << 4;
 }
 
-static inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
-					   const struct pmap_slice *s,
-					   union nvme_data_ptr *dptr)
+/* A slice that begins @in_page bytes into slot @first. */
+static __always_inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
+						    u32 first, u32 in_page,
+						    u32 len,
+						    union nvme_data_ptr *dptr)
 {
-	u32 next = s->first + 1, i = next & ((1u << PMAP_PRP_SHIFT) - 1);
+	u32 next = first + 1, i = next & ((1u << PMAP_PRP_SHIFT) - 1), nr;
 
-	dptr->prp1 = cpu_to_le64(pmap_slot_prp(l, s->first) + s->in_page);
+	dptr->prp1 = cpu_to_le64(pmap_slot_prp(l, first) + in_page);
 	dptr->prp2 = 0;
-	if (s->nr == 1)
+	if (in_page + len <= PMAP_SLOT_SIZE)
 		return PMAP_KIND_PRP;
-	if (s->nr == 2) {
+	nr = (in_page + len + PMAP_SLOT_MASK) >> PMAP_SLOT_SHIFT;
+	if (nr == 2) {
 		dptr->prp2 = cpu_to_le64(pmap_slot_prp(l, next));
 		return PMAP_KIND_PRP;
 	}
 	/* nr - 1 entries from i on, none of them the last of the page */
-	if (l->whole_lists || i + s->nr - 1 > PMAP_PRP_LAST)
+	if (unlikely(l->whole_lists || i + nr - 1 > PMAP_PRP_LAST))
 		return PMAP_KIND_BUILT;
 	dptr->prp2 = cpu_to_le64(l->list[next >> PMAP_PRP_SHIFT].dma +
 				 i * sizeof(__le64));
 	return PMAP_KIND_PRP;
 }
 
-static inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
-					   const struct pmap_slice *s,
-					   union nvme_data_ptr *dptr)
+static __always_inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
+						    u32 first, u32 in_page,
+						    u32 len,
+						    union nvme_data_ptr *dptr)
 {
-	u32 first = s->first, last = first + s->nr - 1;
-	u64 addr = pmap_slot_sgl(l, first) + s->in_page;
+	const struct pmap_list *list = &l->list[first >> l->list_shift];
+	u32 i = first & l->list_mask, nr, last;
 
-	if (!(((first + l->run_phase) ^ (last + l->run_phase)) >>
-	      l->run_shift)) {
-		pmap_set_sgl(&dptr->sgl, addr, s->len, NVME_SGL_FMT_DATA_DESC);
+	/* a single descriptor, unless the slice turns out to be in pieces */
+	pmap_set_sgl(&dptr->sgl, le64_to_cpu(list->sgl[i].addr) + in_page, len,
+		     NVME_SGL_FMT_DATA_DESC);
+	nr = (in_page + len + PMAP_SLOT_MASK) >> PMAP_SLOT_SHIFT;
+	last = first + nr - 1;
+	if (nr == 1 ||
+	    !(((first + l->run_phase) ^ (last + l->run_phase)) >> l->run_shift))
 		return PMAP_KIND_SGL_RUN;
-	}
-	if ((s->in_page | s->len) & PMAP_SLOT_MASK ||
-	    (first ^ last) >> l->list_shift)
+	if (unlikely((in_page | len) & PMAP_SLOT_MASK ||
+		     (first ^ last) >> l->list_shift))
 		return PMAP_KIND_BUILT;
-	pmap_set_sgl(&dptr->sgl,
-		     l->list[first >> l->list_shift].dma +
-			     (first & l->list_mask) *
-				     sizeof(struct nvme_sgl_desc),
-		     s->nr * sizeof(struct nvme_sgl_desc),
+	pmap_set_sgl(&dptr->sgl, list->dma + i * sizeof(struct nvme_sgl_desc),
+		     nr * sizeof(struct nvme_sgl_desc),
 		     NVME_SGL_FMT_LAST_SEG_DESC);
 	return PMAP_KIND_SGL_LIST;
 }
@@ -214,19 +218,19 @@ static inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
  * Return: the kind; all but the PRP form want NVME_CMD_SGL_METABUF in the
  * command.
  */
-static inline enum pmap_kind pmap_dptr(const struct pmap_layout *l, u64 offset,
-				       u32 len, union nvme_data_ptr *dptr)
+static __always_inline enum pmap_kind pmap_dptr(const struct pmap_layout *l,
+						u64 offset, u32 len,
+						union nvme_data_ptr *dptr)
 {
-	struct pmap_slice s;
+	u64 start = l->head + offset;
+	u32 first = start >> PMAP_SLOT_SHIFT, in_page = start & PMAP_SLOT_MASK;
 
-	if (l->form == NVME_PMAP_FORM_SGL_RUN) {
-		pmap_set_sgl(&dptr->sgl, l->base + l->head + offset, len,
-			     NVME_SGL_FMT_DATA_DESC);
-		return PMAP_KIND_SGL_RUN;
-	}
-	s = pmap_slice(l, offset, len);
-	return l->form == NVME_PMAP_FORM_PRP ? pmap_dptr_prp(l, &s, dptr) :
-					       pmap_dptr_sgl(l, &s, dptr);
+	if (l->form == NVME_PMAP_FORM_SGL_LIST)
+		return pmap_dptr_sgl(l, first, in_page, len, dptr);
+	if (l->form == NVME_PMAP_FORM_PRP)
+		return pmap_dptr_prp(l, first, in_page, len, dptr);
+	pmap_set_sgl(&dptr->sgl, l->base + start, len, NVME_SGL_FMT_DATA_DESC);
+	return PMAP_KIND_SGL_RUN;
 }
 
 /* List pages that a PRP list built for @nr slots needs. */

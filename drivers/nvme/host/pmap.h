@@ -36,6 +36,7 @@
 #include <uapi/linux/nvme_pmap.h>
 
 #include "pmap-layout.h"
+#include "pmap-queue.h"
 
 struct dma_pool;
 struct io_comp_batch;
@@ -66,6 +67,8 @@ struct seq_file;
  * @guard: a page for unused list entries to point at
  * @guard_dma: its DMA address
  * @max_transfer: MDTS in bytes; zero until it has been asked for
+ * @queues: the passthrough queues, or NULL
+ * @fallback: commands that a queue did not take, by reason
  */
 struct nvme_pmap_ctrl {
 	struct kref ref;
@@ -81,6 +84,8 @@ struct nvme_pmap_ctrl {
 	void *guard;
 	dma_addr_t guard_dma;
 	u32 max_transfer;
+	struct nvme_pmap_queues *queues;
+	atomic64_t fallback[PMAP_FALLBACKS];
 };
 
 enum nvme_pmap_flags {
@@ -92,6 +97,8 @@ enum nvme_pmap_flags {
  * struct nvme_pmap - one registered buffer
  * @ref: one per command in flight; killed to end the buffer
  * @l: what a submission reads
+ * @pf: the file it is registered on
+ * @cmd_flags: what commands on it need in their flags: PSDT
  * @pc: the controller it is mapped against
  * @node: on @pc->pmaps
  * @idle: completed when @ref has drained
@@ -111,6 +118,8 @@ enum nvme_pmap_flags {
 struct nvme_pmap {
 	struct percpu_ref ref;
 	struct pmap_layout l;
+	struct nvme_pmap_file *pf;
+	u8 cmd_flags;
 
 	struct nvme_pmap_ctrl *pc;
 	struct list_head node;
@@ -144,8 +153,10 @@ struct nvme_pmap_table {
 /* Per CPU, so that a submission touches no shared cache line. */
 struct nvme_pmap_counts {
 	u64 kind[PMAP_KINDS];
+	u64 queued[PMAP_KINDS]; /* those that went by a passthrough queue */
 	u64 direct;
 	u64 deferred;
+	u64 fallback[PMAP_FALLBACKS];
 };
 
 /**
@@ -153,6 +164,9 @@ struct nvme_pmap_counts {
  * @table: the buffers; replaced under @lock, read under RCU
  * @max_transfer: bytes one command may transfer
  * @counts: commands and completions
+ * @usage: of the namespace's request queue
+ * @queue: passthrough queues: for rings that do not poll, and that do; changed
+ *	under the lock of the controller's queues
  * @pc: the controller
  * @lock: guards the table
  * @nr: buffers in it
@@ -164,6 +178,8 @@ struct nvme_pmap_file {
 	struct nvme_pmap_table __rcu *table;
 	u32 max_transfer;
 	struct nvme_pmap_counts __percpu *counts;
+	struct percpu_ref *usage;
+	struct nvme_pmap_queue *queue[2];
 	struct nvme_pmap_ctrl *pc;
 	struct mutex lock;
 	u32 nr;
@@ -173,7 +189,8 @@ struct nvme_pmap_file {
 };
 
 /* pmap-ctrl.c */
-void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev);
+void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
+			struct nvme_pmap_queues *queues);
 void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
@@ -191,14 +208,37 @@ int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr);
 void nvme_pmap_unpin(struct nvme_pmap *pmap);
 
 /* pmap-file.c */
-long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+struct nvme_pmap_file *nvme_pmap_file(struct file *file);
+struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
+					  struct nvme_pmap_ctrl *pc);
+long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
+			   struct nvme_pmap_ctrl *pc,
+			   struct nvme_pmap_register *reg, void __user *uarg);
+long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			     const struct nvme_pmap_unregister *unreg);
 void nvme_pmap_release(struct file *file);
-void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
+
+/* pmap-queue.c; more in pmap-queue.h */
+int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
+			  const struct nvme_pmap_file *pf, u16 *irq,
+			  u16 *polled);
+int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
+		     const struct nvme_pmap_attach *att);
+int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled);
+void nvme_pmap_detach_all(struct nvme_pmap_file *pf);
+
+/* pmap-ioctl.c */
+long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file);
+
+/* pmap-sysfs.c */
+void nvme_pmap_sysfs_add(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_sysfs_del(struct nvme_pmap_ctrl *pc);
 
 static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
 {
-	return cmd >= NVME_PMAP_IOC_QUERY && cmd <= NVME_PMAP_IOC_STATS;
+	return cmd >= NVME_PMAP_IOC_QUERY && cmd <= NVME_PMAP_IOC_DETACH;
 }
 
 /* pmap-cmd.c, which is compiled at the end of ioctl.c */

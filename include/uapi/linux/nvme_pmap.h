@@ -50,14 +50,23 @@
  *   ENOMEM           the kernel is out of memory
  *   ENXIO            the device cannot reach this memory directly (it would
  *                    need a bounce buffer or cache maintenance)
+ *   EUSERS           no passthrough queue is left, or the controller has none to
+ *                    spare; commands still go by blk-mq
+ *   EALREADY         the file has a passthrough queue of this kind already, or
+ *                    another thread is detaching it
+ *   ENOTCONN         the file has no passthrough queue of this kind
+ *   EBADF            not an open file of the same controller with a queue of
+ *                    this kind
  *   EIO              the controller failed the Identify command that asks for
- *                    MDTS; a command whose queue was taken down
+ *                    MDTS, or refused to create a queue; a command whose
+ *                    queue was taken down
  *   EXDEV            an NVMe multipath node: it has no single controller to map
  *                    against (load nvme_core with multipath=N)
  *   ENOTTY           not a PCIe controller, or not this driver
  *   ENODEV           the controller or the namespace is gone
- *   EINTR            a signal ended the wait (NVME_PMAP_IOC_UNREGISTER; call it
- *                    again), or the driver cancelled the command
+ *   EINTR            a signal ended the wait (NVME_PMAP_IOC_UNREGISTER and
+ *                    _DETACH; call it again), or the driver cancelled the
+ *                    command
  */
 #ifndef _UAPI_LINUX_NVME_PMAP_H
 #define _UAPI_LINUX_NVME_PMAP_H
@@ -81,6 +90,8 @@
 #define NVME_PMAP_IOC_REGISTER	 _IO('N', 0xb1)
 #define NVME_PMAP_IOC_UNREGISTER _IO('N', 0xb2)
 #define NVME_PMAP_IOC_STATS	 _IO('N', 0xb3)
+#define NVME_PMAP_IOC_ATTACH	 _IO('N', 0xb4)
+#define NVME_PMAP_IOC_DETACH	 _IO('N', 0xb5)
 #define NVME_URING_CMD_PMAP	 _IOWR('N', 0xb8, struct nvme_pmap_cmd)
 
 /**
@@ -99,9 +110,11 @@ enum nvme_pmap_form {
 /**
  * enum nvme_pmap_door - bits of nvme_pmap_query.doors
  * @NVME_PMAP_DOOR_PMAP: NVME_URING_CMD_PMAP through blk-mq
+ * @NVME_PMAP_DOOR_QUEUE: and through a passthrough queue, NVME_PMAP_IOC_ATTACH
  */
 enum nvme_pmap_door {
 	NVME_PMAP_DOOR_PMAP = 1 << 0,
+	NVME_PMAP_DOOR_QUEUE = 1 << 1,
 };
 
 /**
@@ -122,6 +135,11 @@ enum nvme_pmap_door {
  * @lba_bytes: (out) bytes of one logical block as transferred in the data
  *	buffer, extended metadata included; zero if the format is not known
  * @queues_free: (out) passthrough queues left; zero where there are none
+ * @queue_depth: (out) commands that one of them takes at a time
+ * @queue_polled: (out) queue identifier of this file's passthrough queue for
+ *	rings with IORING_SETUP_IOPOLL; zero if it has none, or while it is down
+ * @queue_irq: (out) and of that for all other rings
+ * @reserved: (out) zero
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
  */
@@ -140,6 +158,10 @@ struct nvme_pmap_query {
 	__u64 kept;
 	__u32 lba_bytes;
 	__u32 queues_free;
+	__u32 queue_depth;
+	__u16 queue_polled;
+	__u16 queue_irq;
+	__u64 reserved;
 };
 
 /**
@@ -220,6 +242,16 @@ struct nvme_pmap_unregister {
  * @direct: (out) completions posted by the ring that polled them
  * @deferred: (out) completions found by another than the ring's own poll, and
  *            handed over: by task work, or marked for the ring's next poll
+ * @queue: (out) commands, of any form, that went by a passthrough queue
+ * @fallback_full: (out) commands that went by blk-mq although the file has a
+ *	passthrough queue: it had as many in flight as it takes
+ * @fallback_down: (out) the queue was not there: a reset, or a CPU went offline
+ * @fallback_frozen: (out) the namespace was being formatted, detached, suspended
+ * @fallback_list: (out) a list had to be built, see @built
+ * @fallback_mode: (out) the ring polls and the queue does not, or the reverse
+ * @fallback_logged: (out) errors of passthrough commands are to be logged
+ * @fallback_worker: (out) issued by an io-wq thread: IOSQE_ASYNC, or tried again
+ * @fallback_busy: (out) another ring was submitting a batch to the same queue
  *
  * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
  *
@@ -234,6 +266,69 @@ struct nvme_pmap_stats {
 	__u64 built;
 	__u64 direct;
 	__u64 deferred;
+	__u64 queue;
+	__u64 fallback_full;
+	__u64 fallback_down;
+	__u64 fallback_frozen;
+	__u64 fallback_list;
+	__u64 fallback_mode;
+	__u64 fallback_logged;
+	__u64 fallback_worker;
+	__u64 fallback_busy;
+};
+
+/**
+ * enum nvme_pmap_queue_flags - bits of nvme_pmap_attach.flags
+ * @NVME_PMAP_QUEUE_POLLED: for rings with IORING_SETUP_IOPOLL, without
+ *	interrupts; else for all other rings
+ * @NVME_PMAP_QUEUE_SHARE: the queue that another file has attached
+ */
+enum nvme_pmap_queue_flags {
+	NVME_PMAP_QUEUE_POLLED = 1 << 0,
+	NVME_PMAP_QUEUE_SHARE = 1 << 1,
+};
+
+/**
+ * struct nvme_pmap_attach - NVME_PMAP_IOC_ATTACH: a passthrough queue for a file
+ * @size: (in) sizeof(struct nvme_pmap_attach)
+ * @flags: (in) bits of enum nvme_pmap_queue_flags
+ * @fd: (in) with NVME_PMAP_QUEUE_SHARE an open file of the same controller, of any
+ *	of its namespaces, whose queue this file is to use as well; else zero
+ * @reserved: (in) zero
+ *
+ * From then on the pmap commands of the file go to an NVMe queue pair of its
+ * own, past blk-mq; those that the queue cannot take go by blk-mq as before, and
+ * are counted by reason (nvme_pmap_stats).  A file can have one queue of each
+ * kind.  Any number of rings may use it.  The interrupt of a queue for rings that
+ * do not poll is shared with that of the block device's queue on the CPU that
+ * attaches.  The queue stays attached until NVME_PMAP_IOC_DETACH or the close of
+ * the file, over resets of the controller, too.
+ *
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EUSERS, EALREADY, EBADF, ENOMEM, EIO,
+ * EXDEV, ENOTTY, ENODEV, EINTR.
+ */
+struct nvme_pmap_attach {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 reserved;
+};
+
+/**
+ * struct nvme_pmap_detach - NVME_PMAP_IOC_DETACH: give a queue back
+ * @size: (in) sizeof(struct nvme_pmap_detach)
+ * @flags: (in) zero, or NVME_PMAP_QUEUE_POLLED: which of the two
+ *
+ * The last file that uses it waits for the commands in flight.  A signal whose
+ * handler was installed without SA_RESTART ends the wait with EINTR; the queue
+ * then stays attached.
+ *
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOTCONN, EALREADY, EXDEV, ENOTTY,
+ * ENODEV, EINTR.
+ */
+struct nvme_pmap_detach {
+	__u32 size;
+	__u32 flags;
 };
 
 /**
@@ -299,10 +394,12 @@ struct nvme_pmap_cmd {
 #else
 #define NVME_PMAP_ASSERT(cond) static_assert(cond, #cond)
 #endif
-NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 72);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 88);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_register) == 40);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_unregister) == 16);
-NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 56);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 128);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_attach) == 16);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_detach) == 8);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_cmd) == 72);
 NVME_PMAP_ASSERT(__builtin_offsetof(struct nvme_pmap_cmd, offset) == 24);
 NVME_PMAP_ASSERT(__builtin_offsetof(struct nvme_pmap_cmd, data_len) == 36);

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a pmap command may do: the rules that every way to the controller shares.
+ * Compiled at the end of ioctl.c, because what stock refuses is decided by
+ * functions that are static there.
+ */
+#include <linux/nospec.h>
+
+#include "pmap.h"
+#include "pmap-xfer.h"
+
+/*
+ * Admin commands under way that may change the format of a namespace, of any
+ * controller.  Counted from before the queues are frozen until the driver has
+ * looked at the namespaces again; stock unfreezes them in between.
+ */
+static atomic_t nvme_pmap_formatting;
+
+/*
+ * Take a reference on the buffer at @index, for the time of a command.  In an
+ * RCU read-side critical section.
+ */
+static __always_inline struct nvme_pmap *
+nvme_pmap_lookup_rcu(struct nvme_pmap_file *pf, u32 index)
+{
+	struct nvme_pmap_table *table = rcu_dereference(pf->table);
+	struct nvme_pmap *pmap;
+
+	if (unlikely(index >= table->nr))
+		return NULL;
+	index = array_index_nospec(index, table->nr);
+	pmap = rcu_dereference(table->pmap[index]);
+	/*
+	 * The end of the buffer may overtake this look at it, and says that it
+	 * is dead, as it has been for a grace period.
+	 */
+	if (likely(pmap) && data_race(percpu_ref_tryget_live_rcu(&pmap->ref)))
+		return pmap;
+	return NULL;
+}
+
+static struct nvme_pmap *nvme_pmap_lookup(struct nvme_pmap_file *pf, u32 index)
+{
+	struct nvme_pmap *pmap;
+
+	rcu_read_lock();
+	pmap = nvme_pmap_lookup_rcu(pf, index);
+	rcu_read_unlock();
+	return pmap;
+}
+
+/* Does the slice lie in the buffer, and may one command carry it? */
+static __always_inline int
+nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
+		      const struct nvme_pmap *pmap, u64 offset, u32 len)
+{
+	if (unlikely(offset >= pmap->l.len || len > pmap->l.len - offset))
+		return -ERANGE;
+	/* one comparison for a length of zero as well */
+	if (unlikely(len - 1 >= pf->max_transfer))
+		return len ? -EMSGSIZE : -ERANGE;
+	return 0;
+}
+
+/*
+ * Any command, any format.  What is not exactly known must not go by a PRP list
+ * (two PRPs are data pages whatever the length), nor from just anybody.
+ */
+static noinline s64 nvme_pmap_any_xfer(const struct nvme_ns_head *head,
+				       const struct nvme_command *c,
+				       const struct pmap_layout *l, u64 offset,
+				       u32 data_len)
+{
+	struct pmap_format f = {
+		.csi = head->ids.csi,
+		.lba_shift = head->lba_shift,
+		.ms = head->ms,
+		/* stock sets it for any metadata, with or without PI */
+		.pi_size = head->pi_type ? head->pi_size : 0,
+		.ext = head->features & NVME_NS_EXT_LBAS,
+	};
+	bool prp = l->form == NVME_PMAP_FORM_PRP;
+	s64 len = pmap_xfer(&f, c->common.opcode,
+			    (const __le32 *)&c->common.cdws);
+
+	if (len == -EPERM && !prp && capable(CAP_SYS_ADMIN))
+		return data_len;
+	if (prp && len > 0 && len <= data_len &&
+	    !pmap_xfer_exact(c->common.opcode) &&
+	    pmap_slice(l, offset, len).nr > 2)
+		return -EPERM;
+	return len;
+}
+
+/* Logical blocks of a known size without metadata, and nothing else. */
+static __always_inline bool nvme_pmap_plain(const struct nvme_ns_head *head)
+{
+	return head->ids.csi == NVME_CSI_NVM && !head->ms &&
+	       head->lba_shift >= SECTOR_SHIFT;
+}
+
+/*
+ * What the command will transfer, or why it must not.  The namespace's queue
+ * is entered (the caller has a request): its format in the driver does not
+ * change now.  That the device has changed it already is nvme_pmap_formatting's
+ * to say.
+ */
+static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_ns_head *head,
+						const struct nvme_command *c,
+						const struct pmap_layout *l,
+						u64 offset, u32 data_len)
+{
+	s64 len;
+
+	/* Read and Write without metadata: what pmap_xfer() would say */
+	if (likely((c->rw.opcode == nvme_cmd_read ||
+		    c->rw.opcode == nvme_cmd_write) &&
+		   nvme_pmap_plain(head)))
+		len = (le16_to_cpu(c->rw.length) + 1ull) << head->lba_shift;
+	else
+		len = nvme_pmap_any_xfer(head, c, l, offset, data_len);
+	return unlikely(len > data_len) ? -EOVERFLOW : len;
+}
+
+/*
+ * Point the command at the slice.  @offset is masked, so that a wrong guess of
+ * the bounds check does not index the lists.
+ *
+ * Return: enum pmap_kind, of which PMAP_KIND_BUILT is the caller's to finish, or
+ * -EBUSY.
+ */
+static __always_inline int nvme_pmap_point(const struct nvme_pmap *pmap,
+					   struct nvme_command *c, u64 *offset,
+					   u32 len)
+{
+	/* the device may be ahead of the driver, and PRPs carry no length */
+	if (pmap->l.form == NVME_PMAP_FORM_PRP &&
+	    unlikely(atomic_read(&nvme_pmap_formatting)))
+		return -EBUSY;
+	c->common.flags = pmap->cmd_flags;
+	*offset = array_index_nospec(*offset, pmap->l.len);
+	return pmap_dptr(&pmap->l, *offset, len, &c->common.dptr);
+}
+
+/*
+ * Two dwords of the SQE as one load, the first one in the low half; user space
+ * may be writing to it.  (The very first is four bytes, in memory order.)
+ */
+static __always_inline u64 pmap_load_pair(const void *from)
+{
+#ifdef __LITTLE_ENDIAN
+	return READ_ONCE(*(const u64 *)from);
+#else
+	return ror64(READ_ONCE(*(const u64 *)from), 32);
+#endif
+}
+
+/* The same of an NVMe command. */
+static __always_inline void pmap_store_pair(void *to, u64 pair)
+{
+	*(__le64 *)to = cpu_to_le64(pair);
+}
+
+/* All of the command but its data pointer, which pmap_dptr() writes. */
+static __always_inline void nvme_pmap_fill_cmd(struct nvme_command *c,
+					       u8 opcode, u16 id, u32 nsid,
+					       const struct nvme_pmap_cmd *cmd)
+{
+	c->common.opcode = opcode;
+	c->common.flags = 0;
+	c->common.command_id = id;
+	c->common.nsid = cpu_to_le32(nsid);
+	pmap_store_pair(c->common.cdw2, pmap_load_pair(&cmd->cdw2));
+	c->common.metadata = 0;
+	c->common.dptr.prp1 = 0;
+	c->common.dptr.prp2 = 0;
+	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
+	pmap_store_pair(&c->common.cdw12, pmap_load_pair(&cmd->cdw12));
+	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
+}
+
+/* Out of line: struct nvme_command on the stack costs the common case. */
+static noinline bool nvme_pmap_ask_stock(struct nvme_ns *ns, u8 opcode,
+					 fmode_t mode)
+{
+	struct nvme_command c = { .common.opcode = opcode };
+
+	return nvme_cmd_allowed(ns->ctrl, ns, &c, 0, mode & FMODE_WRITE);
+}
+
+/*
+ * The commonest answer of nvme_cmd_allowed(): a standard command that the effects
+ * log knows as harmless, on a file open for it.
+ */
+static __always_inline bool nvme_pmap_harmless(const struct nvme_ns *ns,
+					       u8 opcode, fmode_t mode)
+{
+	u32 effects = le32_to_cpu(ns->head->effects->iocs[opcode]);
+
+	if (mode & FMODE_WRITE)
+		effects &= ~NVME_CMD_EFFECTS_LBCC;
+	else if (opcode & 1)
+		effects = 0;
+	return effects == NVME_CMD_EFFECTS_CSUPP &&
+	       opcode < nvme_fabrics_command;
+}
+
+static __always_inline bool nvme_pmap_allowed(struct nvme_ns *ns, u8 opcode,
+					      fmode_t mode)
+{
+	return likely(nvme_pmap_harmless(ns, opcode, mode)) ||
+	       nvme_pmap_ask_stock(ns, opcode, mode);
+}
+
+/*
+ * Opcode, flags and the first reserved field as one load.  With everything that
+ * must be zero at zero, what is left is the opcode.
+ */
+static u32 nvme_pmap_opcode(const struct nvme_pmap_cmd *cmd)
+{
+	u32 head = le32_to_cpu(READ_ONCE(*(const __le32 *)&cmd->opcode));
+
+	if (READ_ONCE(cmd->rsvd2) | READ_ONCE(cmd->rsvd3) |
+	    READ_ONCE(cmd->rsvd4))
+		return U32_MAX;
+	return head;
+}
+
+/* What the checks need of a command, read once: user space may be writing. */
+struct nvme_pmap_io {
+	u32 opcode;
+	u32 data_len;
+	u64 offset;
+};
+
+/* The rules that need no buffer. */
+static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
+					   const struct io_uring_cmd *ioucmd,
+					   const struct nvme_pmap_cmd *cmd,
+					   struct nvme_pmap_io *io)
+{
+	io->opcode = nvme_pmap_opcode(cmd);
+	io->data_len = READ_ONCE(cmd->data_len);
+	io->offset = READ_ONCE(cmd->offset);
+	if (unlikely(io->opcode > U8_MAX ||
+		     READ_ONCE(cmd->nsid) != ns->head->ns_id))
+		return -EINVAL;
+	if (unlikely(!nvme_pmap_allowed(ns, io->opcode, ioucmd->file->f_mode)))
+		return -EACCES;
+	if (unlikely(((u32)io->offset | io->data_len) & (NVME_PMAP_ALIGN - 1)))
+		return -EDOM;
+	return 0;
+}
+
+/* No buffer at the index that the command names: why not? */
+static int nvme_pmap_no_buffer(const struct nvme_pmap_file *pf)
+{
+	return READ_ONCE(pf->pc->dead) ? -ENODEV : -ENOENT;
+}
+
+/* Commands after which a namespace may have another format. */
+static bool nvme_pmap_may_format(const struct nvme_ns *ns, u8 opcode)
+{
+	if (ns)
+		return false;
+	switch (opcode) {
+	case nvme_admin_format_nvm:
+	case nvme_admin_ns_mgmt:
+	case nvme_admin_ns_attach:
+		return true;
+	default:
+		return opcode >= nvme_admin_vendor_start;
+	}
+}
+
+/**
+ * nvme_pmap_format_begin - an ioctl is about to send a passthrough command
+ * @ns: the namespace, or NULL for an admin command
+ * @opcode: its opcode
+ */
+void nvme_pmap_format_begin(const struct nvme_ns *ns, u8 opcode)
+{
+	/* ordered by the freeze: who gets a request after it sees the count */
+	if (nvme_pmap_may_format(ns, opcode))
+		atomic_inc(&nvme_pmap_formatting);
+}
+
+/**
+ * nvme_pmap_format_end - it is over, and the namespaces are known again
+ * @ns: as before
+ * @opcode: as before
+ */
+void nvme_pmap_format_end(const struct nvme_ns *ns, u8 opcode)
+{
+	if (nvme_pmap_may_format(ns, opcode))
+		atomic_dec(&nvme_pmap_formatting);
+}

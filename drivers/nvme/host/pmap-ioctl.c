@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The control door of /dev/ngXnY: the ioctls, and what a program or a person can
+ * ask about an open file.
+ */
+#include <linux/fs.h>
+#include <linux/nospec.h>
+#include <linux/percpu.h>
+#include <linux/seq_file.h>
+#include <linux/uaccess.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+/* What the controller's queues are, and which of them the file has. */
+static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,
+				  struct nvme_pmap_file *pf,
+				  struct nvme_pmap_query *q)
+{
+	int free = nvme_pmap_queues_free(set, pf, &q->queue_irq,
+					 &q->queue_polled);
+
+	if (free < 0)
+		return free;
+	q->queues_free = free;
+	/* a pair on the device is full with one entry empty */
+	q->queue_depth = set && set->granted ? set->depth - 1 : 0;
+	if (q->queue_depth)
+		q->doors |= NVME_PMAP_DOOR_QUEUE;
+	return 0;
+}
+
+static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
+			       struct nvme_pmap_file *pf,
+			       struct nvme_pmap_query *q)
+{
+	int ret;
+
+	if (q->flags)
+		return -EOPNOTSUPP;
+	*q = (struct nvme_pmap_query){
+		.version = NVME_PMAP_VERSION,
+		.doors = NVME_PMAP_DOOR_PMAP,
+		.forms = BIT(NVME_PMAP_FORM_PRP),
+		.align = NVME_PMAP_ALIGN,
+		.max_index = NVME_PMAP_MAX_INDEX,
+		.max_len = NVME_PMAP_MAX_LEN,
+		.max_transfer = pc->max_transfer,
+	};
+	/* a zoned namespace that stock cannot use has no known format */
+	if (ns->head->lba_shift >= SECTOR_SHIFT)
+		q->lba_bytes = 1u << ns->head->lba_shift;
+	if (nvme_ctrl_sgl_supported(pc->ctrl))
+		q->forms |= BIT(NVME_PMAP_FORM_SGL_LIST) |
+			    BIT(NVME_PMAP_FORM_SGL_RUN);
+	if (q->lba_bytes && ns->head->features & NVME_NS_EXT_LBAS)
+		q->lba_bytes += ns->head->ms;
+	ret = nvme_pmap_query_queues(pc->queues, pf, q);
+	if (ret || !pf)
+		return ret;
+	if (mutex_lock_killable(&pf->lock))
+		return -EINTR;
+	q->nr_pmaps = pf->nr;
+	q->pinned = pf->pinned;
+	q->kept = pf->kept;
+	mutex_unlock(&pf->lock);
+	return 0;
+}
+
+static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
+{
+	struct nvme_pmap_counts sum = {};
+	int cpu, i;
+
+	for_each_possible_cpu(cpu) {
+		struct nvme_pmap_counts *c = per_cpu_ptr(pf->counts, cpu);
+
+		for (i = 0; i < PMAP_KINDS; i++) {
+			sum.kind[i] += READ_ONCE(c->kind[i]);
+			sum.queued[i] += READ_ONCE(c->queued[i]);
+		}
+		for (i = 0; i < PMAP_FALLBACKS; i++)
+			sum.fallback[i] += READ_ONCE(c->fallback[i]);
+		sum.direct += READ_ONCE(c->direct);
+		sum.deferred += READ_ONCE(c->deferred);
+	}
+	return sum;
+}
+
+/* However the commands of a form went. */
+static u64 nvme_pmap_sum_form(const struct nvme_pmap_counts *sum,
+			      enum pmap_kind kind)
+{
+	return sum->kind[kind] + sum->queued[kind];
+}
+
+static u64 nvme_pmap_sum_queued(const struct nvme_pmap_counts *sum)
+{
+	u64 queued = 0;
+	int i;
+
+	for (i = 0; i < PMAP_KINDS; i++)
+		queued += sum->queued[i];
+	return queued;
+}
+
+static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
+			       struct nvme_pmap_stats *stats)
+{
+	struct nvme_pmap_counts sum = {};
+
+	if (stats->flags)
+		return -EOPNOTSUPP;
+	if (pf)
+		sum = nvme_pmap_sum(pf);
+	*stats = (struct nvme_pmap_stats){
+		.size = stats->size,
+		.prp = nvme_pmap_sum_form(&sum, PMAP_KIND_PRP),
+		.sgl_list = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_LIST),
+		.sgl_run = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_RUN),
+		.built = nvme_pmap_sum_form(&sum, PMAP_KIND_BUILT),
+		.direct = sum.direct,
+		.deferred = sum.deferred,
+		.queue = nvme_pmap_sum_queued(&sum),
+		.fallback_full = sum.fallback[PMAP_FALLBACK_FULL],
+		.fallback_down = sum.fallback[PMAP_FALLBACK_DOWN],
+		.fallback_frozen = sum.fallback[PMAP_FALLBACK_FROZEN],
+		.fallback_list = sum.fallback[PMAP_FALLBACK_LIST],
+		.fallback_mode = sum.fallback[PMAP_FALLBACK_MODE],
+		.fallback_logged = sum.fallback[PMAP_FALLBACK_LOGGED],
+		.fallback_worker = sum.fallback[PMAP_FALLBACK_WORKER],
+		.fallback_busy = sum.fallback[PMAP_FALLBACK_BUSY],
+	};
+	return 0;
+}
+
+static void nvme_pmap_show(struct seq_file *m, const char *name, u64 value)
+{
+	seq_printf(m, "pmap-%s:\t%llu\n", name, value);
+}
+
+/**
+ * nvme_pmap_show_fdinfo - the file's part of /proc/PID/fdinfo/FD
+ * @m: where it goes
+ * @file: the open /dev/ngXnY
+ */
+void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct nvme_pmap_file *pf = nvme_pmap_file(file);
+	struct nvme_pmap_stats stats = {};
+	bool dead;
+
+	if (!pf)
+		return;
+	/* after removal the buffers are shells that pin and map nothing */
+	dead = READ_ONCE(pf->pc->dead);
+	/*
+	 * Without the lock, under which a registration writes to user memory: a
+	 * page that never comes must not stop those who look.
+	 */
+	nvme_pmap_show(m, "buffers", READ_ONCE(pf->nr));
+	nvme_pmap_show(m, "pinned", dead ? 0 : READ_ONCE(pf->pinned));
+	nvme_pmap_show(m, "kept", dead ? 0 : READ_ONCE(pf->kept));
+	nvme_pmap_show(m, "queues", !!pf->queue[0] + !!pf->queue[1]);
+
+	nvme_pmap_do_stats(pf, &stats);
+	nvme_pmap_show(m, "prp", stats.prp);
+	nvme_pmap_show(m, "sgl_list", stats.sgl_list);
+	nvme_pmap_show(m, "sgl_run", stats.sgl_run);
+	nvme_pmap_show(m, "built", stats.built);
+	nvme_pmap_show(m, "direct", stats.direct);
+	nvme_pmap_show(m, "deferred", stats.deferred);
+	nvme_pmap_show(m, "queue", stats.queue);
+	nvme_pmap_show(m, "fallback_full", stats.fallback_full);
+	nvme_pmap_show(m, "fallback_down", stats.fallback_down);
+	nvme_pmap_show(m, "fallback_frozen", stats.fallback_frozen);
+	nvme_pmap_show(m, "fallback_list", stats.fallback_list);
+	nvme_pmap_show(m, "fallback_mode", stats.fallback_mode);
+	nvme_pmap_show(m, "fallback_logged", stats.fallback_logged);
+	nvme_pmap_show(m, "fallback_worker", stats.fallback_worker);
+	nvme_pmap_show(m, "fallback_busy", stats.fallback_busy);
+}
+
+static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,
+				struct nvme_pmap_ctrl *pc,
+				const struct nvme_pmap_attach *att)
+{
+	struct nvme_pmap_file *pf;
+
+	if (att->flags & ~(NVME_PMAP_QUEUE_POLLED | NVME_PMAP_QUEUE_SHARE))
+		return -EOPNOTSUPP;
+	if (att->reserved || (att->fd && !(att->flags & NVME_PMAP_QUEUE_SHARE)))
+		return -EINVAL;
+	pf = nvme_pmap_file_get(file, ns, pc);
+	return pf ? nvme_pmap_attach(file, pf, att) : -ENOMEM;
+}
+
+static long nvme_pmap_do_detach(struct nvme_pmap_file *pf,
+				const struct nvme_pmap_detach *det)
+{
+	if (det->flags & ~NVME_PMAP_QUEUE_POLLED)
+		return -EOPNOTSUPP;
+	return nvme_pmap_detach(pf, det->flags & NVME_PMAP_QUEUE_POLLED);
+}
+
+/* Each ioctl's structure; all begin with their size. */
+union nvme_pmap_arg {
+	u32 size;
+	struct nvme_pmap_query query;
+	struct nvme_pmap_register reg;
+	struct nvme_pmap_unregister unreg;
+	struct nvme_pmap_stats stats;
+	struct nvme_pmap_attach attach;
+	struct nvme_pmap_detach detach;
+};
+
+static const size_t nvme_pmap_arg_size[] = {
+	[_IOC_NR(NVME_PMAP_IOC_QUERY) - 0xb0] = sizeof(struct nvme_pmap_query),
+	[_IOC_NR(NVME_PMAP_IOC_REGISTER) - 0xb0] =
+		sizeof(struct nvme_pmap_register),
+	[_IOC_NR(NVME_PMAP_IOC_UNREGISTER) - 0xb0] =
+		sizeof(struct nvme_pmap_unregister),
+	[_IOC_NR(NVME_PMAP_IOC_STATS) - 0xb0] = sizeof(struct nvme_pmap_stats),
+	[_IOC_NR(NVME_PMAP_IOC_ATTACH) - 0xb0] =
+		sizeof(struct nvme_pmap_attach),
+	[_IOC_NR(NVME_PMAP_IOC_DETACH) - 0xb0] =
+		sizeof(struct nvme_pmap_detach),
+};
+
+static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
+			       unsigned int cmd, struct nvme_pmap_ctrl *pc,
+			       union nvme_pmap_arg *arg, void __user *uarg)
+{
+	struct nvme_pmap_file *pf = nvme_pmap_file(file);
+
+	switch (cmd) {
+	case NVME_PMAP_IOC_QUERY:
+		return nvme_pmap_do_query(ns, pc, pf, &arg->query);
+	case NVME_PMAP_IOC_REGISTER:
+		return nvme_pmap_do_register(file, ns, pc, &arg->reg, uarg);
+	case NVME_PMAP_IOC_UNREGISTER:
+		return nvme_pmap_do_unregister(ns, pf, &arg->unreg);
+	case NVME_PMAP_IOC_ATTACH:
+		return nvme_pmap_do_attach(file, ns, pc, &arg->attach);
+	case NVME_PMAP_IOC_DETACH:
+		return nvme_pmap_do_detach(pf, &arg->detach);
+	default:
+		return nvme_pmap_do_stats(pf, &arg->stats);
+	}
+}
+
+/* Find the controller, see that it is alive, and make the call. */
+static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
+			   unsigned int cmd, union nvme_pmap_arg *arg,
+			   void __user *uarg)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
+	long ret;
+
+	if (!pc) {
+		/* removed, or never offered: another transport */
+		if (nvme_pmap_file(file) || nvme_state_terminal(ns->ctrl))
+			return -ENODEV;
+		return -ENOTTY;
+	}
+	ret = nvme_pmap_ctrl_prepare(pc);
+	if (!ret)
+		ret = nvme_pmap_dispatch(ns, file, cmd, pc, arg, uarg);
+	nvme_pmap_ctrl_put(pc);
+	return ret;
+}
+
+/**
+ * nvme_pmap_ioctl - the pmap ioctls of /dev/ngXnY
+ * @file: the open file
+ * @cmd: one for which nvme_pmap_is_ioctl() is true
+ * @arg: user pointer to the structure that belongs to @cmd
+ *
+ * Return: 0 or an errno that linux/nvme_pmap.h lists.
+ */
+long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct nvme_ns *ns = container_of(file_inode(file)->i_cdev,
+					  struct nvme_ns, cdev);
+	u32 nr = array_index_nospec(cmd - NVME_PMAP_IOC_QUERY,
+				    ARRAY_SIZE(nvme_pmap_arg_size));
+	size_t known = nvme_pmap_arg_size[nr];
+	void __user *uarg = (void __user *)arg;
+	union nvme_pmap_arg karg = {};
+	u32 usize;
+	long ret;
+
+	if (get_user(usize, (u32 __user *)uarg))
+		return -EFAULT;
+	if (usize < known)
+		return -EINVAL;
+	if (usize > PAGE_SIZE)
+		return -E2BIG;
+	ret = copy_struct_from_user(&karg, known, uarg, usize);
+	if (ret)
+		return ret;
+	ret = nvme_pmap_call(ns, file, cmd, &karg, uarg);
+	/*
+	 * Size stays the caller's; a registration is copied when it is published,
+	 * and the end of one answers nothing that could fail to be written.
+	 */
+	if (!ret &&
+	    (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&
+	    copy_to_user(uarg + sizeof(usize), (char *)&karg + sizeof(usize),
+			 known - sizeof(usize)))
+		ret = -EFAULT;
+	return ret;
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Passthrough queues on the side of pci.c, at whose end this is compiled: the
+ * queue pairs, their interrupts, and what happens to them in a reset.
+ *
+ * Queue identifiers follow those of blk-mq, and begin anew with each reset: the
+ * controller has forgotten every queue by then.  Whoever sends an admin command
+ * about a queue holds nvme_pmap_queues.lock; so does a reset before it creates
+ * any queue, so that no command about an identifier of before comes late.
+ */
+#include <linux/sched/mm.h>
+#include <linux/suspend.h>
+
+#include "pmap-pci.h"
+
+/* And how soon the keeper looks when something has changed. */
+#define PMAP_KEEP_SOON (HZ / 50 ?: 1)
+
+static unsigned int pmap_queues = 32;
+module_param(pmap_queues, uint, 0444);
+MODULE_PARM_DESC(
+	pmap_queues,
+	"Passthrough queues to ask a controller for, beside those of the block device");
+
+static unsigned int pmap_queue_depth = 1024;
+module_param(pmap_queue_depth, uint, 0444);
+MODULE_PARM_DESC(
+	pmap_queue_depth,
+	"Entries of a passthrough queue; rounded down to a power of two, and to what the controller takes");
+
+#define PMAP_MAX_QUEUES 256u
+
+static unsigned int nvme_pmap_queues_wanted(void)
+{
+	return min(pmap_queues, PMAP_MAX_QUEUES);
+}
+
+static struct nvme_dev *nvme_pmap_dev(const struct nvme_pmap_queue *q)
+{
+	return q->set->dev;
+}
+
+/* Not with queues that have other entries, nor where tags or queues are shared. */
+static unsigned int nvme_pmap_queues_usable(struct nvme_dev *dev)
+{
+	if (dev->ctrl.quirks &
+	    (NVME_QUIRK_SHARED_TAGS | NVME_QUIRK_128_BYTES_SQES |
+	     NVME_QUIRK_QDEPTH_ONE))
+		return 0;
+	return nvme_pmap_queues_wanted();
+}
+
+/* The last identifier that has a doorbell, and a shadow of it. */
+static unsigned int nvme_pmap_max_qid(struct nvme_dev *dev)
+{
+	u64 len = pci_resource_len(to_pci_dev(dev->dev), 0) - NVME_REG_DBS;
+
+	return min_t(u64, dev->nr_allocated_queues,
+		     div_u64(len, 8 * dev->db_stride)) -
+	       1;
+}
+
+/*
+ * nvme_set_queue_count(), asking for more than blk-mq is told of.  In a reset
+ * the controller has no queue now: commands about those of before have to be
+ * over, and the new identifiers are set.
+ */
+static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
+{
+	struct nvme_pmap_queues *set = dev->pmap.queues;
+	unsigned int granted = *nr + nvme_pmap_queues_usable(dev);
+	int ret;
+
+	if (set)
+		mutex_lock(&set->lock);
+	ret = nvme_set_queue_count(&dev->ctrl, &granted);
+	*nr = min(*nr, granted);
+	dev->pmap.base = *nr + 1;
+	granted = clamp(nvme_pmap_max_qid(dev), *nr, granted);
+	dev->pmap.granted = granted - *nr;
+	if (set) {
+		set->base = dev->pmap.base;
+		WRITE_ONCE(set->granted, min(dev->pmap.granted, set->nr));
+		mutex_unlock(&set->lock);
+	}
+	return ret;
+}
+
+/* An identifier that none of the set has, or 0. */
+static u16 nvme_pmap_pick_qid(struct nvme_pmap_queues *set)
+{
+	unsigned int i, qid;
+
+	for (qid = set->base; qid < set->base + set->granted; qid++) {
+		for (i = 0; i < set->nr; i++)
+			if (set->queue[i].qid == qid)
+				break;
+		if (i == set->nr)
+			return qid;
+	}
+	return 0;
+}
+
+/* The vector of the block device's queue on this CPU, or on any other. */
+static u16 nvme_pmap_pick_vector(struct nvme_dev *dev, unsigned int cpu)
+{
+	struct blk_mq_queue_map *map = &dev->tagset.map[HCTX_TYPE_DEFAULT];
+
+	if (dev->num_vecs <= 1 || !map->mq_map)
+		return 0;
+	if (!cpu_online(cpu))
+		cpu = cpumask_any(cpu_online_mask);
+	return map->mq_map[cpu] + 1;
+}
+
+/*
+ * No CPU that the interrupt could go to is online; nor does a suspend take them
+ * away for a while, when the controller may not be spoken to.
+ */
+static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
+{
+	struct pci_dev *pdev = to_pci_dev(nvme_pmap_dev(q)->dev);
+	const struct cpumask *mask;
+
+	if (q->polled || pm_suspend_target_state != PM_SUSPEND_ON)
+		return false;
+	mask = pci_irq_get_affinity(pdev, q->vector);
+	return mask && !cpumask_intersects(mask, cpu_online_mask);
+}
+
+static irqreturn_t nvme_pmap_irq(int irq, void *data)
+{
+	return nvme_pmap_queue_reap(data) ? IRQ_HANDLED : IRQ_NONE;
+}
+
+static int nvme_pmap_request_irq(struct nvme_pmap_queue *q)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+
+	if (q->polled)
+		return 0;
+	/* beside nvme_irq(); a vector that pci_request_irq() shares */
+	return pci_request_irq(to_pci_dev(dev->dev), q->vector, nvme_pmap_irq,
+			       NULL, q, "nvme%dp%d", dev->ctrl.instance,
+			       q->qid);
+}
+
+static void nvme_pmap_free_irq(struct nvme_pmap_queue *q)
+{
+	if (!q->polled)
+		pci_free_irq(to_pci_dev(nvme_pmap_dev(q)->dev), q->vector, q);
+}
+
+/* The state of a pair that the controller is about to get. */
+static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	u32 stride = dev->db_stride;
+
+	q->sent = q->rung = q->batch.limit = 0;
+	q->mask = q->set->depth - 1;
+	q->sq_db = q->set->db + (sq_idx(qid, stride) << 2);
+	q->sq_shadow = q->sq_event = NULL;
+
+	spin_lock_irq(&q->cq_lock);
+	memset(q->cq, 0, q->set->depth * sizeof(*q->cq));
+	q->done = q->cq_head = 0;
+	q->order = ilog2(q->set->depth);
+	q->cq_db = q->set->db + (cq_idx(qid, stride) << 2);
+	q->cq_shadow = q->cq_event = NULL;
+	if (dev->dbbuf_dbs) {
+		q->sq_shadow = &dev->dbbuf_dbs[sq_idx(qid, stride)];
+		q->sq_event = &dev->dbbuf_eis[sq_idx(qid, stride)];
+		q->cq_shadow = &dev->dbbuf_dbs[cq_idx(qid, stride)];
+		q->cq_event = &dev->dbbuf_eis[cq_idx(qid, stride)];
+		/* of a queue with this identifier before */
+		*q->sq_shadow = *q->sq_event = 0;
+		*q->cq_shadow = *q->cq_event = 0;
+	}
+	spin_unlock_irq(&q->cq_lock);
+}
+
+/* What the admin commands of pci.c take; on the stack, for their time. */
+static struct nvme_queue nvme_pmap_hw(const struct nvme_pmap_queue *q)
+{
+	struct nvme_queue hw = {
+		.dev = nvme_pmap_dev(q),
+		.sq_dma_addr = q->sq_dma,
+		.cq_dma_addr = q->cq_dma,
+		.q_depth = q->set->depth,
+	};
+
+	if (q->polled)
+		__set_bit(NVMEQ_POLLED, &hw.flags);
+	return hw;
+}
+
+static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	struct nvme_queue hw = nvme_pmap_hw(q);
+	int ret;
+
+	ret = adapter_alloc_cq(dev, qid, &hw, q->vector);
+	if (ret)
+		return ret;
+	ret = adapter_alloc_sq(dev, qid, &hw);
+	if (ret > 0)
+		adapter_delete_cq(dev, qid);
+	return ret;
+}
+
+/*
+ * The controller has the pair: let commands in, unless it has been disabled
+ * since the set was at @resets.
+ */
+static int nvme_pmap_go_live(struct nvme_pmap_queue *q, u16 qid,
+			     unsigned int resets)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	int ret = -EAGAIN;
+
+	mutex_lock(&dev->shutdown_lock);
+	if (resets != q->set->resets)
+		goto unlock;
+	q->qid = qid;
+	ret = nvme_pmap_request_irq(q);
+	if (ret) {
+		q->qid = 0;
+		goto unlock;
+	}
+	spin_lock(&q->sq_lock);
+	q->live = true;
+	spin_unlock(&q->sq_lock);
+unlock:
+	mutex_unlock(&dev->shutdown_lock);
+	return ret;
+}
+
+/* Live again after a detach that was given up, if the pair is still there. */
+static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+
+	mutex_lock(&dev->shutdown_lock);
+	if (q->qid) {
+		spin_lock(&q->sq_lock);
+		q->live = true;
+		spin_unlock(&q->sq_lock);
+	}
+	mutex_unlock(&dev->shutdown_lock);
+	return q->qid;
+}
+
+static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
+				  unsigned int resets)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	u16 qid = nvme_pmap_pick_qid(q->set);
+	int ret;
+
+	if (!qid)
+		return -EUSERS;
+	q->vector = q->polled ? 0 : nvme_pmap_pick_vector(dev, q->cpu);
+	nvme_pmap_init_pair(q, qid);
+	ret = nvme_pmap_create_pair(q, qid);
+	if (ret)
+		return ret;
+	ret = nvme_pmap_go_live(q, qid, resets);
+	if (!ret)
+		return 0;
+	/* created before a reset or after it; nobody else creates any now */
+	adapter_delete_sq(dev, qid);
+	adapter_delete_cq(dev, qid);
+	return ret;
+}
+
+/* See struct nvme_pmap_queue_ops. */
+static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_queues *set = q->set;
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	unsigned int resets = READ_ONCE(set->resets);
+	int ret;
+
+	lockdep_assert_held(&set->lock);
+	if (nvme_pmap_resume(q))
+		return 0;
+	if (nvme_state_terminal(&dev->ctrl))
+		return -ENODEV;
+	/* identifiers held back by an Abort that a reset is about to end */
+	if (nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE ||
+	    nvme_pmap_queue_busy(q))
+		return -EAGAIN;
+	ret = nvme_pmap_create_queue(q, resets);
+	if (!ret || ret == -EUSERS)
+		return ret;
+	if (ret == -EAGAIN || resets != READ_ONCE(set->resets))
+		return -EAGAIN;
+	dev_warn(dev->ctrl.device,
+		 "pmap: the controller refused a passthrough queue: %d\n", ret);
+	q->failed = resets + 1;
+	return ret < 0 ? ret : -EIO;
+}
+
+/* See struct nvme_pmap_queue_ops. */
+static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	unsigned int resets;
+	int ret;
+	u16 qid;
+
+	lockdep_assert_held(&q->set->lock);
+	mutex_lock(&dev->shutdown_lock);
+	qid = q->qid;
+	resets = q->set->resets;
+	nvme_pmap_queue_stop(q);
+	if (qid)
+		nvme_pmap_free_irq(q);
+	q->qid = 0;
+	mutex_unlock(&dev->shutdown_lock);
+	if (!qid)
+		return 0;
+
+	ret = adapter_delete_sq(dev, qid);
+	if (!ret)
+		ret = adapter_delete_cq(dev, qid);
+	if (!ret || resets != READ_ONCE(q->set->resets))
+		return 0;
+	dev_warn(dev->ctrl.device,
+		 "pmap: the controller does not delete queue %u: %d; reset\n",
+		 qid, ret);
+	nvme_reset_ctrl(&dev->ctrl);
+	return ret;
+}
+
+/*
+ * The controller is about to be disabled: no command goes to a queue after this.
+ * Its shutdown_lock is held, and its vectors will be freed.
+ */
+static void nvme_pmap_queues_stop(struct nvme_dev *dev)
+{
+	struct nvme_pmap_queues *set = dev->pmap.queues;
+	unsigned int i;
+
+	if (!set)
+		return;
+	lockdep_assert_held(&dev->shutdown_lock);
+	WRITE_ONCE(set->resets, set->resets + 1);
+	for (i = 0; i < set->nr; i++) {
+		struct nvme_pmap_queue *q = &set->queue[i];
+
+		if (!q->qid)
+			continue;
+		nvme_pmap_queue_stop(q);
+		nvme_pmap_free_irq(q);
+	}
+}
+
+/* The controller is disabled: what it has not answered ends here. */
+static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
+{
+	struct nvme_pmap_queues *set = dev->pmap.queues;
+	bool keep = false;
+	unsigned int i;
+
+	if (!set)
+		return;
+	lockdep_assert_held(&dev->shutdown_lock);
+	for (i = 0; i < set->nr; i++) {
+		struct nvme_pmap_queue *q = &set->queue[i];
+
+		if (!q->qid)
+			continue;
+		nvme_pmap_queue_cancel(q);
+		q->qid = 0;
+		keep = true;
+	}
+	if (keep)
+		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+}
+
+static void nvme_pmap_keep(struct work_struct *work);
+
+static void nvme_pmap_pci_keep(struct nvme_pmap_queues *set)
+{
+	queue_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+}
+
+static const struct nvme_pmap_queue_ops nvme_pmap_pci_ops = {
+	.up = nvme_pmap_pci_up,
+	.down = nvme_pmap_pci_down,
+	.keep = nvme_pmap_pci_keep,
+};
+
+static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
+{
+	struct pci_dev *pdev = to_pci_dev(dev->dev);
+	unsigned int nr = nvme_pmap_queues_usable(dev);
+	struct nvme_pmap_queues *set;
+
+	if (!nr || !dev->pmap.granted)
+		return NULL;
+	set = nvme_pmap_queues_alloc(&nvme_pmap_pci_ops, dev, dev->dev, nr);
+	if (!set)
+		return NULL;
+	set->base = dev->pmap.base;
+	set->granted = min(dev->pmap.granted, nr);
+	set->depth =
+		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
+	INIT_DELAYED_WORK(&set->keeper, nvme_pmap_keep);
+	/* once and for all: pci.c may map its own anew in a reset */
+	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
+			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);
+	if (set->db)
+		return set;
+	kvfree(set);
+	return NULL;
+}
+
+/* At the end of probe; the controller is live, and has no user yet. */
+static void nvme_pmap_pci_add(struct nvme_dev *dev)
+{
+	dev->pmap.queues = nvme_pmap_pci_queues(dev);
+	nvme_pmap_ctrl_add(&dev->ctrl, dev->dev, dev->pmap.queues);
+}
+
+/* In remove; the controller is disabled, and nothing is in flight. */
+static void nvme_pmap_pci_del(struct nvme_dev *dev)
+{
+	struct nvme_pmap_queues *set = dev->pmap.queues;
+
+	dev->pmap.queues = NULL;
+	if (set) {
+		nvme_pmap_queues_kill(set);
+		cancel_delayed_work_sync(&set->keeper);
+		iounmap(set->db);
+	}
+	/* and with its last file, the set */
+	nvme_pmap_ctrl_del(&dev->ctrl);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What pci.c keeps for passthrough queues: a member of its struct nvme_dev. */
+#ifndef _NVME_PMAP_PCI_H
+#define _NVME_PMAP_PCI_H
+
+#include "pmap.h"
+
+/**
+ * struct nvme_pmap_pci - the passthrough queues of a struct nvme_dev
+ * @base: identifier of the first queue that blk-mq leaves
+ * @granted: how many the controller gave beyond those of blk-mq
+ * @queues: from the end of probe to the end of remove
+ */
+struct nvme_pmap_pci {
+	u16 base;
+	u16 granted;
+	struct nvme_pmap_queues *queues;
+};
+
+struct nvme_dev;
+
+/* The hooks; pmap-pci.c. */
+static unsigned int nvme_pmap_queues_wanted(void);
+static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr);
+static void nvme_pmap_queues_stop(struct nvme_dev *dev);
+static void nvme_pmap_queues_cancel(struct nvme_dev *dev);
+static void nvme_pmap_pci_add(struct nvme_dev *dev);
+static void nvme_pmap_pci_del(struct nvme_dev *dev);
+
+#endif /* _NVME_PMAP_PCI_H */

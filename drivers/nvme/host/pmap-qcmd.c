@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A command into a passthrough queue: a free identifier, a checked entry in the
+ * SQ, one doorbell for a batch.  Compiled at the end of ioctl.c, after
+ * pmap-check.c and pmap-reap.c.
+ */
+#include <linux/blkdev.h>
+
+#include "pmap.h"
+
+static int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
+			       unsigned int issue_flags);
+
+/* In jiffies, a quarter of what u32 holds. */
+#define PMAP_MAX_TIMEOUT (1u << 30)
+
+/* References that a batch takes at a time. */
+#define PMAP_BATCH 64u
+
+/* Looks at another's batch before a command goes by blk-mq: some microseconds. */
+#define PMAP_PATIENCE 1000u
+
+/* A command that a queue could not take; it goes by blk-mq. */
+static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
+					      enum nvme_pmap_fallback why)
+{
+	this_cpu_inc(pf->counts->fallback[why]);
+	atomic64_inc(&pf->pc->fallback[why]);
+}
+
+/* The file's queue for rings like this one, or NULL. */
+static struct nvme_pmap_queue *nvme_pmap_queue_of(struct nvme_pmap_file *pf,
+						  unsigned int issue_flags)
+{
+	bool polled = issue_flags & IO_URING_F_IOPOLL;
+	struct nvme_pmap_queue *q = READ_ONCE(pf->queue[polled]);
+
+	if (!q && unlikely(READ_ONCE(pf->queue[!polled])))
+		nvme_pmap_count_fallback(pf, PMAP_FALLBACK_MODE);
+	return q;
+}
+
+/*
+ * Commands that the queue can take; one entry of the SQ stays empty: full is not
+ * the same as empty.
+ */
+static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
+{
+	/* pairs with the release in nvme_pmap_queue_look() */
+	return q->mask - (q->sent - smp_load_acquire(&q->done));
+}
+
+/* Away from the identifiers that come next: these would have to look as well. */
+static noinline u32 nvme_pmap_search_slot(const struct nvme_pmap_queue *q)
+{
+	u32 id = q->sent + q->mask / 2;
+
+	while (READ_ONCE(q->slot[id & q->mask].ioucmd))
+		id++;
+	return id & q->mask;
+}
+
+/*
+ * An identifier that is not in use, and there is one: more slots than commands in
+ * flight.  Mostly it is the number of the entry in the SQ.
+ */
+static __always_inline u32 nvme_pmap_pick_slot(const struct nvme_pmap_queue *q)
+{
+	u32 id = q->sent & q->mask;
+
+	if (likely(!READ_ONCE(q->slot[id].ioucmd)))
+		return id;
+	return nvme_pmap_search_slot(q);
+}
+
+static void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
+{
+	u16 tail = q->sent & q->mask;
+
+	q->rung = q->sent;
+	if (nvme_pmap_shadow(q->sq_shadow, q->sq_event, tail))
+		writel(tail, q->sq_db);
+}
+
+/* Into the file's counters. */
+static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
+{
+	int i;
+
+	for (i = 0; i < PMAP_KINDS; i++) {
+		if (!b->queued[i])
+			continue;
+		this_cpu_add(b->pf->counts->queued[i], b->queued[i]);
+		b->queued[i] = 0;
+	}
+}
+
+/* Give back what was taken for commands that did not come. */
+static void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_batch *b = &q->batch;
+	u32 left = b->limit - q->sent;
+
+	if (!b->pf)
+		return;
+	nvme_pmap_count_batch(b);
+	if (left + b->elsewhere)
+		percpu_ref_put_many(&b->pmap->ref, left + b->elsewhere);
+	if (left)
+		percpu_ref_put_many(b->pf->usage, left);
+	b->elsewhere = 0;
+	b->limit = q->sent;
+	b->pf = NULL;
+}
+
+/* The batch of io_uring has been submitted, or its task goes to sleep. */
+static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct nvme_pmap_queue *q = cb->data;
+
+	spin_lock(&q->sq_lock);
+	nvme_pmap_drop_credit(q);
+	if (likely(q->live && q->rung != q->sent))
+		nvme_pmap_ring_sq(q);
+	WRITE_ONCE(q->batch.plug, PMAP_NO_PLUG);
+	spin_unlock(&q->sq_lock);
+}
+
+/*
+ * Have the SQ to oneself.  Another task's batch is over soon if that task runs;
+ * it is not waited for any longer.  Return: whether the lock is held.
+ */
+static bool nvme_pmap_lock_sq(struct nvme_pmap_queue *q)
+{
+	unsigned int patience = PMAP_PATIENCE;
+	struct blk_plug *plug;
+
+	for (;;) {
+		spin_lock(&q->sq_lock);
+		plug = q->batch.plug;
+		if (plug == PMAP_NO_PLUG || plug == current->plug)
+			return true;
+		spin_unlock(&q->sq_lock);
+		while (READ_ONCE(q->batch.plug) == plug) {
+			if (!--patience)
+				return false;
+			cpu_relax();
+		}
+	}
+}
+
+/**
+ * nvme_pmap_queue_stop - no new commands; those in flight go on
+ * @q: the queue
+ */
+void nvme_pmap_queue_stop(struct nvme_pmap_queue *q)
+{
+	spin_lock(&q->sq_lock);
+	q->live = false;
+	/* a batch under way ends, if only because its task sleeps */
+	while (q->batch.plug != PMAP_NO_PLUG) {
+		spin_unlock(&q->sq_lock);
+		schedule_timeout_uninterruptible(1);
+		spin_lock(&q->sq_lock);
+	}
+	spin_unlock(&q->sq_lock);
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_stop);
+
+/*
+ * Where the submission is plugged, the doorbell is rung at the end of the batch,
+ * and the SQ is the task's until then.  Return: whether it is.
+ */
+static bool nvme_pmap_plug(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_batch *b = &q->batch;
+	struct blk_plug *plug = current->plug;
+
+	if (!plug || b->plug == plug)
+		return plug;
+	/* as blk_check_plugged(), which would allocate it */
+	q->cb.callback = nvme_pmap_unplug;
+	q->cb.data = q;
+	list_add(&q->cb.list, &plug->cb_list);
+	WRITE_ONCE(b->plug, plug);
+	return true;
+}
+
+static u32 nvme_pmap_deadline(struct nvme_ns *ns, u32 timeout_ms)
+{
+	if (likely(!timeout_ms))
+		return (u32)jiffies + ns->queue->rq_timeout;
+	return (u32)jiffies +
+	       min_t(u64, msecs_to_jiffies(timeout_ms), PMAP_MAX_TIMEOUT);
+}
+
+/*
+ * What a command holds until it ends: its buffer, and the namespace's queue as
+ * a request would, so that who freezes it waits.  The lock keeps preemption
+ * off, which makes this an RCU read-side critical section; lockdep is told.
+ *
+ * Return: 0, an errno, or why it has to go by blk-mq.
+ */
+static int nvme_pmap_hold(struct nvme_pmap_file *pf, u32 index,
+			  struct nvme_pmap **pmap)
+{
+	int ret = 0;
+
+	pmap_rcu_acquire();
+	*pmap = nvme_pmap_lookup_rcu(pf, index);
+	if (unlikely(!*pmap)) {
+		ret = nvme_pmap_no_buffer(pf);
+	} else if (unlikely(!percpu_ref_tryget_live_rcu(pf->usage))) {
+		percpu_ref_put(&(*pmap)->ref);
+		ret = PMAP_FALLBACK_FROZEN;
+	}
+	pmap_rcu_release();
+	return ret;
+}
+
+/*
+ * Write the command where the controller will read it, and check it there.
+ * Return: 0, an errno, or why it has to go by blk-mq.
+ */
+static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			       struct nvme_pmap_queue *q, u32 id,
+			       const struct nvme_pmap *pmap,
+			       const struct nvme_pmap_cmd *cmd,
+			       struct nvme_pmap_io *io)
+{
+	struct nvme_command *c = &q->sq[q->sent & q->mask];
+	s64 len;
+	int ret;
+
+	ret = nvme_pmap_check_slice(pf, pmap, io->offset, io->data_len);
+	if (ret)
+		return ret;
+	nvme_pmap_fill_cmd(c, io->opcode, id, ns->head->ns_id, cmd);
+	len = nvme_pmap_check_xfer(ns->head, c, &pmap->l, io->offset,
+				   io->data_len);
+	if (len <= 0)
+		return len;
+	ret = nvme_pmap_point(pmap, c, &io->offset, len);
+	if (ret < 0)
+		return ret;
+	if (ret == PMAP_KIND_BUILT)
+		return PMAP_FALLBACK_LIST;
+	this_cpu_inc(pf->counts->queued[ret]);
+	return 0;
+}
+
+/*
+ * The entry at the tail is complete: from here it is the controller's, and may
+ * end as soon as the doorbell is rung.
+ */
+static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
+					     struct nvme_pmap_slot *slot,
+					     struct io_uring_cmd *ioucmd,
+					     struct nvme_pmap *pmap, u32 route,
+					     u32 deadline)
+{
+	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
+
+	pdu->pmap = pmap;
+	pdu->route = route;
+	slot->deadline = deadline;
+	/* pairs with the look at deadlines in nvme_pmap_find_overdue() */
+	smp_store_release(&slot->ioucmd, ioucmd);
+	WRITE_ONCE(q->sent, q->sent + 1);
+}
+
+/*
+ * Which first quadwords a Read or Write of the batch may have: opcode, zeros,
+ * NSID.  Return: whether any.
+ */
+static bool nvme_pmap_batch_opcodes(struct nvme_pmap_batch *b,
+				    const struct nvme_ns *ns, fmode_t mode)
+{
+	bool read = nvme_pmap_harmless(ns, nvme_cmd_read, mode);
+	bool write = nvme_pmap_harmless(ns, nvme_cmd_write, mode);
+
+	BUILD_BUG_ON(nvme_cmd_read != nvme_cmd_write + 1);
+	b->first = (u64)ns->head->ns_id << 32 |
+		   (write ? nvme_cmd_write : nvme_cmd_read);
+	b->others = read && write;
+	return read || write;
+}
+
+/*
+ * A command on @pmap has been committed by itself; it may not have ended yet, as
+ * the doorbell has not been rung, and so @pmap and @pf->usage are referenced.  Let
+ * the next ones take the short way, nvme_pmap_enqueue_next().
+ */
+static noinline void nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
+					   struct nvme_ns *ns,
+					   struct nvme_pmap_file *pf,
+					   struct nvme_pmap *pmap, u32 index,
+					   fmode_t mode)
+{
+	struct nvme_pmap_batch *b = &q->batch;
+	u32 credit;
+
+	if (!nvme_pmap_plain(ns->head) || atomic_read(&nvme_pmap_formatting) ||
+	    !nvme_pmap_batch_opcodes(b, ns, mode))
+		return;
+	b->pf = pf;
+	b->lba_shift = ns->head->lba_shift;
+	b->deadline = nvme_pmap_deadline(ns, 0);
+	b->route = q->index;
+	b->index = index;
+	b->pmap = pmap;
+	credit = min(nvme_pmap_room(q), PMAP_BATCH);
+	if (!credit)
+		return;
+	percpu_ref_get_many(pf->usage, credit);
+	percpu_ref_get_many(&pmap->ref, credit);
+	b->limit = q->sent + credit;
+}
+
+static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
+				    struct nvme_pmap_file *pf,
+				    struct nvme_pmap_queue *q,
+				    struct io_uring_cmd *ioucmd,
+				    struct nvme_pmap_io *io)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	u32 index = READ_ONCE(cmd->index), id;
+	struct nvme_pmap *pmap;
+	int ret;
+
+	if (!q->live)
+		return PMAP_FALLBACK_DOWN;
+	if (!nvme_pmap_room(q))
+		return PMAP_FALLBACK_FULL;
+	ret = nvme_pmap_hold(pf, index, &pmap);
+	if (ret)
+		return ret;
+	id = nvme_pmap_pick_slot(q);
+	ret = nvme_pmap_write_sqe(ns, pf, q, id, pmap, cmd, io);
+	if (ret) {
+		percpu_ref_put(pf->usage);
+		percpu_ref_put(&pmap->ref);
+		return ret;
+	}
+	/* the credit of a batch counts from q->sent */
+	nvme_pmap_drop_credit(q);
+	nvme_pmap_commit(q, &q->slot[id], ioucmd, pmap, q->index,
+			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
+	q->batch.limit = q->sent;
+	if (nvme_pmap_plug(q))
+		nvme_pmap_begin_batch(q, ns, pf, pmap, index,
+				      ioucmd->file->f_mode);
+	else
+		nvme_pmap_ring_sq(q);
+	return -EIOCBQUEUED;
+}
+
+/*
+ * Check a command by itself, and put it into a passthrough queue.
+ *
+ * Return: -EIOCBQUEUED, an errno, or enum nvme_pmap_fallback.
+ */
+static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
+				      struct nvme_pmap_file *pf,
+				      struct nvme_pmap_queue *q,
+				      struct io_uring_cmd *ioucmd,
+				      unsigned int issue_flags)
+{
+	struct nvme_pmap_io io;
+	int ret;
+
+	/* the ring's lock is not held, which its poll takes for granted */
+	if (issue_flags & IO_URING_F_UNLOCKED)
+		return PMAP_FALLBACK_WORKER;
+	if (ns->head->passthru_err_log_enabled)
+		return PMAP_FALLBACK_LOGGED;
+	ret = nvme_pmap_parse(ns, ioucmd, io_uring_sqe_cmd(ioucmd->sqe), &io);
+	if (ret)
+		return ret;
+	if (!nvme_pmap_lock_sq(q))
+		return PMAP_FALLBACK_BUSY;
+	ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, &io);
+	spin_unlock(&q->sq_lock);
+	return ret;
+}
+
+enum pmap_next {
+	PMAP_NEXT_QUEUED,
+	PMAP_NEXT_ALONE,     /* not just one more of the batch */
+	PMAP_NEXT_ELSEWHERE, /* on another buffer than the batch's own */
+};
+
+/*
+ * One more Read or Write of a batch, by what is known from the first.  Whatever
+ * is not plain is left to nvme_pmap_enqueue(), which says what is wrong with it,
+ * if anything.  The entry is the controller's only when it is committed, and may
+ * be half written until then.
+ *
+ * No lock: a batch that is ours is nobody else's.  Those in a plug come from one
+ * ring, with the same issue flags, and not from an io-wq thread.
+ *
+ * @other: a referenced buffer in place of the batch's own, which is looked for by
+ * the caller so that the common case calls nothing, and needs no frame.
+ */
+static __always_inline enum pmap_next
+nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	struct nvme_pmap_batch *b = &q->batch;
+	u32 len, sent = q->sent, id = sent & q->mask;
+	struct nvme_pmap_slot *slot = &q->slot[id];
+	struct nvme_command *c = &q->sq[id];
+	struct nvme_pmap *pmap;
+	enum pmap_kind kind;
+	u64 first, offset, v;
+
+	if (unlikely(b->pf != pf || b->limit == sent ||
+		     ioucmd->flags & IORING_URING_CMD_FIXED ||
+		     READ_ONCE(slot->ioucmd)))
+		return PMAP_NEXT_ALONE;
+	first = pmap_load_pair(&cmd->opcode);
+	if (unlikely(first - b->first > b->others))
+		return PMAP_NEXT_ALONE;
+	pmap_store_pair(&c->common.opcode, first | (u64)id << 16);
+	v = pmap_load_pair(&cmd->cdw12);
+	pmap_store_pair(&c->common.cdw12, v);
+	len = ((u16)v + 1u) << b->lba_shift;
+	if (unlikely(len != READ_ONCE(cmd->data_len) || len > pf->max_transfer))
+		return PMAP_NEXT_ALONE;
+	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3)))
+		return PMAP_NEXT_ALONE;
+	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
+	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
+	pmap_store_pair(c->common.cdw2, pmap_load_pair(&cmd->cdw2));
+	c->common.metadata = 0;
+
+	pmap = other ?: b->pmap;
+	if (!other && unlikely(pmap_load_pair(&cmd->index) != b->index))
+		return PMAP_NEXT_ELSEWHERE;
+	offset = READ_ONCE(cmd->offset);
+	if (unlikely(offset % NVME_PMAP_ALIGN || len > pmap->l.len ||
+		     offset > pmap->l.len - len))
+		return PMAP_NEXT_ALONE;
+	offset = array_index_nospec(offset, pmap->l.len);
+	c->common.flags = pmap->cmd_flags;
+	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
+	if (unlikely(kind == PMAP_KIND_BUILT))
+		return PMAP_NEXT_ALONE;
+	b->queued[kind]++;
+	nvme_pmap_commit(q, slot, ioucmd, pmap, b->route, b->deadline);
+	return PMAP_NEXT_QUEUED;
+}
+
+/* One more of a batch, on another buffer. */
+static noinline int nvme_pmap_enqueue_elsewhere(struct nvme_pmap_file *pf,
+						struct nvme_pmap_queue *q,
+						struct io_uring_cmd *ioucmd,
+						unsigned int issue_flags)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	u64 index = pmap_load_pair(&cmd->index);
+	struct nvme_pmap *pmap;
+
+	pmap = index > U32_MAX ? NULL : nvme_pmap_lookup(pf, index);
+	if (unlikely(!pmap))
+		return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
+		   PMAP_NEXT_QUEUED)) {
+		q->batch.elsewhere++;
+		return -EIOCBQUEUED;
+	}
+	percpu_ref_put(&pmap->ref);
+	return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which file uses which passthrough queue: attaching, detaching, sharing, and
+ * the memory of queues that are in use.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/file.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+static size_t nvme_pmap_sq_bytes(const struct nvme_pmap_queues *set)
+{
+	return set->depth * sizeof(struct nvme_command);
+}
+
+static size_t nvme_pmap_cq_bytes(const struct nvme_pmap_queues *set)
+{
+	return set->depth * sizeof(struct nvme_completion);
+}
+
+/* Idempotent; nobody uses the queue, nor does the controller. */
+static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_queues *set = q->set;
+	struct nvme_completion *cq = q->cq;
+
+	/* whoever still looks for completions has the lock, and sees NULL next */
+	spin_lock_irq(&q->cq_lock);
+	q->cq = NULL;
+	spin_unlock_irq(&q->cq_lock);
+
+	if (cq)
+		dma_free_coherent(set->dma, nvme_pmap_cq_bytes(set), cq,
+				  q->cq_dma);
+	if (q->sq)
+		dma_free_coherent(set->dma, nvme_pmap_sq_bytes(set), q->sq,
+				  q->sq_dma);
+	q->sq = NULL;
+	kvfree(q->slot);
+	q->slot = NULL;
+}
+
+static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_queues *set = q->set;
+	struct nvme_completion *cq;
+
+	/* a controller that refused to delete the pair may still use it */
+	if (q->cq)
+		return 0;
+	q->slot = kvcalloc(set->depth, sizeof(*q->slot),
+			   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	q->sq = dma_alloc_coherent(set->dma, nvme_pmap_sq_bytes(set),
+				   &q->sq_dma, GFP_KERNEL | __GFP_NOWARN);
+	cq = dma_alloc_coherent(set->dma, nvme_pmap_cq_bytes(set), &q->cq_dma,
+				GFP_KERNEL | __GFP_NOWARN);
+	spin_lock_irq(&q->cq_lock);
+	q->cq = cq;
+	spin_unlock_irq(&q->cq_lock);
+	if (q->slot && q->sq && cq)
+		return 0;
+	nvme_pmap_queue_free(q);
+	return -ENOMEM;
+}
+
+static unsigned int nvme_pmap_queues_used(const struct nvme_pmap_queues *set)
+{
+	unsigned int i, used = 0;
+
+	lockdep_assert_held(&set->lock);
+	for (i = 0; i < set->nr; i++)
+		used += set->queue[i].users || set->queue[i].qid;
+	return used;
+}
+
+static u16 nvme_pmap_qid(const struct nvme_pmap_queue *q)
+{
+	return q ? READ_ONCE(q->qid) : 0;
+}
+
+/**
+ * nvme_pmap_queues_free - queues that files could attach now
+ * @set: the controller's, or NULL
+ * @pf: a file's state, or NULL
+ * @irq: (out) identifier of its queue for rings that do not poll, or 0
+ * @polled: (out) and of that for rings that do
+ *
+ * Return: their number, or -EINTR.
+ */
+int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
+			  const struct nvme_pmap_file *pf, u16 *irq,
+			  u16 *polled)
+{
+	int left = 0;
+
+	*irq = *polled = 0;
+	if (!set)
+		return 0;
+	if (mutex_lock_killable(&set->lock))
+		return -EINTR;
+	if (!set->dead)
+		left = (int)set->granted - (int)nvme_pmap_queues_used(set);
+	if (pf) {
+		*irq = nvme_pmap_qid(pf->queue[false]);
+		*polled = nvme_pmap_qid(pf->queue[true]);
+	}
+	mutex_unlock(&set->lock);
+	return max(left, 0);
+}
+
+/* One that nobody uses, and that no Abort is under way for. */
+static struct nvme_pmap_queue *
+nvme_pmap_queue_pick(struct nvme_pmap_queues *set)
+{
+	unsigned int i;
+
+	if (nvme_pmap_queues_used(set) >= set->granted)
+		return NULL;
+	for (i = 0; i < set->nr; i++) {
+		struct nvme_pmap_queue *q = &set->queue[i];
+
+		if (!q->users && !q->qid && !nvme_pmap_queue_busy(q))
+			return q;
+	}
+	return NULL;
+}
+
+/* A queue for its first user. */
+static struct nvme_pmap_queue *
+nvme_pmap_queue_start(struct nvme_pmap_queues *set, bool polled)
+{
+	struct nvme_pmap_queue *q = nvme_pmap_queue_pick(set);
+	int ret;
+
+	if (!q)
+		return ERR_PTR(-EUSERS);
+	ret = nvme_pmap_queue_alloc(q);
+	if (ret)
+		return ERR_PTR(ret);
+	q->polled = polled;
+	q->cpu = raw_smp_processor_id();
+	q->users = 1;
+	ret = set->ops->up(q);
+	/* during a reset: it comes up afterwards, until then blk-mq serves */
+	if (!ret || ret == -EAGAIN) {
+		set->ops->keep(set);
+		return q;
+	}
+	q->users = 0;
+	nvme_pmap_queue_free(q);
+	return ERR_PTR(ret);
+}
+
+/* The queue of the file @fd, which must be one of the same controller. */
+static struct nvme_pmap_queue *
+nvme_pmap_queue_share(struct nvme_pmap_queues *set, struct file *file, int fd,
+		      bool polled)
+{
+	struct nvme_pmap_queue *q = ERR_PTR(-EBADF);
+	struct file *other = fget(fd);
+	struct nvme_pmap_file *pf;
+
+	if (!other)
+		return q;
+	if (other->f_op != file->f_op)
+		goto put;
+	pf = nvme_pmap_file(other);
+	/* queues change hands under the lock of their set, which is held */
+	if (!pf || pf->pc->queues != set || !pf->queue[polled])
+		goto put;
+	q = pf->queue[polled];
+	if (q->draining)
+		q = ERR_PTR(-EBADF);
+	else
+		q->users++;
+put:
+	fput(other);
+	return q;
+}
+
+static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
+				   struct file *file, struct nvme_pmap_file *pf,
+				   const struct nvme_pmap_attach *att)
+{
+	bool polled = att->flags & NVME_PMAP_QUEUE_POLLED;
+	struct nvme_pmap_queue *q;
+
+	if (set->dead)
+		return -ENODEV;
+	if (pf->queue[polled])
+		return -EALREADY;
+	if (att->flags & NVME_PMAP_QUEUE_SHARE)
+		q = nvme_pmap_queue_share(set, file, att->fd, polled);
+	else
+		q = nvme_pmap_queue_start(set, polled);
+	if (IS_ERR(q))
+		return PTR_ERR(q);
+	WRITE_ONCE(pf->queue[polled], q);
+	return 0;
+}
+
+/**
+ * nvme_pmap_attach - NVME_PMAP_IOC_ATTACH
+ * @file: the open /dev/ngXnY
+ * @pf: its state
+ * @att: the checked argument
+ *
+ * Return: 0, or an errno that linux/nvme_pmap.h lists.
+ */
+int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
+		     const struct nvme_pmap_attach *att)
+{
+	struct nvme_pmap_queues *set = pf->pc->queues;
+	unsigned int noio;
+	int ret;
+
+	if (!set)
+		return -EUSERS;
+	if (mutex_lock_killable(&set->lock))
+		return -EINTR;
+	/* a reset waits for the lock; its device may be where memory swaps to */
+	noio = memalloc_noio_save();
+	ret = nvme_pmap_attach_locked(set, file, pf, att);
+	memalloc_noio_restore(noio);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+/*
+ * Commands of IOPOLL rings end only when somebody polls.  Not under the lock of
+ * the set: a command that never ends is ended by those who take it.
+ */
+static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
+{
+	while (nvme_pmap_queue_busy(q)) {
+		nvme_pmap_queue_reap(q);
+		if (!nvme_pmap_queue_busy(q))
+			break;
+		if (interruptible && signal_pending(current))
+			return -ERESTARTSYS;
+		schedule_timeout_uninterruptible(1);
+	}
+	return 0;
+}
+
+/* The last user is gone, or was never to be. */
+static void nvme_pmap_queue_end(struct nvme_pmap_queue *q)
+{
+	lockdep_assert_held(&q->set->lock);
+	q->users = 0;
+	/* what the controller refuses to delete stays, until the next reset */
+	if (!q->set->dead && !q->set->ops->down(q))
+		nvme_pmap_queue_free(q);
+}
+
+static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
+				 struct nvme_pmap_queue *q, bool interruptible)
+{
+	struct nvme_pmap_queues *set = q->set;
+	int ret;
+
+	q->draining = true;
+	nvme_pmap_queue_stop(q);
+	mutex_unlock(&set->lock);
+	ret = nvme_pmap_queue_drain(q, interruptible);
+	mutex_lock(&set->lock);
+	q->draining = false;
+	if (ret) {
+		/* it stays attached: live again, unless a reset came */
+		if (!set->dead)
+			set->ops->up(q);
+		return ret;
+	}
+	WRITE_ONCE(pf->queue[q->polled], NULL);
+	nvme_pmap_queue_end(q);
+	return 0;
+}
+
+static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
+				   bool interruptible)
+{
+	struct nvme_pmap_queue *q = pf->queue[polled];
+
+	if (!q)
+		return -ENOTCONN;
+	if (q->draining)
+		return -EALREADY;
+	if (q->users == 1)
+		return nvme_pmap_detach_last(pf, q, interruptible);
+	q->users--;
+	WRITE_ONCE(pf->queue[polled], NULL);
+	return 0;
+}
+
+/**
+ * nvme_pmap_detach - NVME_PMAP_IOC_DETACH
+ * @pf: the file's state, or NULL
+ * @polled: which of its queues
+ *
+ * Return: 0; -ENOTCONN; -EALREADY: another thread is at it; -ERESTARTSYS.
+ */
+int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled)
+{
+	struct nvme_pmap_queues *set = pf ? pf->pc->queues : NULL;
+	int ret;
+
+	if (!set)
+		return -ENOTCONN;
+	if (mutex_lock_killable(&set->lock))
+		return -EINTR;
+	ret = nvme_pmap_detach_locked(pf, polled, true);
+	mutex_unlock(&set->lock);
+	return ret;
+}
+
+/**
+ * nvme_pmap_detach_all - the file is closed
+ * @pf: its state; none of its commands is in flight
+ */
+void nvme_pmap_detach_all(struct nvme_pmap_file *pf)
+{
+	struct nvme_pmap_queues *set = pf->pc->queues;
+
+	if (!set || (!pf->queue[0] && !pf->queue[1]))
+		return;
+	mutex_lock(&set->lock);
+	nvme_pmap_detach_locked(pf, false, false);
+	nvme_pmap_detach_locked(pf, true, false);
+	mutex_unlock(&set->lock);
+}
+
+/**
+ * nvme_pmap_queues_alloc - the queue objects of a new controller
+ * @ops: what pci.c does
+ * @dev: for it
+ * @dma: the device that does the DMA
+ * @nr: how many at most
+ *
+ * Return: the set, or NULL: the controller then works without.
+ */
+struct nvme_pmap_queues *
+nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
+		       struct device *dma, unsigned int nr)
+{
+	struct nvme_pmap_queues *set;
+	unsigned int i;
+
+	set = kvzalloc_node(struct_size(set, queue, nr), GFP_KERNEL,
+			    dev_to_node(dma));
+	if (!set)
+		return NULL;
+	set->nr = nr;
+	set->ops = ops;
+	set->dev = dev;
+	set->dma = dma;
+	mutex_init(&set->lock);
+	for (i = 0; i < nr; i++) {
+		set->queue[i].set = set;
+		set->queue[i].index = i;
+		set->queue[i].batch.plug = PMAP_NO_PLUG;
+		spin_lock_init(&set->queue[i].sq_lock);
+		spin_lock_init(&set->queue[i].cq_lock);
+	}
+	return set;
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queues_alloc);
+
+/**
+ * nvme_pmap_queues_kill - the controller is gone for good
+ * @set: its queues; disabled, and every command has ended
+ *
+ * Files may still point at them; they find nothing there.
+ */
+void nvme_pmap_queues_kill(struct nvme_pmap_queues *set)
+{
+	unsigned int i;
+
+	mutex_lock(&set->lock);
+	set->dead = true;
+	for (i = 0; i < set->nr; i++)
+		nvme_pmap_queue_free(&set->queue[i]);
+	mutex_unlock(&set->lock);
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queues_kill);

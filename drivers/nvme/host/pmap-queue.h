@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Passthrough queues: SQ/CQ pairs for pmap commands only, outside blk-mq.
+ *
+ * Who does what:
+ *   pmap-pci.c	   (end of pci.c) the pair itself: queue IDs, admin commands,
+ *		   interrupts, what a reset does to it
+ *   pmap-keep.c   (end of pci.c) time-outs, and bringing pairs up again
+ *   pmap-queue.c  which file uses which queue: attach, detach, sharing, memory
+ *   pmap-qcmd.c   (end of ioctl.c) a command into the SQ, the doorbell
+ *   pmap-reap.c   (end of ioctl.c) entries out of the CQ, to their rings
+ *
+ * Lifetimes.  The objects are allocated with the controller's nvme_pmap_ctrl and
+ * live as long as that: a pointer to one is never stale.  Their memory comes with
+ * the first user and goes with the last.  A command in flight holds its file (so
+ * the queue keeps a user), its buffer, and the namespace's q_usage_counter, as a
+ * request would: freezing, format, removal and suspend wait for it.
+ *
+ * Locks.  nvme_pmap_queues.lock is for those who send admin commands about
+ * queues; who disables the controller never takes it, so it may be held while
+ * waiting for an answer, but not while allocating memory with IO.  The order is:
+ * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock,
+ * sq_lock, cq_lock.
+ */
+#ifndef _NVME_PMAP_QUEUE_H
+#define _NVME_PMAP_QUEUE_H
+
+#include <linux/blkdev.h>
+#include <linux/io.h>
+#include <linux/mutex.h>
+#include <linux/nvme.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include "pmap-layout.h"
+
+struct blk_plug;
+struct device;
+struct io_uring_cmd;
+struct nvme_pmap;
+struct nvme_pmap_file;
+struct nvme_pmap_queue;
+struct nvme_pmap_queues;
+
+/* Why a command of a file that has a queue goes by blk-mq; indexes the counters. */
+enum nvme_pmap_fallback {
+	PMAP_FALLBACK_FULL = 1, /* as many in flight as the queue takes */
+	PMAP_FALLBACK_DOWN,	/* the pair is not there: reset, CPU offline */
+	PMAP_FALLBACK_FROZEN,	/* the namespace is frozen, or going */
+	PMAP_FALLBACK_LIST,	/* a list has to be built for the command */
+	PMAP_FALLBACK_MODE, /* the ring polls and the queue does not, or v.v. */
+	PMAP_FALLBACK_LOGGED, /* errors are to be logged, which blk-mq does */
+	PMAP_FALLBACK_WORKER, /* issued by an io-wq thread */
+	PMAP_FALLBACK_BUSY,   /* another ring is submitting a batch */
+	PMAP_FALLBACKS
+};
+
+/**
+ * struct nvme_pmap_slot - a command identifier of a queue
+ * @ioucmd: the command in flight, PMAP_SLOT_HELD, or NULL: free
+ * @deadline: when it has timed out; the low half of jiffies
+ * @aborted: an Abort has been sent for it
+ * @aborting: and is not answered yet
+ */
+struct nvme_pmap_slot {
+	struct io_uring_cmd *ioucmd;
+	u32 deadline;
+	bool aborted;
+	bool aborting;
+};
+
+/* The command has ended, an Abort for it has not: the ID must not be reused. */
+#define PMAP_SLOT_HELD ((struct io_uring_cmd *)1ul)
+
+/* In place of a plug: no batch.  Not NULL, which is what a task without one has. */
+#define PMAP_NO_PLUG ((struct blk_plug *)1ul)
+
+/**
+ * struct nvme_pmap_batch - what the commands of one batch have in common
+ * @plug: the batch of io_uring, or PMAP_NO_PLUG; its end gives back what is left
+ * @pf: the file they came by
+ * @first: the smallest first quadword that a command may have, see @others
+ * @others: how many above it are fine as well
+ * @lba_shift: of the namespace, whose format stays while references are held
+ * @deadline: of commands without a time-out of their own
+ * @limit: where struct nvme_pmap_queue.sent may go, by the references taken on
+ *	@pf->usage for commands to come, and by the room in the SQ
+ * @route: struct nvme_pmap_pdu.route of the commands
+ * @index: a buffer, or more than an index can be
+ * @pmap: the buffer at @index
+ * @elsewhere: commands on other buffers, which have their own reference; of
+ *	those on @pmap as many are left as up to @limit, and these
+ * @queued: commands by kind, not yet in the counters of the file
+ *
+ * The first command of a batch is checked by itself.  What it found out about
+ * the file, the namespace and the buffer holds for the rest, because references
+ * for the rest are taken with it: whoever freezes the namespace, or ends the
+ * buffer, waits for those, and they go back when the batch has been submitted, or
+ * its task sleeps.  Until then the SQ is the task's own, and it need not take the
+ * lock; others wait for a moment, or go by blk-mq.
+ */
+struct nvme_pmap_batch {
+	struct blk_plug *plug;
+	struct nvme_pmap_file *pf;
+	u64 first;
+	u64 others;
+	u64 index;
+	struct nvme_pmap *pmap;
+	u32 limit;
+	u32 elsewhere;
+	u32 deadline;
+	u32 route;
+	u32 queued[PMAP_KINDS];
+	u8 lba_shift;
+};
+
+/**
+ * struct nvme_pmap_queue - an SQ/CQ pair
+ * @sq_lock: guards this part, while @batch.plug is PMAP_NO_PLUG or the
+ *	holder's own; process context only
+ * @live: the controller has the pair, and takes commands
+ * @polled: no interrupts; IOPOLL rings use it
+ * @mask: entries of the SQ, of the CQ, and slots, less one
+ * @index: its place in the set
+ * @sent: commands put into the SQ, free running; with @mask, its tail
+ * @rung: of them, those that the controller has been told of
+ * @sq: the SQ
+ * @slot: by command identifier
+ * @batch: see there
+ * @cb: tells of the end of the batch
+ * @sq_db: its tail doorbell
+ * @sq_shadow: its shadow doorbell, or NULL
+ * @sq_event: the controller wants to hear when the tail passes this
+ * @cq_lock: guards the rest, also in interrupts
+ * @cq: the CQ; NULL while nobody uses the queue
+ * @cq_db: its head doorbell
+ * @cq_shadow: its shadow doorbell, or NULL
+ * @cq_event: as @sq_event
+ * @cq_head: the next entry to look at, free running
+ * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
+ * @done: commands that have ended, free running
+ * @set: the controller's queues
+ * @users: files that have it attached (set lock)
+ * @draining: a detach waits until it is idle (set lock)
+ * @qid: its identifier, or 0 (set lock to set, shutdown_lock to clear)
+ * @vector: the interrupt vector
+ * @cpu: the CPU that it was attached on
+ * @failed: the controller refused it at this nvme_pmap_queues.resets
+ * @sq_dma: DMA address of @sq
+ * @cq_dma: DMA address of @cq
+ */
+struct nvme_pmap_queue {
+	spinlock_t sq_lock ____cacheline_aligned_in_smp;
+	bool live;
+	bool polled;
+	u16 index;
+	u32 mask;
+	u32 sent;
+	u32 rung;
+	struct nvme_command *sq;
+	struct nvme_pmap_slot *slot;
+	struct nvme_pmap_batch batch;
+	struct blk_plug_cb cb;
+	void __iomem *sq_db;
+	__le32 *sq_shadow;
+	__le32 *sq_event;
+
+	spinlock_t cq_lock ____cacheline_aligned_in_smp;
+	struct nvme_completion *cq;
+	void __iomem *cq_db;
+	__le32 *cq_shadow;
+	__le32 *cq_event;
+	u32 cq_head;
+	u8 order;
+	u32 done;
+
+	struct nvme_pmap_queues *set ____cacheline_aligned_in_smp;
+	unsigned int users;
+	bool draining;
+	u16 qid;
+	u16 vector;
+	unsigned int cpu;
+	unsigned int failed;
+	dma_addr_t sq_dma;
+	dma_addr_t cq_dma;
+};
+
+/**
+ * struct nvme_pmap_queue_ops - what pci.c does for pmap-queue.c
+ * @up: create the pair; set lock held.  0, -EAGAIN while the controller is being
+ *	reset, -EUSERS without a queue ID left, -EIO, or a negative errno
+ * @down: take it away; set lock held, and the queue is idle
+ * @keep: look after the queues now
+ */
+struct nvme_pmap_queue_ops {
+	int (*up)(struct nvme_pmap_queue *q);
+	int (*down)(struct nvme_pmap_queue *q);
+	void (*keep)(struct nvme_pmap_queues *set);
+};
+
+/**
+ * struct nvme_pmap_queues - the queues of a controller
+ * @lock: see the top of this file
+ * @dead: the controller is being removed
+ * @nr: objects in @queue
+ * @granted: how many of them the controller has to spare
+ * @base: queue ID of the first
+ * @resets: how often the controller was disabled (shutdown_lock)
+ * @depth: entries of a queue
+ * @ops: pci.c
+ * @dev: struct nvme_dev, for pci.c
+ * @dma: for the memory
+ * @db: the mapped doorbells of this set, for pci.c
+ * @db_base: queue ID of the first of them
+ * @keeper: brings queues up after a reset, and sees to time-outs
+ * @queue: the objects
+ */
+struct nvme_pmap_queues {
+	struct mutex lock;
+	bool dead;
+	unsigned int nr;
+	unsigned int granted;
+	u16 base;
+	unsigned int resets;
+	unsigned int depth;
+	const struct nvme_pmap_queue_ops *ops;
+	void *dev;
+	struct device *dma;
+	void __iomem *db;
+	struct delayed_work keeper;
+	struct nvme_pmap_queue queue[] __counted_by(nr);
+};
+
+/**
+ * nvme_pmap_shadow - write a shadow doorbell
+ * @shadow: it, or NULL where the controller has none
+ * @event: the value that the controller wants to hear of
+ * @value: the new head or tail
+ *
+ * Return: whether the doorbell register has to be written as well.
+ */
+static inline bool nvme_pmap_shadow(__le32 *shadow, const __le32 *event,
+				    u16 value)
+{
+	u16 old, at;
+
+	if (!shadow)
+		return true;
+	/* the entries before the value that covers them */
+	wmb();
+	old = le32_to_cpu(READ_ONCE(*shadow));
+	WRITE_ONCE(*shadow, cpu_to_le32(value));
+	/* the controller writes its event and then reads the value once more */
+	mb();
+	at = le32_to_cpu(READ_ONCE(*event));
+	return (u16)(value - at - 1) < (u16)(value - old);
+}
+
+/* Commands in flight, and identifiers held back.  A hint without both locks. */
+static inline u32 nvme_pmap_queue_busy(struct nvme_pmap_queue *q)
+{
+	return READ_ONCE(q->sent) - READ_ONCE(q->done);
+}
+
+/* pmap-queue.c */
+struct nvme_pmap_queues *
+nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
+		       struct device *dma, unsigned int nr);
+void nvme_pmap_queues_kill(struct nvme_pmap_queues *set);
+
+/* pmap-qcmd.c */
+void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
+
+/* pmap-reap.c */
+int nvme_pmap_queue_reap(struct nvme_pmap_queue *q);
+void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
+void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent);
+
+#endif /* _NVME_PMAP_QUEUE_H */

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What an operator sees of a controller, in /sys/class/nvme/nvmeN/pmap/: its
+ * passthrough queues, and why commands went past them.
+ */
+#include <linux/sysfs.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+struct nvme_pmap_attr {
+	struct device_attribute attr;
+	enum nvme_pmap_fallback why;
+};
+
+/* Queues that the controller has to spare beside blk-mq's. */
+static ssize_t queues_show(struct device *dev, struct device_attribute *attr,
+			   char *buf)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
+	unsigned int granted = 0;
+
+	if (!pc)
+		return -ENODEV;
+	if (pc->queues)
+		granted = READ_ONCE(pc->queues->granted);
+	nvme_pmap_ctrl_put(pc);
+	return sysfs_emit(buf, "%u\n", granted);
+}
+static DEVICE_ATTR_RO(queues);
+
+/* Those of them that no file has attached. */
+static ssize_t queues_free_show(struct device *dev,
+				struct device_attribute *attr, char *buf)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
+	u16 irq, polled;
+	int free;
+
+	if (!pc)
+		return -ENODEV;
+	free = nvme_pmap_queues_free(pc->queues, NULL, &irq, &polled);
+	nvme_pmap_ctrl_put(pc);
+	return free < 0 ? free : sysfs_emit(buf, "%d\n", free);
+}
+static DEVICE_ATTR_RO(queues_free);
+
+/* Commands of files with a queue that went by blk-mq, for one reason. */
+static ssize_t fallback_show(struct device *dev, struct device_attribute *attr,
+			     char *buf)
+{
+	struct nvme_pmap_attr *pa = container_of(attr, struct nvme_pmap_attr,
+						 attr);
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
+	s64 count;
+
+	if (!pc)
+		return -ENODEV;
+	count = atomic64_read(&pc->fallback[pa->why]);
+	nvme_pmap_ctrl_put(pc);
+	return sysfs_emit(buf, "%lld\n", count);
+}
+
+#define PMAP_FALLBACK_ATTR(_name, _why)                                      \
+	static struct nvme_pmap_attr fallback_##_name = {                    \
+		.attr = __ATTR(fallback_##_name, 0444, fallback_show, NULL), \
+		.why = PMAP_FALLBACK_##_why,                                 \
+	}
+
+PMAP_FALLBACK_ATTR(full, FULL);
+PMAP_FALLBACK_ATTR(down, DOWN);
+PMAP_FALLBACK_ATTR(frozen, FROZEN);
+PMAP_FALLBACK_ATTR(list, LIST);
+PMAP_FALLBACK_ATTR(mode, MODE);
+PMAP_FALLBACK_ATTR(logged, LOGGED);
+PMAP_FALLBACK_ATTR(worker, WORKER);
+PMAP_FALLBACK_ATTR(busy, BUSY);
+
+static struct attribute *nvme_pmap_attrs[] = {
+	&dev_attr_queues.attr,
+	&dev_attr_queues_free.attr,
+	&fallback_full.attr.attr,
+	&fallback_down.attr.attr,
+	&fallback_frozen.attr.attr,
+	&fallback_list.attr.attr,
+	&fallback_mode.attr.attr,
+	&fallback_logged.attr.attr,
+	&fallback_worker.attr.attr,
+	&fallback_busy.attr.attr,
+	NULL,
+};
+
+static const struct attribute_group nvme_pmap_group = {
+	.name = "pmap",
+	.attrs = nvme_pmap_attrs,
+};
+
+/**
+ * nvme_pmap_sysfs_add - show a controller that has been added
+ * @pc: the controller
+ */
+void nvme_pmap_sysfs_add(struct nvme_pmap_ctrl *pc)
+{
+	if (sysfs_create_group(&pc->ctrl->device->kobj, &nvme_pmap_group))
+		dev_warn(pc->ctrl->device, "pmap: not shown in sysfs\n");
+}
+
+/**
+ * nvme_pmap_sysfs_del - the controller is being removed
+ * @pc: the controller
+ */
+void nvme_pmap_sysfs_del(struct nvme_pmap_ctrl *pc)
+{
+	sysfs_remove_group(&pc->ctrl->device->kobj, &nvme_pmap_group);
+}
