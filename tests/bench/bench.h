@@ -41,6 +41,13 @@ struct mark timer_cost(const struct mark *from, const struct mark *to);
 const char *timer_unit(void);
 bool timer_has_pmu(void);
 
+/*
+ * A no-op that a TCG plugin knows (tests/profile/windows.c): the code from here on
+ * belongs to window 1, submission, or 2, reaping, or 0: to none.
+ */
+#define PROFILE_WINDOW(n) \
+	__asm__ volatile("nopl %c0(%%rax)" : : "i"(0x706d6100 + (n)) : "memory")
+
 /* arena.c: the memory that is read into. */
 enum pages { PAGES_4K, PAGES_4K_ADJACENT, PAGES_2M, PAGES_KINDS };
 
@@ -86,6 +93,7 @@ struct path {
 	bool passthru; /* on /dev/ngXnY: needs a ring with SQE128 and CQE32 */
 	bool fixed;    /* the arena is registered with the ring */
 	bool pmap;     /* the arena is registered with the driver */
+	bool queue;    /* the file has a passthrough queue */
 	uint32_t reg_flags; /* in the form that these ask for */
 	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
 		     size_t offset, uint64_t pos);

@@ -160,18 +160,22 @@ static void run_batch(struct session *session, const struct row *row,
 
 	prepare(session, row->batch, seed);
 	n = publish(&session->ring);
+	PROFILE_WINDOW(1);
 	timer_mark(&mark[0]);
 	ret = enter(&session->ring, n, 0, 0);
 	timer_mark(&mark[1]);
+	PROFILE_WINDOW(0);
 	if (ret != (int)n)
 		die("%s: io_uring_enter submitted %d of %u", row->path->name,
 		    ret, n);
 	wait_for_device();
 	early = collect(session, err);
+	PROFILE_WINDOW(2);
 	timer_mark(&mark[2]);
 	if (early < n)
 		ret = enter(&session->ring, 0, 1, IORING_ENTER_GETEVENTS);
 	timer_mark(&mark[3]);
+	PROFILE_WINDOW(0);
 	if (ret < 0)
 		die("%s: io_uring_enter: %s", row->path->name, strerror(-ret));
 	got = early + collect(session, err);
@@ -434,7 +438,8 @@ static void usage(FILE *file)
 	      "rows: row path=PATH [bs=4K] [pages=4k|4k-adjacent|2m] [batch=32]\n"
 	      "          [samples=20] [mode=poll] [may-fail=EINVAL]\n"
 	      "      register [len=16M] [pages=4k] [samples=7]\n"
-	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n",
+	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n"
+	      "       pmap-queue pmap-queue-prp\n",
 	      file);
 }
 

@@ -83,6 +83,17 @@ static const struct path paths[] = {
 	  .pmap = true,
 	  .reg_flags = NVME_PMAP_REG_PRP,
 	  .prep = prep_pmap },
+	{ .name = "pmap-queue",
+	  .passthru = true,
+	  .pmap = true,
+	  .queue = true,
+	  .prep = prep_pmap },
+	{ .name = "pmap-queue-prp",
+	  .passthru = true,
+	  .pmap = true,
+	  .queue = true,
+	  .reg_flags = NVME_PMAP_REG_PRP,
+	  .prep = prep_pmap },
 };
 
 const struct path *path_find(const char *name)
@@ -120,6 +131,19 @@ static void register_arena(struct session *session)
 		    strerror(-ret));
 }
 
+static void attach_queue(const struct session *session)
+{
+	int ret;
+
+	if (!session->path->queue)
+		return;
+	ret = nvme_pmap_attach_queue(session->target->generic_fd,
+				     NVME_PMAP_QUEUE_POLLED);
+	if (ret)
+		die("%s: no passthrough queue: %s", session->path->name,
+		    strerror(-ret));
+}
+
 void session_open(struct session *session, unsigned int entries)
 {
 	const struct target *target = session->target;
@@ -135,6 +159,7 @@ void session_open(struct session *session, unsigned int entries)
 	if (ret)
 		die("io_uring: %s", strerror(-ret));
 	register_arena(session);
+	attach_queue(session);
 }
 
 void session_close(struct session *session)
@@ -146,6 +171,10 @@ void session_close(struct session *session)
 	if (session->path->fixed)
 		io_uring_unregister_buffers(&session->ring);
 	io_uring_queue_exit(&session->ring);
+	if (session->path->queue)
+		ret = nvme_pmap_detach_queue(fd, NVME_PMAP_QUEUE_POLLED);
+	if (ret)
+		die("cannot detach the queue: %s", strerror(-ret));
 	if (session->path->pmap)
 		ret = nvme_pmap_unregister_buf(fd, session->pmap_index);
 	if (ret)

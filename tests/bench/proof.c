@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The driver counts pmap commands for each open file, the block layer counts
- * its own requests and no passthrough.  Together they tell the three kinds of
- * path apart.  Whether a buffer was a fixed one is in the SQE, and nothing in
+ * The driver counts pmap commands for each open file, those that a passthrough
+ * queue took as well, the block layer counts its own requests and no
+ * passthrough.  Together they tell the kinds of path apart.  Whether a buffer was a fixed one is in the SQE, and nothing in
  * the kernel falls back from it in silence.
  */
 #include <stdio.h>
@@ -25,6 +25,7 @@ static void subtract(struct nvme_pmap_stats *a, const struct nvme_pmap_stats *b)
 	a->built -= b->built;
 	a->direct -= b->direct;
 	a->deferred -= b->deferred;
+	a->queue -= b->queue;
 }
 
 static void expect(const char *what, ull got, ull want,
@@ -65,11 +66,13 @@ void proof_end(const struct proof *proof, const struct target *target,
 		       claim);
 	expect("the driver's completions", now.direct + now.deferred, want,
 	       claim);
+	expect("the driver's queues", now.queue, claim->queue ? want : 0,
+	       claim);
 	printf(", \"proof\": {\"commands\": %llu, \"block_ios\": %llu, "
 	       "\"requests_per_io\": %llu, \"prp\": %llu, \"sgl_list\": %llu, "
 	       "\"sgl_run\": %llu, \"built\": %llu, \"direct\": %llu, "
-	       "\"deferred\": %llu}",
+	       "\"deferred\": %llu, \"queue\": %llu}",
 	       (ull)commands, ios, split, (ull)now.prp, (ull)now.sgl_list,
 	       (ull)now.sgl_run, (ull)now.built, (ull)now.direct,
-	       (ull)now.deferred);
+	       (ull)now.deferred, (ull)now.queue);
 }

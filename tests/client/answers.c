@@ -105,7 +105,9 @@ static void outputs(void)
 	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), query, 0);
 	only_out(s.dev.fd, NVME_PMAP_IOC_STATS, &st, sizeof(st), stats, 0);
 	CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_QUERY, &q), 0, "query");
-	CHECK(!q.queues_free, "queues_free, where there are none: %u", q.queues_free);
+	CHECK(q.queues_free && q.queue_depth && !q.queue_irq && !q.queue_polled && !q.reserved,
+	      "%u queues free, of %u, %u and %u attached", q.queues_free, q.queue_depth,
+	      q.queue_irq, q.queue_polled);
 	q.size = 4;
 	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), none, -EINVAL);
 	out_register(&s);

@@ -143,6 +143,40 @@ static bool identify(struct dev *dev)
 	return CHECK_RET(ret, 0, "identify %s", dev->path);
 }
 
+/* Both kinds, where there are any left; what a file cannot have is not missed. */
+static bool attach_queues(const struct dev *dev)
+{
+	static const uint32_t kinds[] = { 0, NVME_PMAP_QUEUE_POLLED };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int ret = nvme_pmap_attach_queue(dev->fd, kinds[i]);
+
+		if (ret != -EUSERS && ret != -ENOTTY && ret != -EXDEV &&
+		    !CHECK_RET(ret, 0, "attach queue %u of %s", i, dev->path))
+			return false;
+	}
+	return true;
+}
+
+/* A queue that is there, and takes nothing, is none. */
+static void check_queues_used(const struct dev *dev)
+{
+	struct nvme_pmap_stats st;
+
+	if (nvme_pmap_stats_file(dev->fd, &st) || stats_total(&st) < 64)
+		return;
+	note("%" PRIu64
+	     " commands, %llu by queue, full %llu down %llu frozen %llu list %llu mode %llu "
+	     "worker %llu busy %llu",
+	     stats_total(&st), (unsigned long long)st.queue, (unsigned long long)st.fallback_full,
+	     (unsigned long long)st.fallback_down, (unsigned long long)st.fallback_frozen,
+	     (unsigned long long)st.fallback_list, (unsigned long long)st.fallback_mode,
+	     (unsigned long long)st.fallback_worker, (unsigned long long)st.fallback_busy);
+	CHECK(st.queue || st.fallback_down || st.fallback_worker || st.fallback_list,
+	      "of %" PRIu64 " commands on %s none went by a queue", stats_total(&st), dev->path);
+}
+
 bool dev_open(struct dev *dev, const char *name, int flags)
 {
 	int nsid;
@@ -159,11 +193,13 @@ bool dev_open(struct dev *dev, const char *name, int flags)
 	if (!CHECK(nsid > 0, "NVME_IOCTL_ID of %s: %s", dev->path, strerror(errno)))
 		return false;
 	dev->nsid = (uint32_t)nsid;
-	return identify(dev);
+	return identify(dev) && (!opt.queues || attach_queues(dev));
 }
 
 void dev_close(struct dev *dev)
 {
+	if (dev->fd >= 0 && opt.queues)
+		check_queues_used(dev);
 	if (dev->fd >= 0)
 		close(dev->fd);
 	dev->fd = -1;

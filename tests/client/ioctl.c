@@ -487,7 +487,7 @@ static void unknown(void)
 
 	if (!call_open(&s))
 		goto out;
-	for (nr = 0xb4; nr < 0xc0; nr++)
+	for (nr = 0xb6; nr < 0xc0; nr++)
 		CHECK_RET(nvme_pmap_ioctl(s.dev.fd, (unsigned long)_IO('N', nr), s.arg), -ENOTTY,
 			  "ioctl %#x", (unsigned int)nr);
 	valid_arg(&s, QUERY, s.arg);

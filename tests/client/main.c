@@ -30,9 +30,9 @@ static int usage(void)
 	size_t i, j;
 
 	fprintf(stderr,
-		"usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [CASE...]\n"
+		"usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [-q] [CASE...]\n"
 		"       pmap-test check-image IMAGE MANIFEST\n"
-		"DEV is a path, or serial=S or serial=S:NSID.\n");
+		"DEV is a path, or serial=S or serial=S:NSID.  -q: with passthrough queues.\n");
 	for (i = 0; i < ARRAY_SIZE(subjects); i++) {
 		fprintf(stderr, "%s:", subjects[i]->name);
 		for (j = 0; j < subjects[i]->nr; j++)
@@ -46,7 +46,7 @@ static bool parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "d:D:s:n:t:")) != -1) {
+	while ((c = getopt(argc, argv, "d:D:s:n:t:q")) != -1) {
 		switch (c) {
 		case 'd':
 			opt.dev = optarg;
@@ -62,6 +62,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 't':
 			opt.limit = (unsigned int)atoi(optarg);
+			break;
+		case 'q':
+			opt.queues = true;
 			break;
 		default:
 			return false;

@@ -193,7 +193,8 @@ static bool run_case(const struct subject *subject, const struct test_case *tc)
 {
 	uint64_t start = now_ms();
 
-	snprintf(case_name, sizeof(case_name), "%s/%s", subject->name, tc->name);
+	snprintf(case_name, sizeof(case_name), "%s/%s%s", subject->name, tc->name,
+		 opt.queues ? " (queue)" : "");
 	failures = 0;
 	skipped[0] = 0;
 	rnd_seed(opt.seed ^ name_hash(case_name));

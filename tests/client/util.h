@@ -78,6 +78,7 @@ struct options {
 	uint64_t seed;
 	unsigned int rounds; /* zero: the subject's own choice */
 	unsigned int limit;  /* seconds a case may take */
+	bool queues;	     /* files have passthrough queues, see dev_open() */
 };
 extern struct options opt;
 

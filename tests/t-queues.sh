@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+DESCRIPTION="whatever holds of pmaps holds of passthrough queues, and what is theirs alone"
+TIMEOUT=400
+KERNELS="plain kasan kcsan"
+. "$(dirname "$0")/lib.sh"
+
+requires() { have "$client" python3; }
+
+null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864' "$1" "$2"; }
+
+# The subjects of other tests, on files that have both kinds of queue.
+# shellcheck disable=SC2016 # for the guest's shell
+others() {
+	local args=(--qemu "-device nvme,serial=multi,id=multi")
+
+	namespace multi 1 "" 64M
+	namespace multi 2 "" 64M
+	guest_results others --modparam 'nvme io_queue_depth=64' --nvme mdts=9 --with "$client" \
+		--append "hugepages=16" --timeout 360 "${args[@]}" -- sh -c 'status=0
+			for subject in modes parallel integrity command ioctl survival; do
+				"$0" $subject -q -d serial=pmap || status=1
+			done
+			"$0" namespaces -q -d serial=multi:1 -D serial=multi:2 || status=1
+			exit $status' "$client"
+}
+
+# As in t-lifetime.
+# shellcheck disable=SC2016 # for the guest's shell
+ends() {
+	guest_results ends --with "$client" --qmp "$dir/qmp" --timeout 360 \
+		--qemu "$(null slow 200000000)" --qemu "-device nvme,serial=slow,drive=slow" \
+		--qemu "$(null plugged 1000000)" \
+		--qemu "-device pcie-root-port,id=slot7,chassis=7,slot=7" \
+		--qemu "-device nvme,serial=plugged,id=plugged,drive=plugged,bus=slot7" \
+		-- sh -c 'status=0
+			"$0" removal -q -d serial=slow -D serial=plugged by-host idle unused "in-*" \
+				during-unregister || status=1
+			"$0" lifetime -q -d serial=slow || status=1
+			"$0" removal -q -d serial=pmap idle under-load || status=1
+			"$0" unload -q -d serial=pmap || status=1
+			exit $status' "$client" | host_serves "$dir/qmp" || test_failed=1
+}
+
+test() {
+	others
+	ends
+}
+
+run_test
