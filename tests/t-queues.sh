@@ -41,7 +41,22 @@ ends() {
 			exit $status' "$client" | host_serves "$dir/qmp" || test_failed=1
 }
 
+# The depth is for the slow device; six pairs, one of them for the polls of blk-mq.
+# shellcheck disable=SC2016 # for the guest's shell
+own() {
+	guest_results own --with "$client" --timeout 200 --modparam 'nvme pmap_queue_depth=16' \
+		--qemu "$(null slow 200000000)" --qemu "-device nvme,serial=slow,drive=slow" \
+		--qemu "$(null few 0)" --qemu "-device nvme,serial=few,drive=few,max_ioqpairs=5" \
+		-- sh -c 'status=0
+			"$0" queue -d serial=pmap || status=1
+			"$0" queue -d serial=pmap -D serial=slow arguments || status=1
+			"$0" queue_slow -D serial=slow || status=1
+			"$0" queue_few -D serial=few || status=1
+			exit $status' "$client"
+}
+
 test() {
+	own
 	others
 	ends
 }

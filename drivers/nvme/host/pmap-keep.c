@@ -64,35 +64,6 @@ undo:
 	return false;
 }
 
-/*
- * Find a command that is overdue, after looking whether the controller is done
- * with it; mark it as being aborted.
- *
- * Return: its identifier; -1: there is none; -2: one that was aborted before.
- */
-static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
-{
-	unsigned int i;
-	int id = -1;
-
-	nvme_pmap_queue_reap(q);
-	spin_lock_irq(&q->cq_lock);
-	for (i = 0; id == -1 && i <= q->mask; i++) {
-		struct nvme_pmap_slot *slot = &q->slot[i];
-
-		/* pairs with the release in nvme_pmap_enqueue_locked() */
-		if (smp_load_acquire(&slot->ioucmd) <= PMAP_SLOT_HELD ||
-		    (s32)((u32)jiffies - slot->deadline) < 0)
-			continue;
-		id = slot->aborted ? -2 : (int)i;
-		/* as long again for the Abort, as blk-mq gives it */
-		slot->deadline = (u32)jiffies + NVME_IO_TIMEOUT;
-		slot->aborted = slot->aborting = true;
-	}
-	spin_unlock_irq(&q->cq_lock);
-	return id;
-}
-
 /* Has the controller itself failed?  Its registers stay where the lock is held. */
 static bool nvme_pmap_ctrl_failed(struct nvme_dev *dev)
 {
@@ -117,10 +88,12 @@ static void nvme_pmap_expire(struct nvme_pmap_queue *q)
 	if (pci_channel_offline(to_pci_dev(dev->dev)))
 		return;
 	while (nvme_pmap_queue_busy(q)) {
-		id = nvme_pmap_find_overdue(q);
-		if (id == -1)
+		id = nvme_pmap_queue_overdue(q);
+		if (id == -ENOENT)
 			return;
-		if (id == -2 || nvme_pmap_ctrl_failed(dev)) {
+		if (id == -ETIME || nvme_pmap_ctrl_failed(dev)) {
+			if (id >= 0)
+				nvme_pmap_queue_abort_end(q, id, true);
 			dev_warn(dev->ctrl.device,
 				 "pmap: queue %u timeout, reset controller\n",
 				 q->qid);

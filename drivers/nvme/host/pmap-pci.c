@@ -119,13 +119,21 @@ static u16 nvme_pmap_pick_vector(struct nvme_dev *dev, unsigned int cpu)
  */
 static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 {
-	struct pci_dev *pdev = to_pci_dev(nvme_pmap_dev(q)->dev);
+	struct nvme_dev *dev = nvme_pmap_dev(q);
 	const struct cpumask *mask;
+	bool lost = false;
 
 	if (q->polled || pm_suspend_target_state != PM_SUSPEND_ON)
 		return false;
-	mask = pci_irq_get_affinity(pdev, q->vector);
-	return mask && !cpumask_intersects(mask, cpu_online_mask);
+	/* whoever holds it may be about to free the vectors, or wait for us */
+	if (!mutex_trylock(&dev->shutdown_lock))
+		return false;
+	if (q->qid) {
+		mask = pci_irq_get_affinity(to_pci_dev(dev->dev), q->vector);
+		lost = mask && !cpumask_intersects(mask, cpu_online_mask);
+	}
+	mutex_unlock(&dev->shutdown_lock);
+	return lost;
 }
 
 static irqreturn_t nvme_pmap_irq(int irq, void *data)

@@ -264,7 +264,7 @@ static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
 	pdu->pmap = pmap;
 	pdu->route = route;
 	slot->deadline = deadline;
-	/* pairs with the look at deadlines in nvme_pmap_find_overdue() */
+	/* pairs with the look at deadlines in nvme_pmap_queue_overdue() */
 	smp_store_release(&slot->ioucmd, ioucmd);
 	WRITE_ONCE(q->sent, q->sent + 1);
 }

@@ -140,6 +140,7 @@ struct nvme_pmap_batch {
  * @cq_head: the next entry to look at, free running
  * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
  * @done: commands that have ended, free running
+ * @seen: as many as the keeper saw when it last looked
  * @set: the controller's queues
  * @users: files that have it attached (set lock)
  * @draining: a detach waits until it is idle (set lock)
@@ -174,6 +175,7 @@ struct nvme_pmap_queue {
 	u32 cq_head;
 	u8 order;
 	u32 done;
+	u32 seen;
 
 	struct nvme_pmap_queues *set ____cacheline_aligned_in_smp;
 	unsigned int users;
@@ -275,6 +277,7 @@ void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 /* pmap-reap.c */
 int nvme_pmap_queue_reap(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
+int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent);
 
 #endif /* _NVME_PMAP_QUEUE_H */

@@ -200,6 +200,72 @@ unlock:
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_cancel);
 
+/* As blk-mq gives an aborted request: as long again as the namespace's time-out. */
+static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
+{
+	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
+					  struct nvme_ns, cdev);
+
+	return (u32)jiffies + ns->queue->rq_timeout;
+}
+
+/* Return: the identifier of a command that is overdue, or -ENOENT. */
+static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
+{
+	u32 i;
+
+	for (i = 0; i <= q->mask; i++) {
+		struct nvme_pmap_slot *slot = &q->slot[i];
+
+		/* pairs with the release in nvme_pmap_commit() */
+		if (smp_load_acquire(&slot->ioucmd) > PMAP_SLOT_HELD &&
+		    (s32)((u32)jiffies - slot->deadline) >= 0)
+			return i;
+	}
+	return -ENOENT;
+}
+
+/**
+ * nvme_pmap_queue_overdue - find a command that is overdue, and mark it as being
+ * aborted
+ * @q: the queue
+ *
+ * A completion that nobody has looked at is not a time-out.  Nor is it to wait
+ * for a poller that sleeps: where nothing has ended since the last call, this
+ * looks.
+ *
+ * Return: its identifier; -ENOENT: there is none; -ETIME: one that was aborted
+ * before.
+ */
+int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_slot *slot;
+	unsigned long flags;
+	int ret = -ENOENT;
+
+	spin_lock_irqsave(&q->cq_lock, flags);
+	if (!q->cq)
+		goto unlock;
+	if (q->seen == q->done)
+		nvme_pmap_queue_look(q, NULL);
+	q->seen = q->done;
+	ret = nvme_pmap_find_overdue(q);
+	if (ret >= 0 && nvme_pmap_queue_look(q, NULL))
+		ret = nvme_pmap_find_overdue(q);
+	if (ret < 0)
+		goto unlock;
+	slot = &q->slot[ret];
+	slot->deadline = nvme_pmap_more_time(slot->ioucmd);
+	if (slot->aborted)
+		ret = -ETIME;
+	else
+		slot->aborted = slot->aborting = true;
+unlock:
+	spin_unlock_irqrestore(&q->cq_lock, flags);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_overdue);
+
 /**
  * nvme_pmap_queue_abort_end - an Abort command has been answered
  * @q: the queue
