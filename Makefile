@@ -50,7 +50,8 @@ soak: modules ## Mix everything in one guest for MINUTES=10
 check: ## Static checks: compilers, analyzers, style, spelling (STEP=cocci for one)
 	@scripts/check --kernel $(KERNEL) $(STEP)
 
-tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read
+tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read \
+	$(BUILD)/tests/windows.so
 
 $(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
 	@mkdir -p $(@D)
@@ -59,6 +60,10 @@ $(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
 $(BUILD)/tests/pmap-test: $(CLIENT) $(wildcard tests/client/*.h) $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(CLIENT) -o $@ -luring -lpthread
+
+$(BUILD)/tests/windows.so: tests/profile/windows.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -std=gnu11 -Wall -Wextra -shared -fPIC -fvisibility=hidden $< -o $@
 
 $(BUILD)/tests/pmap-read: include/examples/pmap-read.c $(HEADERS)
 	@mkdir -p $(@D)

@@ -43,7 +43,8 @@ bool timer_has_pmu(void);
 
 /*
  * A no-op that a TCG plugin knows (tests/profile/windows.c): the code from here on
- * belongs to window 1, submission, or 2, reaping, or 0: to none.
+ * belongs to window 1, submission, 2, reaping, or 3, both in one call that sleeps,
+ * or 0: to none.
  */
 #define PROFILE_WINDOW(n) \
 	__asm__ volatile("nopl %c0(%%rax)" : : "i"(0x706d6100 + (n)) : "memory")
@@ -86,6 +87,7 @@ struct session {
 	struct io_uring ring;
 	size_t bs;
 	uint32_t pmap_index;
+	bool irq; /* the ring does not poll */
 };
 
 struct path {
@@ -113,6 +115,17 @@ void proof_begin(struct proof *proof, const struct target *target);
 /* Stops the program unless all @commands took @claim; else prints JSON. */
 void proof_end(const struct proof *proof, const struct target *target,
 	       const struct path *claim, uint64_t commands);
+
+/* irq.c: batches that one call submits and sleeps for. */
+struct irq_window {
+	bool plain; /* one interrupt, and one sleep, in it */
+};
+
+void irq_begin(void);
+/* One batch of @n prepared commands; false when the call does not return @n. */
+bool irq_batch(struct session *session, unsigned int n,
+	       struct irq_window *window);
+void irq_end(void);
 
 /* register.c */
 void register_cost(const struct target *target, const struct arena *arena,

@@ -47,6 +47,7 @@ struct row {
 	enum pages pages;
 	unsigned int batch;
 	unsigned int samples;
+	bool irq;     /* see irq.c */
 	int may_fail; /* an errno that is a result, not a failure */
 };
 
@@ -246,6 +247,38 @@ static void run_sustained(struct session *session, const struct row *row,
 	results->per_second = done * SUSTAINED_NS / spent;
 }
 
+/* The cost is the plugin's to say, window by window, in this order. */
+static void run_irq(struct session *session, const struct row *row)
+{
+	struct irq_window window;
+	uint64_t seed = SEED;
+	struct proof proof;
+	int err = 0;
+
+	proof_begin(&proof, &target);
+	printf("{\"kind\": \"row\", \"driver\": \"%s\", \"path\": \"%s\", "
+	       "\"bs\": %zu, \"mode\": \"irq\", \"pages\": \"%s\", "
+	       "\"batch\": %u, \"unit\": \"instructions\", \"plain\": [",
+	       target.fork ? "fork" : "stock", row->path->name, row->bs,
+	       pages_names[row->pages], row->batch);
+	irq_begin();
+	for (unsigned int i = 0; i < row->samples; i++) {
+		prepare(session, row->batch, &seed);
+		if (!irq_batch(session, publish(&session->ring), &window))
+			die("%s: io_uring_enter", row->path->name);
+		if (collect(session, &err) != row->batch || err)
+			die("%s: commands failed or are missing",
+			    row->path->name);
+		printf("%s%d", i ? ", " : "", window.plain);
+	}
+	irq_end();
+	printf("]");
+	proof_end(&proof, &target, row->claim,
+		  (uint64_t)row->samples * row->batch);
+	printf("}\n");
+	fflush(stdout);
+}
+
 static void print_marks(const char *name, const struct mark *marks,
 			unsigned int n, int which)
 {
@@ -319,7 +352,8 @@ static void run_row(const struct row *row, bool sustained)
 {
 	struct session session = { .path = row->path,
 				   .target = &target,
-				   .bs = row->bs };
+				   .bs = row->bs,
+				   .irq = row->irq };
 	struct results results = { 0 };
 
 	check_row(row);
@@ -329,7 +363,10 @@ static void run_row(const struct row *row, bool sustained)
 	if (!results.submit || !results.reap)
 		die("out of memory");
 	session_open(&session, row->batch);
-	measure(row, &session, &results, sustained);
+	if (row->irq)
+		run_irq(&session, row);
+	else
+		measure(row, &session, &results, sustained);
 	session_close(&session);
 	free(results.submit);
 	free(results.reap);
@@ -367,6 +404,8 @@ static void parse_key(struct row *row, const char *key, const char *value)
 		row->pages = parse_pages(value);
 	else if (!strcmp(key, "may-fail"))
 		row->may_fail = parse_errno(value);
+	else if (!strcmp(key, "mode") && !strcmp(value, "irq"))
+		row->irq = true;
 	else if (strcmp(key, "mode") || strcmp(value, "poll"))
 		die("unknown: %s=%s", key, value);
 }
@@ -436,7 +475,7 @@ static void usage(FILE *file)
 	      "  --cpu N                the CPU to run on (0)\n"
 	      "  --write                write instead: DESTROYS the data\n"
 	      "rows: row path=PATH [bs=4K] [pages=4k|4k-adjacent|2m] [batch=32]\n"
-	      "          [samples=20] [mode=poll] [may-fail=EINVAL]\n"
+	      "          [samples=20] [mode=poll|irq] [may-fail=EINVAL]\n"
 	      "      register [len=16M] [pages=4k] [samples=7]\n"
 	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n"
 	      "       pmap-queue pmap-queue-prp\n",

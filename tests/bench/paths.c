@@ -105,12 +105,14 @@ const struct path *path_find(const char *name)
 }
 
 /* The same for all, but for the entry sizes that passthrough cannot do without. */
-static unsigned int ring_flags(const struct path *path)
+static unsigned int ring_flags(const struct session *session)
 {
-	unsigned int flags = IORING_SETUP_IOPOLL | IORING_SETUP_SINGLE_ISSUER |
+	unsigned int flags = IORING_SETUP_SINGLE_ISSUER |
 			     IORING_SETUP_DEFER_TASKRUN;
 
-	return path->passthru ? flags | NVME_PMAP_RING_FLAGS : flags;
+	if (!session->irq)
+		flags |= IORING_SETUP_IOPOLL;
+	return session->path->passthru ? flags | NVME_PMAP_RING_FLAGS : flags;
 }
 
 static void register_arena(struct session *session)
@@ -138,7 +140,7 @@ static void attach_queue(const struct session *session)
 	if (!session->path->queue)
 		return;
 	ret = nvme_pmap_attach_queue(session->target->generic_fd,
-				     NVME_PMAP_QUEUE_POLLED);
+				     session->irq ? 0 : NVME_PMAP_QUEUE_POLLED);
 	if (ret)
 		die("%s: no passthrough queue: %s", session->path->name,
 		    strerror(-ret));
@@ -153,7 +155,7 @@ void session_open(struct session *session, unsigned int entries)
 
 	if (path->pmap && !(target->query.doors & NVME_PMAP_DOOR_PMAP))
 		die("no pmap here: the loaded driver has no persistent mappings");
-	ret = io_uring_queue_init(entries, &session->ring, ring_flags(path));
+	ret = io_uring_queue_init(entries, &session->ring, ring_flags(session));
 	if (!ret)
 		ret = io_uring_register_files(&session->ring, &fd, 1);
 	if (ret)
@@ -172,7 +174,10 @@ void session_close(struct session *session)
 		io_uring_unregister_buffers(&session->ring);
 	io_uring_queue_exit(&session->ring);
 	if (session->path->queue)
-		ret = nvme_pmap_detach_queue(fd, NVME_PMAP_QUEUE_POLLED);
+		ret = nvme_pmap_detach_queue(fd,
+					     session->irq ?
+						     0 :
+						     NVME_PMAP_QUEUE_POLLED);
 	if (ret)
 		die("cannot detach the queue: %s", strerror(-ret));
 	if (session->path->pmap)

@@ -4,9 +4,11 @@
  * the markers that nvme-bench executes (see bench.h).  Debian's QEMU 7.2 has
  * plugins, but no header for them: what is used of the interface is declared here.
  *
- *	-plugin windows.so,out=FILE
+ *	-plugin windows.so,out=FILE[,each=FILE]
  *
- * FILE gets a line "WINDOW ADDRESS COUNT" for each, at the end of QEMU.
+ * FILE gets a line "WINDOW ADDRESS COUNT" for each, at the end of QEMU.  Where the
+ * windows of number 3 are to be told apart, another file gets a line with the
+ * instructions of each as it ends.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -43,7 +45,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc,
 			       char **argv);
 
 /* A kernel instruction; windows are numbered from 1. */
-#define WINDOWS 2
+#define WINDOWS 3
+#define EACH	3
 struct place {
 	uint64_t addr;
 	uint64_t count[WINDOWS];
@@ -53,7 +56,10 @@ struct place {
 #define PLACES (1u << 22)
 static struct place *places;
 static const char *out = "windows.txt";
+static const char *each_name;
+static FILE *each;
 static int window;
+static unsigned long long in_window;
 
 static struct place *find(uint64_t addr)
 {
@@ -70,13 +76,18 @@ static void on_place(unsigned int cpu, void *data)
 	struct place *place = data;
 
 	(void)cpu;
-	if (window)
-		place->count[window - 1]++;
+	if (!window)
+		return;
+	place->count[window - 1]++;
+	in_window++;
 }
 
 static void on_marker(unsigned int cpu, void *data)
 {
 	(void)cpu;
+	if (each && window == EACH)
+		fprintf(each, "%llu\n", in_window);
+	in_window = 0;
 	window = (int)(intptr_t)data;
 }
 
@@ -130,15 +141,22 @@ static void at_end(qemu_plugin_id_t id, void *data)
 					(unsigned long long)places[i].count[w]);
 	if (!file || fclose(file))
 		perror(out);
+	if (each && fclose(each))
+		perror(each_name);
 }
 
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc,
 			char **argv)
 {
 	(void)info;
-	for (int i = 0; i < argc; i++)
+	for (int i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "out=", 4))
 			out = argv[i] + 4;
+		else if (!strncmp(argv[i], "each=", 5))
+			each_name = argv[i] + 5;
+	}
+	if (each_name)
+		each = fopen(each_name, "w");
 	places = calloc(PLACES, sizeof(*places));
 	if (!places)
 		return -1;
