@@ -206,14 +206,14 @@ static noinline int nvme_pmap_no_file(struct nvme_ns *ns)
 	return -ENOENT;
 }
 
-/* A command that is not just one more of its batch. */
+/* A command that is not just one more of its batch; @q may be NULL. */
 static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
-					unsigned int issue_flags)
+					unsigned int issue_flags,
+					struct nvme_pmap_file *pf,
+					struct nvme_pmap_queue *q)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
-	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
-	struct nvme_pmap_queue *q;
 	int ret = nvme_uring_cmd_checks(issue_flags);
 
 	if (unlikely(ret))
@@ -223,21 +223,16 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 	if (unlikely(!pf))
 		return nvme_pmap_no_file(ns);
 
-	q = nvme_pmap_queue_of(pf, issue_flags);
 	if (q) {
 		ret = nvme_pmap_enqueue(ns, pf, q, ioucmd, issue_flags);
 		if (likely(ret <= 0))
 			return ret;
 		nvme_pmap_count_fallback(pf, ret);
+	} else if (unlikely(READ_ONCE(pf->queue[0]) ||
+			    READ_ONCE(pf->queue[1]))) {
+		nvme_pmap_count_fallback(pf, PMAP_FALLBACK_MODE);
 	}
 	return nvme_pmap_issue(ns, pf, ioucmd, issue_flags);
-}
-
-/* Out of line: only commands that are ours need a frame. */
-static noinline int nvme_pmap_stock_cmd(struct io_uring_cmd *ioucmd,
-					unsigned int issue_flags)
-{
-	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
 /**
@@ -250,24 +245,23 @@ static noinline int nvme_pmap_stock_cmd(struct io_uring_cmd *ioucmd,
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags)
 {
+	struct nvme_pmap_queue *q = NULL;
 	struct nvme_pmap_file *pf;
-	struct nvme_pmap_queue *q;
 	enum pmap_next next;
 
 	if (unlikely(ioucmd->cmd_op != NVME_URING_CMD_PMAP))
-		return nvme_pmap_stock_cmd(ioucmd, issue_flags);
+		return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 	pf = nvme_pmap_cmd_file(ioucmd);
-	if (unlikely(!pf))
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags);
-	q = READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
+	if (likely(pf))
+		q = READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
 	if (!q || unlikely(READ_ONCE(q->batch.plug) != current->plug))
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL);
 	if (likely(next == PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
 	if (next == PMAP_NEXT_ELSEWHERE)
-		return nvme_pmap_enqueue_elsewhere(pf, q, ioucmd, issue_flags);
-	return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+		return nvme_pmap_enqueue_elsewhere(ioucmd, issue_flags, pf, q);
+	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 }
 
 /**

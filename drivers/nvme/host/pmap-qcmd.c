@@ -9,7 +9,9 @@
 #include "pmap.h"
 
 static int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
-			       unsigned int issue_flags);
+			       unsigned int issue_flags,
+			       struct nvme_pmap_file *pf,
+			       struct nvme_pmap_queue *q);
 
 /* In jiffies, a quarter of what u32 holds. */
 #define PMAP_MAX_TIMEOUT (1u << 30)
@@ -26,18 +28,6 @@ static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
 {
 	this_cpu_inc(pf->counts->fallback[why]);
 	atomic64_inc(&pf->pc->fallback[why]);
-}
-
-/* The file's queue for rings like this one, or NULL. */
-static struct nvme_pmap_queue *nvme_pmap_queue_of(struct nvme_pmap_file *pf,
-						  unsigned int issue_flags)
-{
-	bool polled = issue_flags & IO_URING_F_IOPOLL;
-	struct nvme_pmap_queue *q = READ_ONCE(pf->queue[polled]);
-
-	if (!q && unlikely(READ_ONCE(pf->queue[!polled])))
-		nvme_pmap_count_fallback(pf, PMAP_FALLBACK_MODE);
-	return q;
 }
 
 /*
@@ -453,10 +443,10 @@ nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 }
 
 /* One more of a batch, on another buffer. */
-static noinline int nvme_pmap_enqueue_elsewhere(struct nvme_pmap_file *pf,
-						struct nvme_pmap_queue *q,
-						struct io_uring_cmd *ioucmd,
-						unsigned int issue_flags)
+static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
+						unsigned int issue_flags,
+						struct nvme_pmap_file *pf,
+						struct nvme_pmap_queue *q)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	u64 index = pmap_load_pair(&cmd->index);
@@ -464,12 +454,12 @@ static noinline int nvme_pmap_enqueue_elsewhere(struct nvme_pmap_file *pf,
 
 	pmap = index > U32_MAX ? NULL : nvme_pmap_lookup(pf, index);
 	if (unlikely(!pmap))
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
 		   PMAP_NEXT_QUEUED)) {
 		q->batch.elsewhere++;
 		return -EIOCBQUEUED;
 	}
 	percpu_ref_put(&pmap->ref);
-	return nvme_pmap_uring_cmd(ioucmd, issue_flags);
+	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 }
