@@ -13,7 +13,7 @@ HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 
-.PHONY: all modules delta test test-debug debug-kernels soak bench check tools clean help
+.PHONY: all modules delta profile test test-debug debug-kernels soak bench check tools clean help
 .DEFAULT_GOAL := all
 
 all: modules ## Build the fork's nvme-core.ko and nvme.ko
@@ -28,9 +28,14 @@ delta: ## Show what the fork changes in the stock files
 bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/ngXnY)
 	@scripts/bench
 
+profile: modules ## Where the instructions of one IO go, by function (PATHS="fork:pmap:8 ...")
+	@scripts/setup vm profile
+	@$(MAKE) -s tools
+	@scripts/profile $(PATHS)
+
 # KERNELS=plain,kasan,kcsan runs them on the debug kernels as well.
 test: modules ## Run every test (NAME=t-integrity for one)
-	@scripts/setup vm test bench
+	@scripts/setup vm test bench profile
 	@for kernel in $(subst $(comma), ,$(KERNELS)); do \
 		[ $$kernel = plain ] || scripts/debug-kernel --kernel $(KERNEL) $$kernel || exit 1; \
 	done
@@ -73,4 +78,4 @@ clean: ## Remove build/
 	rm -rf $(BUILD)
 
 help: ## This list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+DESCRIPTION="make profile counts what make bench measures, and says whose it is"
+TIMEOUT=200
+KERNELS="plain"
+. "$(dirname "$0")/lib.sh"
+
+requires() { have perl; }
+
+# figure FUNCTION: of the last column of the table
+figure() { awk -v name="$1" '$1 == name { print $NF }' "$dir/table"; }
+
+within() { awk -v a="$1" -v low="$2" -v high="$3" 'BEGIN { exit !(a >= low && a <= high) }'; }
+
+# between NAME FUNCTION LOW HIGH
+between() {
+	local is
+	is=$(figure "$2")
+	if within "${is:-0}" "$3" "$4"; then ok "$1"; else not_ok "$1" "$2: '$is', not $3 to $4"; fi
+}
+
+test() {
+	local profile=$BUILD/profile
+
+	check "a profile of one path" "$TOP/scripts/profile" fork:pmap-queue >"$dir/table" || return
+	# Half of a command is io_uring's; it is the same whoever is behind it.
+	between "io_uring's own function" io_issue_sqe 100 130
+	between "our function" nvme_pmap_chr_uring_cmd 100 200
+	between "all of it" all 600 800
+	check "callers are known" grep -q 'submit;.*io_uring_cmd;nvme_pmap_chr_uring_cmd ' \
+		"$profile/fork-pmap-queue.folded"
+	check "a flame graph" grep -q nvme_pmap_queue_look "$profile/fork-pmap-queue.svg"
+	check "no such path is refused" not "$TOP/scripts/profile" stock:pmap:x
+}
+
+not() { ! "$@"; }
+
+run_test
