@@ -41,10 +41,13 @@ ends() {
 			exit $status' "$client" | host_serves "$dir/qmp" || test_failed=1
 }
 
-# The depth is for the slow device; six pairs, one of them for the polls of blk-mq.
+# The depth is for the slow device; six pairs, one of them for the polls of blk-mq.  The
+# time-out is what cloud images set, and has more than 31 bits.
 # shellcheck disable=SC2016 # for the guest's shell
 own() {
-	guest_results own --with "$client" --timeout 200 --modparam 'nvme pmap_queue_depth=16' \
+	guest_results own --with "$client" --timeout 300 --modparam 'nvme pmap_queue_depth=16' \
+		--modparam 'nvme_core io_timeout=4294967295' \
+		--qemu "$(null big 0)" --qemu "-device nvme,serial=big,drive=big,mdts=0,logical_block_size=65536,physical_block_size=65536" \
 		--qemu "$(null slow 200000000)" --qemu "-device nvme,serial=slow,drive=slow" \
 		--qemu "$(null few 0)" --qemu "-device nvme,serial=few,drive=few,max_ioqpairs=5" \
 		-- sh -c 'status=0
@@ -52,6 +55,7 @@ own() {
 			"$0" queue -d serial=pmap -D serial=slow arguments || status=1
 			"$0" queue_slow -D serial=slow || status=1
 			"$0" queue_few -D serial=few || status=1
+			"$0" queue_big -D serial=big || status=1
 			exit $status' "$client"
 }
 

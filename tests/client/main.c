@@ -12,7 +12,8 @@ extern const struct subject subject_integrity, subject_modes, subject_namespaces
 	subject_foreign, subject_bounce, subject_formatting, subject_hidden, subject_chaos,
 	subject_chaos_slow, subject_chaos_plug, subject_chaos_end, subject_chaos_ns, subject_soak,
 	subject_fuzz, subject_bounds, subject_overrun, subject_control, subject_faults,
-	subject_parallel, subject_answers, subject_queue, subject_queue_slow, subject_queue_few;
+	subject_parallel, subject_answers, subject_queue, subject_queue_slow, subject_queue_few,
+	subject_queue_big;
 
 static const struct subject *const subjects[] = {
 	&subject_integrity,  &subject_modes,	    &subject_namespaces, &subject_ioctl,
@@ -23,7 +24,7 @@ static const struct subject *const subjects[] = {
 	&subject_chaos_plug, &subject_chaos_end,    &subject_chaos_ns,	 &subject_soak,
 	&subject_fuzz,	     &subject_bounds,	    &subject_overrun,	 &subject_control,
 	&subject_faults,     &subject_parallel,	    &subject_answers,	 &subject_queue,
-	&subject_queue_slow, &subject_queue_few,
+	&subject_queue_slow, &subject_queue_few,    &subject_queue_big,
 };
 
 static int usage(void)

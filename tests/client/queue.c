@@ -454,6 +454,152 @@ static void detach_interrupted(void)
 	stage_close(&s);
 }
 
+/* ---- detaching while others submit batches ---- */
+
+/* A batch that has been begun when the queue is detached goes to the controller. */
+static void detach_load(void)
+{
+	const unsigned int rounds = opt.rounds ?: 40;
+	volatile bool stop = false;
+	struct load load;
+	struct stage s;
+	unsigned int i;
+
+	if (queue_open(&s, NULL, 1, true, false)) {
+		load = stage_load(&s, MODE_IRQ, 0);
+		load.count = 1u << 30;
+		load.stop = &stop;
+		if (CHECK(load_start(&load), "thread")) {
+			for (i = 0; i < rounds && !case_failed(); i++) {
+				uint64_t start = now_ms();
+
+				must_detach(&s.dev, 0);
+				CHECK(now_ms() - start < 3000, "detach took %" PRIu64 " ms",
+				      now_ms() - start);
+				must_attach(&s.dev, 0);
+				sleep_ms(2);
+			}
+			stop = true;
+			load_join(&load);
+			note("%" PRIu64 " pairs verified meanwhile", load.verified);
+		}
+	}
+	stage_close(&s);
+}
+
+struct long_batch {
+	struct stage s;
+	struct io_uring ring;
+	struct mem buf;
+	int file;
+	volatile bool begun, over;
+	pthread_t thread;
+};
+
+#define LONG_READS 200u
+#define LONG_BYTES (8u << 20)
+
+/* Commands first, then reads of the page cache, which sleep for nothing. */
+static void *submit_long(void *arg)
+{
+	struct long_batch *l = arg;
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		struct nvme_pmap_cmd cmd = cmd_rw(&l->s.dev, OP_READ, l->s.index, i * PAGE, PAGE,
+						  i * 8);
+
+		prep_cmd(&l->ring, l->s.dev.fd, &cmd, i);
+	}
+	for (i = 0; i < LONG_READS; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+
+		memset(sqe, 0, 2 * sizeof(*sqe));
+		io_uring_prep_read(sqe, l->file, l->buf.map, LONG_BYTES, 0);
+		sqe->user_data = 100;
+	}
+	l->begun = true;
+	CHECK_RET(ring_push(&l->ring), 0, "submit");
+	l->over = true;
+	return NULL;
+}
+
+/* Nobody waits for a batch that its task makes last as long as it likes. */
+static void long_batch(void)
+{
+	struct long_batch l = { .file = -1, .buf.fd = -1 };
+	struct completion done;
+	unsigned int i, good = 0;
+	uint64_t start;
+
+	l.file = open("/tmp/long", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (!queue_open(&l.s, NULL, 1, true, false) || !ring_open(&l.ring, MODE_IRQ, 256) ||
+	    !CHECK(mem_alloc(&l.buf, MEM_4K, LONG_BYTES), "no memory") ||
+	    !CHECK(write(l.file, l.buf.map, LONG_BYTES) == LONG_BYTES, "/tmp/long"))
+		goto out;
+	if (!CHECK(!pthread_create(&l.thread, NULL, submit_long, &l), "thread"))
+		goto out;
+	while (!l.begun)
+		sleep_ms(1);
+	sleep_ms(20);
+	start = now_ms();
+	must_detach(&l.s.dev, 0);
+	note("detached after %" PRIu64 " ms, the batch %s", now_ms() - start,
+	     l.over ? "was over" : "went on");
+	CHECK(l.over || now_ms() - start < 1000, "detach waited %" PRIu64 " ms", now_ms() - start);
+	/* and the queue is not to be had while the batch has it */
+	CHECK_RET(nvme_pmap_attach_queue(l.s.dev.fd, 0), 0, "attach");
+	pthread_join(l.thread, NULL);
+	for (i = 0; i < LONG_READS + 4; i++) {
+		if (!CHECK_RET(ring_reap(&l.ring, &done, 10000), 0, "completion %u", i))
+			break;
+		good += done.user_data == 100 ? done.res == (int)LONG_BYTES : done.res == 0;
+	}
+	CHECK(good == LONG_READS + 4, "%u of %u as they should be", good, LONG_READS + 4);
+	CHECK_RET(run_rw(&l.ring, &l.s.dev, OP_READ, l.s.index, 0, PAGE, 0), 0, "afterwards");
+	io_uring_queue_exit(&l.ring);
+out:
+	close(l.file);
+	mem_free(&l.buf);
+	stage_close(&l.s);
+	unlink("/tmp/long");
+}
+
+/* Blocks so large that their number times their size has more than 32 bits. */
+static void big_blocks(void)
+{
+	struct completion done;
+	struct io_uring ring;
+	struct stage s;
+	unsigned int i;
+
+	if (!queue_open(&s, opt.dev2, 4, true, false) || !ring_open(&ring, MODE_IRQ, 16))
+		goto out;
+	CHECK(s.dev.lba >= 65536, "blocks of %u bytes", s.dev.lba);
+	for (i = 0; i < 8; i++) {
+		struct nvme_pmap_cmd cmd = cmd_rw(&s.dev, OP_READ, s.index, 0, 65536, 0);
+
+		/* the first is fine, the others follow in its batch */
+		cmd.data_len = i ? 0 : 65536;
+		cmd.cdw12 = i ? 0xffff : 0;
+		prep_cmd(&ring, s.dev.fd, &cmd, i);
+	}
+	CHECK_RET(ring_push(&ring), 0, "submit");
+	for (i = 0; i < 8; i++)
+		if (CHECK_RET(ring_reap(&ring, &done, 10000), 0, "completion"))
+			CHECK_RET(done.res, done.user_data ? -ERANGE : 0, "command %u",
+				  (unsigned int)done.user_data);
+	CHECK(stats(&s.dev).queue == 1, "%llu commands by queue",
+	      (unsigned long long)stats(&s.dev).queue);
+	io_uring_queue_exit(&ring);
+out:
+	stage_close(&s);
+}
+
+static const struct test_case queue_big_cases[] = { { "big-blocks", big_blocks } };
+
+SUBJECT(queue_big);
+
 /* ---- what a reset leaves ---- */
 
 static bool reset(const struct dev *dev)
@@ -580,7 +726,7 @@ static void cpu_gone(void)
 {
 	struct io_uring ring;
 	struct stage s;
-	unsigned int i;
+	unsigned int i, j;
 	uint64_t end;
 
 	/* the vector is that of the CPU which attaches */
@@ -595,11 +741,13 @@ static void cpu_gone(void)
 		CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "CPU 1 offline");
 		end = now_ms() + 10000;
 		do {
-			sleep_ms(20);
-			before = stats(&s.dev).queue;
-			CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "read");
-		} while (stats(&s.dev).queue == before && now_ms() < end);
-		CHECK(now_ms() < end, "the queue is not used any more");
+			before = now_ms();
+			for (j = 0; j < 10; j++)
+				CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0,
+					  "read");
+		} while (now_ms() - before > 2000 && now_ms() < end && !case_failed());
+		CHECK(now_ms() - before <= 2000, "ten reads in %" PRIu64 " ms", now_ms() - before);
+		used_again(&ring, &s);
 		cpu_online(1, "1");
 	}
 	io_uring_queue_exit(&ring);
@@ -649,6 +797,8 @@ static const struct test_case queue_cases[] = {
 	{ "shared", shared },
 	{ "shared-foreign", shared_foreign },
 	{ "ring-two-queues", ring_two_queues },
+	{ "detach-load", detach_load },
+	{ "long-batch", long_batch },
 	{ "resets", resets },
 	{ "cpu-gone", cpu_gone },
 	{ "fairness", fairness },

@@ -280,9 +280,12 @@ static bool nvme_pmap_may_format(const struct nvme_ns *ns, u8 opcode)
  */
 void nvme_pmap_format_begin(const struct nvme_ns *ns, u8 opcode)
 {
+	if (!nvme_pmap_may_format(ns, opcode))
+		return;
 	/* ordered by the freeze: who gets a request after it sees the count */
-	if (nvme_pmap_may_format(ns, opcode))
-		atomic_inc(&nvme_pmap_formatting);
+	atomic_inc(&nvme_pmap_formatting);
+	/* and batches that begin from here on */
+	nvme_pmap_take_batches();
 }
 
 /**

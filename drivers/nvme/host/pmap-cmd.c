@@ -254,7 +254,7 @@ int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 	pf = nvme_pmap_cmd_file(ioucmd);
 	if (likely(pf))
 		q = READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
-	if (!q || unlikely(READ_ONCE(q->batch.plug) != current->plug))
+	if (!q)
 		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL);
 	if (likely(next == PMAP_NEXT_QUEUED))

@@ -21,20 +21,21 @@ static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
  * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
  * @ctrl: the controller
  * @dev: the device that does its DMA
- * @queues: its passthrough queues, or NULL; the overlay's from here on
+ * @queues: its passthrough queues, or NULL; the overlay's if this succeeds
  *
  * Called at the end of probe.  Without memory the controller works as stock
  * and pmap ioctls on it answer ENOTTY.
+ *
+ * Return: 0 or -ENOMEM.
  */
-void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
-			struct nvme_pmap_queues *queues)
+int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
+		       struct nvme_pmap_queues *queues)
 {
 	struct nvme_pmap_ctrl *pc = kzalloc(sizeof(*pc), GFP_KERNEL);
 
 	if (!pc) {
 		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
-		kvfree(queues);
-		return;
+		return -ENOMEM;
 	}
 	kref_init(&pc->ref);
 	pc->ctrl = ctrl;
@@ -47,6 +48,7 @@ void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 	list_add_tail(&pc->node, &nvme_pmap_ctrls);
 	mutex_unlock(&nvme_pmap_ctrls_lock);
 	nvme_pmap_sysfs_add(pc);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_add);
 
@@ -59,6 +61,24 @@ static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
 		if (pc->ctrl == ctrl)
 			return pc;
 	return NULL;
+}
+
+/**
+ * nvme_pmap_take_batches - end what batches know of namespaces, everywhere
+ *
+ * Controllers may share a namespace, and a format by one of them freezes only its
+ * own queues.
+ */
+void nvme_pmap_take_batches(void)
+{
+	struct nvme_pmap_ctrl *pc;
+	unsigned int i;
+
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	list_for_each_entry(pc, &nvme_pmap_ctrls, node)
+		for (i = 0; pc->queues && i < pc->queues->nr; i++)
+			nvme_pmap_queue_take(&pc->queues->queue[i]);
+	mutex_unlock(&nvme_pmap_ctrls_lock);
 }
 
 /**

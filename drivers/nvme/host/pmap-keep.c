@@ -34,14 +34,18 @@ static enum rq_end_io_ret nvme_pmap_abort_done(struct request *req,
 static bool nvme_pmap_send_abort(struct nvme_pmap_queue *q, u16 id)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
+	u16 qid = READ_ONCE(q->qid);
 	struct nvme_command cmd = {
 		.abort.opcode = nvme_admin_abort_cmd,
 		.abort.cid = id,
-		.abort.sqid = cpu_to_le16(q->qid),
+		.abort.sqid = cpu_to_le16(qid),
 	};
 	struct nvme_pmap_abort *abort;
 	struct request *req;
 
+	/* a reset ends the command, and the identifier of its queue */
+	if (!qid || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
+		return false;
 	if (atomic_dec_return(&dev->ctrl.abort_limit) < 0)
 		goto undo;
 	abort = kmalloc(sizeof(*abort), GFP_NOIO);
@@ -87,6 +91,10 @@ static void nvme_pmap_expire(struct nvme_pmap_queue *q)
 	/* PCI error recovery is at work, as nvme_timeout() says */
 	if (pci_channel_offline(to_pci_dev(dev->dev)))
 		return;
+	/* for a second its task has had no end, nor sleep */
+	if (READ_ONCE(q->rung) != READ_ONCE(q->sent) && q->stuck == q->rung)
+		nvme_pmap_queue_take(q);
+	q->stuck = READ_ONCE(q->rung);
 	while (nvme_pmap_queue_busy(q)) {
 		id = nvme_pmap_queue_overdue(q);
 		if (id == -ENOENT)
@@ -97,7 +105,10 @@ static void nvme_pmap_expire(struct nvme_pmap_queue *q)
 			dev_warn(dev->ctrl.device,
 				 "pmap: queue %u timeout, reset controller\n",
 				 q->qid);
-			nvme_reset_ctrl(&dev->ctrl);
+			/* nor may its removal wait for a command for ever */
+			if (nvme_reset_ctrl(&dev->ctrl) &&
+			    nvme_state_terminal(&dev->ctrl))
+				nvme_dev_disable(dev, true);
 			return;
 		}
 		dev_warn(dev->ctrl.device,
@@ -129,7 +140,9 @@ static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
 			return PMAP_KEEP_SOON;
 		nvme_pmap_pci_down(q);
 	}
-	if (q->failed != READ_ONCE(q->set->resets) + 1)
+	/* a suspended controller may be live, and not to be spoken to */
+	if (q->failed != READ_ONCE(q->set->resets) + 1 &&
+	    pm_suspend_target_state == PM_SUSPEND_ON)
 		ret = nvme_pmap_pci_up(q);
 	return ret == -EAGAIN ? PMAP_KEEP_SOON : PMAP_KEEP;
 }

@@ -74,6 +74,11 @@ static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
 	if (set)
 		mutex_lock(&set->lock);
 	ret = nvme_set_queue_count(&dev->ctrl, &granted);
+	/* a controller that fails, rather than grants less, gets stock's question */
+	if (!ret && !granted) {
+		granted = *nr;
+		ret = nvme_set_queue_count(&dev->ctrl, &granted);
+	}
 	*nr = min(*nr, granted);
 	dev->pmap.base = *nr + 1;
 	granted = clamp(nvme_pmap_max_qid(dev), *nr, granted);
@@ -250,6 +255,9 @@ static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
 
+	/* set under the lock of the set only; a suspend may hold the other long */
+	if (!READ_ONCE(q->qid))
+		return false;
 	mutex_lock(&dev->shutdown_lock);
 	if (q->qid) {
 		spin_lock(&q->sq_lock);
@@ -307,8 +315,23 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return -EAGAIN;
 	dev_warn(dev->ctrl.device,
 		 "pmap: the controller refused a passthrough queue: %d\n", ret);
+	if (ret < 0)
+		return ret;
 	q->failed = resets + 1;
-	return ret < 0 ? ret : -EIO;
+	return -EIO;
+}
+
+/* A disable that has begun is waited for: until then the pair may be used. */
+static bool nvme_pmap_was_disabled(struct nvme_pmap_queue *q,
+				   unsigned int resets)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	bool was;
+
+	mutex_lock(&dev->shutdown_lock);
+	was = resets != q->set->resets;
+	mutex_unlock(&dev->shutdown_lock);
+	return was;
 }
 
 /* See struct nvme_pmap_queue_ops. */
@@ -334,7 +357,7 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	ret = adapter_delete_sq(dev, qid);
 	if (!ret)
 		ret = adapter_delete_cq(dev, qid);
-	if (!ret || resets != READ_ONCE(q->set->resets))
+	if (!ret || nvme_pmap_was_disabled(q, resets))
 		return 0;
 	dev_warn(dev->ctrl.device,
 		 "pmap: the controller does not delete queue %u: %d; reset\n",
@@ -430,8 +453,14 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 /* At the end of probe; the controller is live, and has no user yet. */
 static void nvme_pmap_pci_add(struct nvme_dev *dev)
 {
-	dev->pmap.queues = nvme_pmap_pci_queues(dev);
-	nvme_pmap_ctrl_add(&dev->ctrl, dev->dev, dev->pmap.queues);
+	struct nvme_pmap_queues *set = nvme_pmap_pci_queues(dev);
+
+	if (!nvme_pmap_ctrl_add(&dev->ctrl, dev->dev, set)) {
+		dev->pmap.queues = set;
+	} else if (set) {
+		iounmap(set->db);
+		kvfree(set);
+	}
 }
 
 /* In remove; the controller is disabled, and nothing is in flight. */
@@ -439,7 +468,10 @@ static void nvme_pmap_pci_del(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.queues;
 
+	/* a late time-out may be disabling the controller once more */
+	mutex_lock(&dev->shutdown_lock);
 	dev->pmap.queues = NULL;
+	mutex_unlock(&dev->shutdown_lock);
 	if (set) {
 		nvme_pmap_queues_kill(set);
 		cancel_delayed_work_sync(&set->keeper);

@@ -13,11 +13,11 @@ static int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 			       struct nvme_pmap_file *pf,
 			       struct nvme_pmap_queue *q);
 
-/* In jiffies, a quarter of what u32 holds. */
-#define PMAP_MAX_TIMEOUT (1u << 30)
-
 /* References that a batch takes at a time. */
 #define PMAP_BATCH 64u
+
+/* The largest logical blocks that the short way is for. */
+#define PMAP_BATCH_LBA_SHIFT 15
 
 /* Looks at another's batch before a command goes by blk-mq: some microseconds. */
 #define PMAP_PATIENCE 1000u
@@ -103,15 +103,22 @@ static void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 	b->pf = NULL;
 }
 
+/* End the batch: what was sent is told to the controller. */
+static void nvme_pmap_end_batch_locked(struct nvme_pmap_queue *q)
+{
+	nvme_pmap_drop_credit(q);
+	if (likely(q->rung != q->sent))
+		nvme_pmap_ring_sq(q);
+}
+
 /* The batch of io_uring has been submitted, or its task goes to sleep. */
 static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 {
 	struct nvme_pmap_queue *q = cb->data;
 
 	spin_lock(&q->sq_lock);
-	nvme_pmap_drop_credit(q);
-	if (likely(q->live && q->rung != q->sent))
-		nvme_pmap_ring_sq(q);
+	if (likely(q->batch.plug != PMAP_PLUG_TAKEN))
+		nvme_pmap_end_batch_locked(q);
 	WRITE_ONCE(q->batch.plug, PMAP_NO_PLUG);
 	spin_unlock(&q->sq_lock);
 }
@@ -131,6 +138,8 @@ static bool nvme_pmap_lock_sq(struct nvme_pmap_queue *q)
 		if (plug == PMAP_NO_PLUG || plug == current->plug)
 			return true;
 		spin_unlock(&q->sq_lock);
+		if (plug == PMAP_PLUG_TAKEN)
+			return false;
 		while (READ_ONCE(q->batch.plug) == plug) {
 			if (!--patience)
 				return false;
@@ -140,20 +149,41 @@ static bool nvme_pmap_lock_sq(struct nvme_pmap_queue *q)
 }
 
 /**
- * nvme_pmap_queue_stop - no new commands; those in flight go on
+ * nvme_pmap_queue_take - end a batch that its task still goes on with
  * @q: the queue
+ *
+ * A task does not have to sleep, nor to be given the CPU, for as long as its batch
+ * lasts.  What it has sent is told to the controller; the rest goes by blk-mq.
+ */
+void nvme_pmap_queue_take(struct nvme_pmap_queue *q)
+{
+	struct blk_plug *plug;
+
+	spin_lock(&q->sq_lock);
+	plug = q->batch.plug;
+	if (plug != PMAP_NO_PLUG)
+		WRITE_ONCE(q->batch.plug, PMAP_PLUG_TAKEN);
+	spin_unlock(&q->sq_lock);
+	if (plug == PMAP_NO_PLUG || plug == PMAP_PLUG_TAKEN)
+		return;
+	/* until its command of this moment is in; see nvme_pmap_enqueue_next() */
+	synchronize_rcu();
+	spin_lock(&q->sq_lock);
+	nvme_pmap_end_batch_locked(q);
+	spin_unlock(&q->sq_lock);
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_take);
+
+/**
+ * nvme_pmap_queue_stop - no new commands; those in flight go on
+ * @q: the queue, which the controller still has
  */
 void nvme_pmap_queue_stop(struct nvme_pmap_queue *q)
 {
 	spin_lock(&q->sq_lock);
 	q->live = false;
-	/* a batch under way ends, if only because its task sleeps */
-	while (q->batch.plug != PMAP_NO_PLUG) {
-		spin_unlock(&q->sq_lock);
-		schedule_timeout_uninterruptible(1);
-		spin_lock(&q->sq_lock);
-	}
 	spin_unlock(&q->sq_lock);
+	nvme_pmap_queue_take(q);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_stop);
 
@@ -293,6 +323,9 @@ static noinline void nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	if (!nvme_pmap_plain(ns->head) || atomic_read(&nvme_pmap_formatting) ||
 	    !nvme_pmap_batch_opcodes(b, ns, mode))
 		return;
+	/* 65536 blocks are to fit in the 32 bits of a length */
+	if (ns->head->lba_shift > PMAP_BATCH_LBA_SHIFT)
+		return;
 	b->pf = pf;
 	b->lba_shift = ns->head->lba_shift;
 	b->deadline = nvme_pmap_deadline(ns, 0);
@@ -318,7 +351,8 @@ static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
 	struct nvme_pmap *pmap;
 	int ret;
 
-	if (!q->live)
+	/* or it has been detached, and is another file's by now */
+	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q)
 		return PMAP_FALLBACK_DOWN;
 	if (!nvme_pmap_room(q))
 		return PMAP_FALLBACK_FULL;
@@ -386,15 +420,16 @@ enum pmap_next {
  * if anything.  The entry is the controller's only when it is committed, and may
  * be half written until then.
  *
- * No lock: a batch that is ours is nobody else's.  Those in a plug come from one
- * ring, with the same issue flags, and not from an io-wq thread.
+ * No lock: a batch that is ours is nobody else's, unless it is taken away, and who
+ * does that waits until preemption has been on again.  Those in a plug come from
+ * one ring, with the same issue flags, and not from an io-wq thread.
  *
  * @other: a referenced buffer in place of the batch's own, which is looked for by
  * the caller so that the common case calls nothing, and needs no frame.
  */
 static __always_inline enum pmap_next
-nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+			struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_batch *b = &q->batch;
@@ -438,8 +473,23 @@ nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	if (unlikely(kind == PMAP_KIND_BUILT))
 		return PMAP_NEXT_ALONE;
 	b->queued[kind]++;
+	if (other)
+		b->elsewhere++;
 	nvme_pmap_commit(q, slot, ioucmd, pmap, b->route, b->deadline);
 	return PMAP_NEXT_QUEUED;
+}
+
+static __always_inline enum pmap_next
+nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+{
+	enum pmap_next next = PMAP_NEXT_ALONE;
+
+	preempt_disable();
+	if (READ_ONCE(q->batch.plug) == current->plug)
+		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other);
+	preempt_enable();
+	return next;
 }
 
 /* One more of a batch, on another buffer. */
@@ -456,10 +506,8 @@ static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
 	if (unlikely(!pmap))
 		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
-		   PMAP_NEXT_QUEUED)) {
-		q->batch.elsewhere++;
+		   PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
-	}
 	percpu_ref_put(&pmap->ref);
 	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 }

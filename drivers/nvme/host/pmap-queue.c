@@ -60,6 +60,8 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 				GFP_KERNEL | __GFP_NOWARN);
 	spin_lock_irq(&q->cq_lock);
 	q->cq = cq;
+	/* zeroes are no entries in the first round; it may stay down for long */
+	q->cq_head = 0;
 	spin_unlock_irq(&q->cq_lock);
 	if (q->slot && q->sq && cq)
 		return 0;
@@ -123,7 +125,8 @@ nvme_pmap_queue_pick(struct nvme_pmap_queues *set)
 	for (i = 0; i < set->nr; i++) {
 		struct nvme_pmap_queue *q = &set->queue[i];
 
-		if (!q->users && !q->qid && !nvme_pmap_queue_busy(q))
+		if (!q->users && !q->qid && !nvme_pmap_queue_busy(q) &&
+		    READ_ONCE(q->batch.plug) == PMAP_NO_PLUG)
 			return q;
 	}
 	return NULL;
@@ -199,6 +202,7 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
 		q = nvme_pmap_queue_start(set, polled);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
+	pf->had_queue = true;
 	WRITE_ONCE(pf->queue[polled], q);
 	return 0;
 }
@@ -306,15 +310,33 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
 int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled)
 {
 	struct nvme_pmap_queues *set = pf ? pf->pc->queues : NULL;
+	unsigned int noio;
 	int ret;
 
 	if (!set)
 		return -ENOTCONN;
 	if (mutex_lock_killable(&set->lock))
 		return -EINTR;
+	/* as in nvme_pmap_attach() */
+	noio = memalloc_noio_save();
 	ret = nvme_pmap_detach_locked(pf, polled, true);
+	memalloc_noio_restore(noio);
 	mutex_unlock(&set->lock);
 	return ret;
+}
+
+/*
+ * Whoever has handed the last commands of a file over gives back what they held
+ * afterwards, under the lock of their queue: of any that the file ever had.
+ */
+static void nvme_pmap_queues_quiet(struct nvme_pmap_queues *set)
+{
+	unsigned int i;
+
+	for (i = 0; i < set->nr; i++) {
+		spin_lock_irq(&set->queue[i].cq_lock);
+		spin_unlock_irq(&set->queue[i].cq_lock);
+	}
 }
 
 /**
@@ -325,12 +347,13 @@ void nvme_pmap_detach_all(struct nvme_pmap_file *pf)
 {
 	struct nvme_pmap_queues *set = pf->pc->queues;
 
-	if (!set || (!pf->queue[0] && !pf->queue[1]))
+	if (!pf->had_queue)
 		return;
 	mutex_lock(&set->lock);
 	nvme_pmap_detach_locked(pf, false, false);
 	nvme_pmap_detach_locked(pf, true, false);
 	mutex_unlock(&set->lock);
+	nvme_pmap_queues_quiet(set);
 }
 
 /**

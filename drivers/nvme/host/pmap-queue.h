@@ -43,6 +43,9 @@ struct nvme_pmap_file;
 struct nvme_pmap_queue;
 struct nvme_pmap_queues;
 
+/* The longest time-out, in jiffies: a quarter of what the u32 of a deadline holds. */
+#define PMAP_MAX_TIMEOUT (1u << 30)
+
 /* Why a command of a file that has a queue goes by blk-mq; indexes the counters. */
 enum nvme_pmap_fallback {
 	PMAP_FALLBACK_FULL = 1, /* as many in flight as the queue takes */
@@ -74,11 +77,14 @@ struct nvme_pmap_slot {
 #define PMAP_SLOT_HELD ((struct io_uring_cmd *)1ul)
 
 /* In place of a plug: no batch.  Not NULL, which is what a task without one has. */
-#define PMAP_NO_PLUG ((struct blk_plug *)1ul)
+#define PMAP_NO_PLUG	((struct blk_plug *)1ul)
+/* The batch has been taken from its task, whose plug has the queue's @cb still. */
+#define PMAP_PLUG_TAKEN ((struct blk_plug *)2ul)
 
 /**
  * struct nvme_pmap_batch - what the commands of one batch have in common
- * @plug: the batch of io_uring, or PMAP_NO_PLUG; its end gives back what is left
+ * @plug: the batch of io_uring, PMAP_NO_PLUG or PMAP_PLUG_TAKEN; its end gives back
+ *	what is left
  * @pf: the file they came by
  * @first: the smallest first quadword that a command may have, see @others
  * @others: how many above it are fine as well
@@ -147,6 +153,7 @@ struct nvme_pmap_batch {
  * @qid: its identifier, or 0 (set lock to set, shutdown_lock to clear)
  * @vector: the interrupt vector
  * @cpu: the CPU that it was attached on
+ * @stuck: what @rung was when the keeper last looked
  * @failed: the controller refused it at this nvme_pmap_queues.resets
  * @sq_dma: DMA address of @sq
  * @cq_dma: DMA address of @cq
@@ -183,6 +190,7 @@ struct nvme_pmap_queue {
 	u16 qid;
 	u16 vector;
 	unsigned int cpu;
+	u32 stuck;
 	unsigned int failed;
 	dma_addr_t sq_dma;
 	dma_addr_t cq_dma;
@@ -272,6 +280,7 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 void nvme_pmap_queues_kill(struct nvme_pmap_queues *set);
 
 /* pmap-qcmd.c */
+void nvme_pmap_queue_take(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 
 /* pmap-reap.c */

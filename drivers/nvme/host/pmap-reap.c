@@ -16,8 +16,8 @@ struct nvme_pmap_run {
 };
 
 /*
- * The run ends before @to.  The buffer keeps its file's state, and that the
- * namespace, until the end.
+ * The run ends before @to.  The commands may have ended, and their file been
+ * closed, when they were handed over: see nvme_pmap_queues_quiet().
  */
 static noinline void nvme_pmap_put_run(const struct nvme_pmap_run *run, u32 to)
 {
@@ -206,7 +206,7 @@ static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
 
-	return (u32)jiffies + ns->queue->rq_timeout;
+	return (u32)jiffies + min(ns->queue->rq_timeout, PMAP_MAX_TIMEOUT);
 }
 
 /* Return: the identifier of a command that is overdue, or -ENOENT. */
@@ -274,10 +274,14 @@ EXPORT_SYMBOL_GPL(nvme_pmap_queue_overdue);
  */
 void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent)
 {
-	struct nvme_pmap_slot *slot = &q->slot[id];
+	struct nvme_pmap_slot *slot;
 	unsigned long flags;
 
 	spin_lock_irqsave(&q->cq_lock, flags);
+	/* an Abort can outlive all else, in a queue of admin commands */
+	if (!q->cq)
+		goto unlock;
+	slot = &q->slot[id];
 	slot->aborting = false;
 	if (!sent) {
 		slot->aborted = false;
@@ -288,6 +292,7 @@ void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent)
 		smp_store_release(&slot->ioucmd, NULL);
 		smp_store_release(&q->done, q->done + 1);
 	}
+unlock:
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_abort_end);

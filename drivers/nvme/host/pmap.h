@@ -167,6 +167,7 @@ struct nvme_pmap_counts {
  * @usage: of the namespace's request queue
  * @queue: passthrough queues: for rings that do not poll, and that do; changed
  *	under the lock of the controller's queues
+ * @had_queue: there was one, at any time
  * @pc: the controller
  * @lock: guards the table
  * @nr: buffers in it
@@ -180,6 +181,7 @@ struct nvme_pmap_file {
 	struct nvme_pmap_counts __percpu *counts;
 	struct percpu_ref *usage;
 	struct nvme_pmap_queue *queue[2];
+	bool had_queue;
 	struct nvme_pmap_ctrl *pc;
 	struct mutex lock;
 	u32 nr;
@@ -189,8 +191,9 @@ struct nvme_pmap_file {
 };
 
 /* pmap-ctrl.c */
-void nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
-			struct nvme_pmap_queues *queues);
+int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
+		       struct nvme_pmap_queues *queues);
+void nvme_pmap_take_batches(void);
 void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);

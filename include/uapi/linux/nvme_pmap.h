@@ -59,7 +59,7 @@
  *                    this kind
  *   EIO              the controller failed the Identify command that asks for
  *                    MDTS, or refused to create a queue; a command whose
- *                    queue was taken down
+ *                    queue of blk-mq was taken down
  *   EXDEV            an NVMe multipath node: it has no single controller to map
  *                    against (load nvme_core with multipath=N)
  *   ENOTTY           not a PCIe controller, or not this driver
@@ -215,7 +215,8 @@ struct nvme_pmap_register {
  * @index: (in) the buffer
  * @reserved: (in) zero
  *
- * From the start of the call new commands fail with ENOENT.  It returns when
+ * From the start of the call new commands fail with ENOENT, but for those of a batch
+ * that is being submitted to a passthrough queue.  It returns when
  * the commands in flight have ended and the memory is unpinned.  A signal whose
  * handler was installed without SA_RESTART ends the wait with EINTR; the index
  * then stays taken until the call is repeated or the file is closed.
@@ -302,7 +303,8 @@ enum nvme_pmap_queue_flags {
  * kind.  Any number of rings may use it.  The interrupt of a queue for rings that
  * do not poll is shared with that of the block device's queue on the CPU that
  * attaches.  The queue stays attached until NVME_PMAP_IOC_DETACH or the close of
- * the file, over resets of the controller, too.
+ * the file, over resets of the controller, too.  During a reset the call succeeds,
+ * and the queue comes up after it (nvme_pmap_query.queue_irq, queue_polled).
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EUSERS, EALREADY, EBADF, ENOMEM, EIO,
  * EXDEV, ENOTTY, ENODEV, EINTR.
@@ -319,7 +321,8 @@ struct nvme_pmap_attach {
  * @size: (in) sizeof(struct nvme_pmap_detach)
  * @flags: (in) zero, or NVME_PMAP_QUEUE_POLLED: which of the two
  *
- * The last file that uses it waits for the commands in flight.  A signal whose
+ * The last file that uses it waits for the commands in flight; those of a file that
+ * others share it with stay in flight there.  A signal whose
  * handler was installed without SA_RESTART ends the wait with EINTR; the queue
  * then stays attached.
  *
@@ -352,7 +355,9 @@ struct nvme_pmap_detach {
  * @cdw13: command dword 13
  * @cdw14: command dword 14
  * @cdw15: command dword 15
- * @timeout_ms: milliseconds until the command is aborted; zero for the default
+ * @timeout_ms: milliseconds until the command is aborted, a second late at most; if
+ *	that does not help, the controller is reset after as long as the
+ *	namespace's io_timeout; zero for the default
  * @rsvd4: zero
  *
  * Field for field where struct nvme_uring_cmd has them, with the buffer's
