@@ -496,10 +496,10 @@ struct long_batch {
 	pthread_t thread;
 };
 
-#define LONG_READS 200u
-#define LONG_BYTES (8u << 20)
+#define LONG_READS 100u
+#define LONG_BYTES (1u << 20)
 
-/* Commands first, then reads of the page cache, which sleep for nothing. */
+/* Commands first, then reads of random bytes, which do not sleep. */
 static void *submit_long(void *arg)
 {
 	struct long_batch *l = arg;
@@ -532,10 +532,9 @@ static void long_batch(void)
 	unsigned int i, good = 0;
 	uint64_t start;
 
-	l.file = open("/tmp/long", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	l.file = open("/dev/urandom", O_RDONLY);
 	if (!queue_open(&l.s, NULL, 1, true, false) || !ring_open(&l.ring, MODE_IRQ, 256) ||
-	    !CHECK(mem_alloc(&l.buf, MEM_4K, LONG_BYTES), "no memory") ||
-	    !CHECK(write(l.file, l.buf.map, LONG_BYTES) == LONG_BYTES, "/tmp/long"))
+	    !CHECK(mem_alloc(&l.buf, MEM_4K, LONG_BYTES), "no memory"))
 		goto out;
 	if (!CHECK(!pthread_create(&l.thread, NULL, submit_long, &l), "thread"))
 		goto out;
@@ -553,7 +552,7 @@ static void long_batch(void)
 	for (i = 0; i < LONG_READS + 4; i++) {
 		if (!CHECK_RET(ring_reap(&l.ring, &done, 10000), 0, "completion %u", i))
 			break;
-		good += done.user_data == 100 ? done.res == (int)LONG_BYTES : done.res == 0;
+		good += done.user_data == 100 ? done.res > 0 : done.res == 0;
 	}
 	CHECK(good == LONG_READS + 4, "%u of %u as they should be", good, LONG_READS + 4);
 	CHECK_RET(run_rw(&l.ring, &l.s.dev, OP_READ, l.s.index, 0, PAGE, 0), 0, "afterwards");
@@ -562,7 +561,6 @@ out:
 	close(l.file);
 	mem_free(&l.buf);
 	stage_close(&l.s);
-	unlink("/tmp/long");
 }
 
 /* Blocks so large that their number times their size has more than 32 bits. */
