@@ -18,10 +18,13 @@ test() {
 		--qemu "-device nvme,serial=slow,drive=slow" \
 		"${args[@]}" \
 		-- sh -c 'status=0
-			"$0" formatting -d serial=slow -D serial=pmap || status=1
-			"$0" hidden -d serial=hidden zoned pi || status=1
+			for q in "" -q; do
+				"$0" formatting $q -d serial=slow -D serial=pmap || status=1
+				"$0" hidden $q -d serial=hidden zoned pi || status=1
+			done
 			nvme-driver fork nvme_core.disable_pi_offsets=1 || status=1
 			"$0" hidden -d serial=hidden pi-hidden || status=1
+			"$0" hidden -q -d serial=hidden pi-hidden || status=1
 			exit $status' "$client"
 }
 

@@ -10,8 +10,12 @@ test() {
 	local args=(--qemu "-device nvme,serial=formats,id=formats")
 	formats
 	guest_results length --with "$client" --nvme mdts=9 "${args[@]}" \
-		-- sh -c '"$0" length -d serial=pmap; a=$?
-			"$0" formats -d serial=formats && exit $a' "$client"
+		-- sh -c 'status=0
+			for q in "" -q; do
+				"$0" length $q -d serial=pmap || status=1
+				"$0" formats $q -d serial=formats || status=1
+			done
+			exit $status' "$client"
 }
 
 run_test
