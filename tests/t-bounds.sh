@@ -12,8 +12,13 @@ test() {
 		--qemu "-blockdev null-co,node-name=zones,latency-ns=500000000,size=33554432,read-zeroes=on" \
 		--qemu "-device nvme,serial=zones,id=zones" \
 		--qemu "-device nvme-ns,drive=zones,bus=zones,nsid=1,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M" \
-		-- sh -c '"$0" bounds -d serial=pmap -t 100; a=$?
-			"$0" answers -d serial=pmap -D serial=zones -t 100 && exit $a' "$client"
+		-- sh -c 'status=0
+			"$0" bounds -d serial=pmap -t 100 || status=1
+			"$0" bounds -q -d serial=pmap commands || status=1
+			for q in "" -q; do
+				"$0" answers $q -d serial=pmap -D serial=zones -t 100 || status=1
+			done
+			exit $status' "$client"
 }
 
 run_test

@@ -85,6 +85,18 @@ static void out_unregister(struct reg_bounds *s)
 	munmap(page, PAGE);
 }
 
+static void out_queue(struct reg_bounds *s)
+{
+	struct nvme_pmap_attach att = { .size = sizeof(att) };
+	struct nvme_pmap_detach det = { .size = sizeof(det) };
+	const struct span none = { 0, 0 };
+
+	only_out(s->dev.fd, NVME_PMAP_IOC_ATTACH, &att, sizeof(att), none,
+		 opt.queues ? -EALREADY : 0);
+	only_out(s->dev.fd, NVME_PMAP_IOC_DETACH, &det, sizeof(det), none, 0);
+	only_out(s->dev.fd, NVME_PMAP_IOC_DETACH, &det, sizeof(det), none, -ENOTCONN);
+}
+
 static void outputs(void)
 {
 	const struct span none = { 0, 0 }, query = OUT(nvme_pmap_query, version),
@@ -105,13 +117,15 @@ static void outputs(void)
 	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), query, 0);
 	only_out(s.dev.fd, NVME_PMAP_IOC_STATS, &st, sizeof(st), stats, 0);
 	CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_QUERY, &q), 0, "query");
-	CHECK(q.queues_free && q.queue_depth && !q.queue_irq && !q.queue_polled && !q.reserved,
+	CHECK(q.queues_free && q.queue_depth && !q.queue_irq != opt.queues &&
+		      !q.queue_polled != opt.queues && !q.reserved,
 	      "%u queues free, of %u, %u and %u attached", q.queues_free, q.queue_depth,
 	      q.queue_irq, q.queue_polled);
 	q.size = 4;
 	only_out(s.dev.fd, NVME_PMAP_IOC_QUERY, &q, sizeof(q), none, -EINVAL);
 	out_register(&s);
 	out_unregister(&s);
+	out_queue(&s);
 out:
 	reg_close(&s);
 }

@@ -491,11 +491,76 @@ static void asks(void)
 	reg_close(&s);
 }
 
+/* ---- attach and detach ---- */
+
+/* Of a file that has no queue, so that there is none to share either. */
+static void one_attach(struct reg_bounds *s, const uint32_t v[4])
+{
+	struct nvme_pmap_attach att = {
+		.size = v[0], .flags = v[1], .fd = (int32_t)v[2], .reserved = v[3]
+	};
+	unsigned char arg[2 * PAGE] = { 0 };
+	struct answers a = { 0 };
+	int ret;
+
+	memcpy(arg, &att, sizeof(att));
+	ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_ATTACH, arg);
+	may(&a, att.size < sizeof(att), EINVAL);
+	may(&a, att.size > PAGE, E2BIG);
+	may(&a, att.flags > 3, EOPNOTSUPP);
+	may(&a, att.reserved, EINVAL);
+	may(&a, att.fd && !(att.flags & NVME_PMAP_QUEUE_SHARE), EINVAL);
+	may(&a, att.flags & NVME_PMAP_QUEUE_SHARE, EBADF);
+	s->calls++;
+	s->good += !ret;
+	CHECK(among(&a, ret), "attach, size %#x flags %#x fd %#x reserved %#x: %s", v[0], v[1],
+	      v[2], v[3], err_name(ret));
+	if (!ret)
+		CHECK_RET(nvme_pmap_detach_queue(s->dev.fd, v[1]), 0, "detach");
+}
+
+static void one_detach(struct reg_bounds *s, uint32_t size, uint32_t flags)
+{
+	unsigned char arg[2 * PAGE] = { 0 };
+	struct answers a = { 0 };
+	int ret;
+
+	memcpy(arg, &size, 4);
+	memcpy(arg + 4, &flags, 4);
+	ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_DETACH, arg);
+	may(&a, size < sizeof(struct nvme_pmap_detach), EINVAL);
+	may(&a, size > PAGE, E2BIG);
+	may(&a, flags > 1, EOPNOTSUPP);
+	may(&a, true, ENOTCONN);
+	CHECK(among(&a, ret) && (ret != -ENOTCONN || a.nr == 1), "detach, size %#x flags %#x: %s",
+	      size, flags, err_name(ret));
+}
+
+static void queues(void)
+{
+	static const uint32_t values[] = {
+		0,  1,	2,    3,    4,	  7,	 8,	     9,		 15,
+		16, 17, 4095, 4096, 4097, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
+	};
+	const unsigned int nr = ARRAY_SIZE(values);
+	struct reg_bounds s;
+	unsigned int i;
+
+	if (reg_open(&s)) {
+		for (i = 0; i < nr * nr * nr * nr; i++)
+			one_attach(&s, (uint32_t[]){ values[i % nr], values[i / nr % nr],
+						     values[i / nr / nr % nr],
+						     values[i / nr / nr / nr] });
+		for (i = 0; i < nr * nr; i++)
+			one_detach(&s, values[i % nr], values[i / nr]);
+		note("%" PRIu64 " attachments, %" PRIu64 " of them right", s.calls, s.good);
+	}
+	reg_close(&s);
+}
+
 static const struct test_case bounds_cases[] = {
-	{ "commands", commands },
-	{ "registers", registers },
-	{ "unregisters", unregisters },
-	{ "asks", asks },
+	{ "commands", commands }, { "registers", registers }, { "unregisters", unregisters },
+	{ "asks", asks },	  { "queues", queues },
 };
 
 SUBJECT(bounds);
