@@ -159,6 +159,30 @@ static void check_around(struct gun *g, const struct shot *s, uint64_t bytes)
 	      g->form->name, s->opcode, s->len, s->offset);
 }
 
+/*
+ * By a queue it is to be one more of a batch: those are checked elsewhere than the
+ * first.  io_uring makes a batch of three SQEs.
+ */
+static int fire_in_batch(struct gun *g, const struct nvme_pmap_cmd *c)
+{
+	struct nvme_pmap_cmd first = cmd_rw(&g->dev, OP_FLUSH, g->index, 0, 4, 0);
+	struct io_uring_sqe *nop = io_uring_get_sqe(&g->ring);
+	struct completion done;
+	int res[3] = { -ETIME, -ETIME, -ETIME };
+	unsigned int i;
+
+	io_uring_prep_nop(nop);
+	nop->user_data = 0;
+	prep_cmd(&g->ring, g->dev.fd, &first, 1);
+	prep_cmd(&g->ring, g->dev.fd, c, 2);
+	CHECK(io_uring_submit(&g->ring) == 3, "submit");
+	for (i = 0; i < 3 && !ring_reap(&g->ring, &done, 20000); i++)
+		res[done.user_data % 3] = done.res;
+	if (CHECK_RET(res[1], 0, "flush"))
+		printf("# dma %#x some\n", OP_FLUSH);
+	return res[2];
+}
+
 static void fire(struct gun *g, const struct shot *s)
 {
 	struct nvme_pmap_cmd c = cmd_rw(&g->dev, s->opcode, g->index, s->offset, s->len, 0);
@@ -172,7 +196,7 @@ static void fire(struct gun *g, const struct shot *s)
 		memset(g->buf + s->offset, 0, s->len);
 	if (s->opcode == OP_DSM)
 		c.cdw11 = 4; /* deallocate: else QEMU does not look at them */
-	ret = run_cmd(&g->ring, g->dev.fd, &c);
+	ret = opt.queues ? fire_in_batch(g, &c) : run_cmd(&g->ring, g->dev.fd, &c);
 	if (want < 0) {
 		CHECK_RET(ret, want, "%s, opcode %#x, %u bytes at %#" PRIx64, g->form->name,
 			  s->opcode, s->len, s->offset);
