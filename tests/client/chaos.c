@@ -227,7 +227,10 @@ bool owner_kill(struct owner *o, uint64_t lba, const struct dev *reset)
 	bool good;
 	pid_t pid;
 
-	*o = (struct owner){ .storm = { .lba = lba, .tolerated = by_reset, .unprivileged = true } };
+	*o = (struct owner){ .storm = { .lba = lba,
+					.tolerated = by_reset,
+					.unprivileged = true,
+					.queues = o->storm.queues } };
 	if (!storm_open(&o->storm))
 		return false;
 	pid = child_start(owns, o, NOBODY);

@@ -144,7 +144,7 @@ static bool identify(struct dev *dev)
 }
 
 /* Both kinds, where there are any left; what a file cannot have is not missed. */
-static bool attach_queues(const struct dev *dev)
+bool dev_attach(const struct dev *dev)
 {
 	static const uint32_t kinds[] = { 0, NVME_PMAP_QUEUE_POLLED };
 	unsigned int i;
@@ -193,7 +193,7 @@ bool dev_open(struct dev *dev, const char *name, int flags)
 	if (!CHECK(nsid > 0, "NVME_IOCTL_ID of %s: %s", dev->path, strerror(errno)))
 		return false;
 	dev->nsid = (uint32_t)nsid;
-	return identify(dev) && (!opt.queues || attach_queues(dev));
+	return identify(dev) && (!opt.queues || dev_attach(dev));
 }
 
 void dev_close(struct dev *dev)

@@ -219,10 +219,65 @@ static void do_ask(struct worker *w, unsigned int kind)
 		    "");
 }
 
+/* What has been generated, or a change of it that keeps to the file's kind of queue. */
+static int call_queue(struct worker *w, unsigned int file, unsigned int kind, const void *arg,
+		      size_t size)
+{
+	unsigned int request = kind == K_ATTACH ? NVME_PMAP_IOC_ATTACH : NVME_PMAP_IOC_DETACH;
+	unsigned char page[PAGE + 8] = { 0 };
+	struct nvme_pmap_detach *det = (void *)page;
+
+	memcpy(page, arg, size);
+	if (chance(w, 400))
+		mutate_arg(w, kind, page);
+	if (file_queues(file) == QUEUED_IRQ)
+		det->flags &= ~NVME_PMAP_QUEUE_POLLED;
+	if (file_queues(file) == QUEUED_POLLED)
+		det->flags |= NVME_PMAP_QUEUE_POLLED;
+	return nvme_pmap_ioctl(fuzz.fd[file], request, place(w, page, size, false));
+}
+
+static void do_attach(struct worker *w)
+{
+	unsigned int file = draw_file(w);
+	struct nvme_pmap_attach att = gen_attach(w, file);
+
+	tally_count(w, K_ATTACH, call_queue(w, file, K_ATTACH, &att, sizeof(att)), "");
+}
+
+/* Seldom right: a queue that is gone takes no commands. */
+static void do_detach(struct worker *w)
+{
+	struct nvme_pmap_detach det = {
+		.size = sizeof(det),
+		.flags = draw(w) % 2 ? NVME_PMAP_QUEUE_POLLED : 0,
+	};
+	unsigned int file = draw_file(w);
+
+	if (!chance(w, 60))
+		det.flags |= 2u << draw_below(w, 31);
+	tally_count(w, K_DETACH, call_queue(w, file, K_DETACH, &det, sizeof(det)), "");
+}
+
+void fuzz_attach(struct worker *w, unsigned int file)
+{
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		struct nvme_pmap_attach att = gen_attach(w, file);
+
+		w->done++;
+		w->tally->calls[K_ATTACH]++;
+		tally_count(w, K_ATTACH, nvme_pmap_ioctl(fuzz.fd[file], NVME_PMAP_IOC_ATTACH, &att),
+			    "at once");
+	}
+}
+
 void fuzz_ioctl(struct worker *w)
 {
 	static const uint8_t mix[] = {
-		K_QUERY, K_QUERY, K_STATS, K_STATS, K_REGISTER, K_UNREGISTER, K_NEAR, K_STOCK_IOCTL,
+		K_QUERY,      K_QUERY, K_STATS,	      K_STATS,	K_REGISTER,
+		K_UNREGISTER, K_NEAR,  K_STOCK_IOCTL, K_ATTACH, K_DETACH,
 	};
 	unsigned int kind = mix[draw_below(w, ARRAY_SIZE(mix))];
 
@@ -234,6 +289,12 @@ void fuzz_ioctl(struct worker *w)
 		break;
 	case K_UNREGISTER:
 		do_unregister(w);
+		break;
+	case K_ATTACH:
+		do_attach(w);
+		break;
+	case K_DETACH:
+		do_detach(w);
 		break;
 	case K_NEAR:
 		near_ioctl(w);

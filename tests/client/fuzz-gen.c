@@ -118,6 +118,13 @@ static const struct field unregister_fields[] = {
 	FIELD(nvme_pmap_unregister, reserved),
 };
 
+static const struct field attach_fields[] = {
+	FIELD(nvme_pmap_attach, size),
+	FIELD(nvme_pmap_attach, flags),
+	FIELD(nvme_pmap_attach, fd),
+	FIELD(nvme_pmap_attach, reserved),
+};
+
 static const struct {
 	const struct field *fields;
 	size_t nr, size;
@@ -126,9 +133,11 @@ static const struct {
 	{ register_fields, ARRAY_SIZE(register_fields), sizeof(struct nvme_pmap_register) },
 	{ unregister_fields, ARRAY_SIZE(unregister_fields), sizeof(struct nvme_pmap_unregister) },
 	{ query_fields, 2, sizeof(struct nvme_pmap_stats) },
+	{ attach_fields, ARRAY_SIZE(attach_fields), sizeof(struct nvme_pmap_attach) },
+	{ attach_fields, 2, sizeof(struct nvme_pmap_detach) },
 };
 
-/* @nr: K_QUERY to K_STATS; @arg has room for a page. */
+/* @nr: K_QUERY to K_DETACH; @arg has room for a page. */
 void mutate_arg(struct worker *w, unsigned int nr, void *arg)
 {
 	if (chance(w, 900)) {
@@ -148,6 +157,20 @@ void mutate_arg(struct worker *w, unsigned int nr, void *arg)
 	}
 }
 
+/* A queue of the file's own, or of another file; of whatever, now and then. */
+struct nvme_pmap_attach gen_attach(struct worker *w, unsigned int file)
+{
+	struct nvme_pmap_attach att = { .size = sizeof(att) };
+
+	if (file_queues(file) == QUEUED_POLLED || (file_queues(file) != QUEUED_IRQ && draw(w) % 2))
+		att.flags = NVME_PMAP_QUEUE_POLLED;
+	if (chance(w, 300)) {
+		att.flags |= NVME_PMAP_QUEUE_SHARE;
+		att.fd = chance(w, 900) ? fuzz.fd[draw_file(w)] : (int32_t)draw_below(w, 600) - 10;
+	}
+	return att;
+}
+
 /* Whatever is none of ours, nor stock's: direction, size, type and number. */
 unsigned long gen_near_ioctl(struct worker *w)
 {
@@ -155,8 +178,8 @@ unsigned long gen_near_ioctl(struct worker *w)
 	unsigned int dir = (unsigned int)draw_below(w, 4), type = chance(w, 900) ? 'N' : 'O';
 	unsigned int size = chance(w, 500) ? 0 : (unsigned int)draw_below(w, 1 << 14);
 
-	if (!dir && !size && type == 'N' && nr < 0xb4)
-		nr += 4;
+	if (!dir && !size && type == 'N' && nr < 0xb6)
+		nr += 6;
 	return _IOC(dir, type, nr, size);
 }
 
@@ -169,6 +192,7 @@ uint32_t gen_near_op(struct worker *w)
 		NVME_URING_CMD_ADMIN_VEC,
 		NVME_PMAP_IOC_QUERY,
 		NVME_PMAP_IOC_REGISTER,
+		NVME_PMAP_IOC_ATTACH,
 		_IO('N', 0xb8),
 		_IOWR('N', 0xb8, struct nvme_uring_cmd) + 1,
 		_IOWR('N', 0xb7, struct nvme_pmap_cmd),

@@ -24,6 +24,12 @@ static const struct {
 			   { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EBADF },
 			   { EINTR } },
 	[K_STATS] = { "stats", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },
+	[K_ATTACH] = { "attach",
+		       { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EUSERS, EALREADY, EBADF },
+		       { ENOMEM } },
+	[K_DETACH] = { "detach",
+		       { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOTCONN, EBADF },
+		       { EALREADY, EINTR } },
 	[K_NEAR] = { "ioctls beside ours", { ENOTTY, EBADF }, { 0 } },
 	[K_STOCK_IOCTL] = { "stock ioctls",
 			    { 0, EINVAL, EFAULT, EACCES, EBADF },
@@ -98,6 +104,17 @@ static void check_reached(unsigned int kind, const struct tally *sum)
 						 "success");
 }
 
+static void report_queued(const struct tally *sum, bool complete)
+{
+	const uint64_t *n = sum->by_queue;
+
+	note("by queue %" PRIu64 " interrupts, %" PRIu64 " polled, %" PRIu64 " either",
+	     n[QUEUED_IRQ], n[QUEUED_POLLED], n[QUEUED_EITHER]);
+	if (complete)
+		CHECK(n[QUEUED_IRQ] && n[QUEUED_POLLED] && n[QUEUED_EITHER],
+		      "no command went by a queue of one of the kinds");
+}
+
 void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
 {
 	struct tally sum = { 0 };
@@ -118,5 +135,9 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
 		if (complete)
 			check_reached(kind, &sum);
 	}
+	for (i = 0; i < nr; i++)
+		for (j = 0; j < NR_QUEUED; j++)
+			sum.by_queue[j] += tallies[i].by_queue[j];
+	report_queued(&sum, complete);
 	note("%" PRIu64 " calls in all", all);
 }

@@ -42,6 +42,15 @@ static bool open_file(unsigned int file)
 	return good;
 }
 
+/* What its queues have taken, before it is closed. */
+static void count_queued(struct worker *w, unsigned int file)
+{
+	struct nvme_pmap_stats stats;
+
+	if (!nvme_pmap_stats_file(fuzz.fd[file], &stats))
+		w->tally->by_queue[file_queues(file)] += stats.queue;
+}
+
 /* Close a file under all who use it, and open another in its place. */
 static void reopen(struct worker *w)
 {
@@ -49,12 +58,14 @@ static void reopen(struct worker *w)
 
 	for (i = 0; i < NR_GUESSED; i++)
 		__atomic_store_n(&fuzz.guess[file][i], 0, __ATOMIC_RELAXED);
+	count_queued(w, file);
 	if (chance(w, 300)) {
 		close(fuzz.fd[file]);
 		for (i = 0; i < 8; i++)
 			fuzz_ioctl(w);
 	}
-	open_file(file);
+	if (open_file(file))
+		fuzz_attach(w, file);
 }
 
 /* The fixed files of a ring follow the open ones, now and then. */
@@ -251,8 +262,10 @@ static void close_all(struct worker *w)
 		fuzz_ring_drain(w, &fuzz.shared[i]);
 		fuzz_ring_close(&fuzz.shared[i]);
 	}
-	for (i = 0; i < NR_FILES; i++)
+	for (i = 0; i < NR_FILES; i++) {
+		count_queued(w, i);
 		close(fuzz.fd[i]);
+	}
 }
 
 /* In the child, which is nobody. */

@@ -20,6 +20,8 @@ enum kind {
 	K_REGISTER,
 	K_UNREGISTER,
 	K_STATS,
+	K_ATTACH,
+	K_DETACH,
 	K_NEAR, /* ioctl numbers beside ours */
 	K_STOCK_IOCTL,
 	K_PMAP,
@@ -28,6 +30,9 @@ enum kind {
 	K_NEAR_CMD, /* cmd_op beside ours */
 	NR_KINDS
 };
+
+/* Commands that passthrough queues took, by the queues that their file can have. */
+enum { QUEUED_IRQ, QUEUED_POLLED, QUEUED_EITHER, NR_QUEUED };
 
 /* Results: 0, an errno, and one for every positive NVMe status. */
 #define RESULT_STATUS 255
@@ -38,6 +43,7 @@ struct tally {
 	uint64_t calls[NR_KINDS];
 	uint64_t results[NR_KINDS][NR_RESULTS];
 	uint64_t wrong;
+	uint64_t by_queue[NR_QUEUED];
 };
 
 #define NR_WORKERS 8u
@@ -125,6 +131,14 @@ static inline bool file_writable(unsigned int file)
 	return file != FILE_RO && file != FILE_RO_CHURN;
 }
 
+/* Two files have but one kind of queue, so that it is known which took a command. */
+static inline unsigned int file_queues(unsigned int file)
+{
+	return file == FILE_RO_CHURN  ? QUEUED_IRQ :
+	       file == FILE_RW_CHURN2 ? QUEUED_POLLED :
+					QUEUED_EITHER;
+}
+
 /*
  * Where those may write who may write at all: the rest of the disk is compared
  * with its image afterwards.  Half of it is slack for 65536 blocks.
@@ -146,12 +160,15 @@ unsigned int draw_file(struct worker *w);
 struct nvme_pmap_cmd gen_pmap(struct worker *w, unsigned int file);
 struct nvme_uring_cmd gen_stock(struct worker *w, unsigned int file, bool vec);
 unsigned long gen_near_ioctl(struct worker *w);
+struct nvme_pmap_attach gen_attach(struct worker *w, unsigned int file);
 uint32_t gen_near_op(struct worker *w);
 void mutate_arg(struct worker *w, unsigned int nr, void *arg);
 
 /* ---- fuzz-call.c ---- */
 
 void fuzz_ioctl(struct worker *w);
+/* For a file that has just been opened: queues, as often as not. */
+void fuzz_attach(struct worker *w, unsigned int file);
 void fuzz_batch(struct worker *w, struct fuzz_ring *r);
 bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode);
 /* Every command has its completion; false, with a failed CHECK, if not. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Everything at once for -n seconds: loads of every ring mode and form, stock
- * passthrough and block IO beside them, registrations that come and go, and
- * disturbances in an order that the seed decides.
+ * Everything at once for -n seconds: loads of every ring mode and form, half of them
+ * with passthrough queues, stock passthrough and block IO beside them, registrations
+ * that come and go, and disturbances in an order that the seed decides.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ struct soak {
 	volatile bool stock_stop;
 	pthread_t stock_thread;
 	uint64_t started, reported;
-	uint64_t pairs, bytes, failed; /* of storms that are over */
+	uint64_t pairs, bytes, failed, queued; /* of storms that are over */
 	uint64_t stock_pairs;
 };
 
@@ -54,12 +54,18 @@ static bool do_hotplug(struct soak *k)
 	       (cpu_online(1, "0") && storm_moves(&k->storm, 1) && cpu_online(1, "1"));
 }
 
+/* Half of them, by files. */
+static unsigned int some_streams(void) { return rnd_below(2) ? 0x3 : 0xc; }
+
 /* Where the last one wrote something may still be on its way. */
 static bool do_kill(struct soak *k)
 {
 	static unsigned int turn;
-	bool good = owner_kill(k->owner, 16384 + turn++ % 4 * STORM_BLOCKS, NULL) &&
-		    storm_check(&k->owner->storm);
+	bool good;
+
+	k->owner->storm.queues = some_streams();
+	good = owner_kill(k->owner, 16384 + turn++ % 4 * STORM_BLOCKS, NULL) &&
+	       storm_check(&k->owner->storm);
 
 	storm_forget(&k->owner->storm);
 	return good;
@@ -153,9 +159,10 @@ static void progress(const struct soak *k, const struct storm *storm, const char
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		at += (size_t)snprintf(text + at, sizeof(text) - at, ", %u %s", kinds[i].times,
 				       kinds[i].name);
-	note("%s %" PRIu64 " s: %" PRIu64 " pmap commands (%" PRIu64 " failed), %.2f GiB verified, "
+	note("%s %" PRIu64 " s: %" PRIu64 " pmap commands (%" PRIu64 " failed, %" PRIu64
+	     " by queue), %.2f GiB verified, "
 	     "%" PRIu64 " stock, %" PRIu64 " block, %" PRIu64 " registrations%s",
-	     what, (now_ms() - k->started) / 1000, 2 * pairs + failed, failed,
+	     what, (now_ms() - k->started) / 1000, 2 * pairs + failed, failed, k->queued,
 	     (double)bytes / MIB(1024), 2 * k->stock_pairs, 2 * k->block.done,
 	     k->reg.done + k->reg.failed, text);
 }
@@ -186,12 +193,13 @@ static bool one_storm(struct soak *k)
 	bool good;
 	unsigned int i;
 
-	k->storm = (struct storm){ .tolerated = tolerated };
+	k->storm = (struct storm){ .tolerated = tolerated, .queues = some_streams() };
 	good = storm_start(&k->storm);
 	for (i = 0; good && i < DISTURBANCES && !over(k); i++)
 		good = disturb(k);
 	good &= storm_stop(&k->storm);
 	add_up(&k->storm, &k->pairs, &k->bytes, &k->failed);
+	k->queued += k->storm.queued;
 	good &= storm_drop(&k->storm);
 	good = good && storm_check(&k->storm);
 	storm_forget(&k->storm);
@@ -225,7 +233,8 @@ static void mix(void)
 	k.owner = owner_alloc();
 	k.reg.dev.fd = k.block.dev.fd = k.stock_dev.fd = -1;
 	if (k.owner && beside_start(&k.reg, 8192, beside_registers) &&
-	    beside_start(&k.block, 8704, beside_block) && stock_start(&k))
+	    (opt.queues || dev_attach(&k.reg.dev)) && beside_start(&k.block, 8704, beside_block) &&
+	    stock_start(&k))
 		while (!over(&k) && one_storm(&k))
 			;
 	beside_stop(&k.reg, "registrations");
@@ -233,6 +242,7 @@ static void mix(void)
 	stock_stop(&k);
 	if (k.owner)
 		owner_free(k.owner);
+	CHECK(k.queued, "no command went by a queue");
 	no_leak(pins, memory);
 	progress(&k, NULL, "in all");
 }

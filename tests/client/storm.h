@@ -33,9 +33,10 @@ struct storm {
 	uint64_t lba;	      /* first of its blocks */
 	const int *tolerated; /* ends with zero; NULL: no error at all */
 	bool unprivileged;    /* no PRP form, which needs CAP_SYS_ADMIN */
+	unsigned int queues;  /* streams whose files have passthrough queues, as bits */
 	/* private */
 	volatile bool stop;
-	uint64_t verified, failed;
+	uint64_t verified, failed, queued;
 	struct stream stream[STREAMS];
 };
 

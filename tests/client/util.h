@@ -127,6 +127,8 @@ struct dev {
 bool dev_open(struct dev *dev, const char *name, int flags);
 bool dev_path(const char *name, char *path, size_t size);
 void dev_close(struct dev *dev);
+/* Both kinds of passthrough queue, which dev_open() does where opt.queues says so. */
+bool dev_attach(const struct dev *dev);
 /* The block device of the same namespace, opened O_DIRECT; -1 if there is none. */
 int dev_open_block(const struct dev *dev, int flags);
 /* A file of the controller in sysfs ("reset_controller", "device/remove"). */
