@@ -384,6 +384,81 @@ out:
 	stage_close(&s);
 }
 
+/* ---- detaching while another thread submits ---- */
+
+#define BATCH	 64
+#define DETACHES 600
+
+struct batches {
+	struct stage s;
+	volatile bool stop;
+	volatile uint64_t done;
+};
+
+static bool one_batch(struct batches *b, struct io_uring *ring)
+{
+	struct completion done;
+	unsigned int i;
+
+	for (i = 0; i < BATCH; i++) {
+		struct nvme_pmap_cmd cmd = cmd_rw(&b->s.dev, OP_READ, b->s.index, i * 512, 512, i);
+
+		prep_cmd(ring, b->s.dev.fd, &cmd, i);
+	}
+	if (!CHECK_RET(ring_push(ring), 0, "submit"))
+		return false;
+	for (i = 0; i < BATCH; i++)
+		if (!CHECK_RET(ring_reap(ring, &done, 10000), 0, "completion %u of %u", i, BATCH) ||
+		    !CHECK_RET(done.res, 0, "command"))
+			return false;
+	b->done++;
+	return true;
+}
+
+static void *batches(void *arg)
+{
+	struct batches *b = arg;
+	struct io_uring ring;
+
+	if (!ring_open(&ring, MODE_IRQ, BATCH))
+		return NULL;
+	while (!b->stop && one_batch(b, &ring))
+		;
+	io_uring_queue_exit(&ring);
+	return NULL;
+}
+
+/* A batch that is under way has its doorbell rung, for the detach waits for it. */
+static void detach_in_batch(void)
+{
+	struct batches b = { .stop = false };
+	pthread_t thread;
+	unsigned int i;
+
+	if (!stage_open(&b.s, NULL, STAGE_PART) ||
+	    !CHECK(!pthread_create(&thread, NULL, batches, &b), "pthread_create"))
+		goto out;
+	for (i = 0; i < DETACHES; i++) {
+		uint64_t start = now_ms(), before = b.done;
+
+		if (!must_attach(&b.s.dev, 0))
+			break;
+		while (b.done == before && now_ms() < start + 10000)
+			sched_yield();
+		if (!must_detach(&b.s.dev, 0) ||
+		    !CHECK(now_ms() - start < 10000, "detach %u took %" PRIu64 " ms", i,
+			   now_ms() - start))
+			break;
+	}
+	b.stop = true;
+	pthread_join(thread, NULL);
+	CHECK(stats(&b.s.dev).queue, "nothing went by a queue");
+	note("%" PRIu64 " batches, %llu commands by queue", b.done,
+	     (unsigned long long)stats(&b.s.dev).queue);
+out:
+	stage_close(&b.s);
+}
+
 /* ---- detaching with a command in flight, on the slow device ---- */
 
 static bool start_slow(struct stage *s, struct io_uring *ring, enum mode mode)
@@ -798,6 +873,7 @@ static const struct test_case queue_cases[] = {
 	{ "detach-load", detach_load },
 	{ "long-batch", long_batch },
 	{ "resets", resets },
+	{ "detach-in-batch", detach_in_batch },
 	{ "cpu-gone", cpu_gone },
 	{ "fairness", fairness },
 };
