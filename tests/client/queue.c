@@ -571,7 +571,7 @@ struct long_batch {
 	pthread_t thread;
 };
 
-#define LONG_READS 100u
+#define LONG_READS 200u
 #define LONG_BYTES (1u << 20)
 
 /* Commands first, then reads of random bytes, which do not sleep. */
@@ -605,7 +605,7 @@ static void long_batch(void)
 	struct long_batch l = { .file = -1, .buf.fd = -1 };
 	struct completion done;
 	unsigned int i, good = 0;
-	uint64_t start;
+	uint64_t start, took;
 
 	l.file = open("/dev/urandom", O_RDONLY);
 	if (!queue_open(&l.s, NULL, 1, true, false) || !ring_open(&l.ring, MODE_IRQ, 256) ||
@@ -618,9 +618,9 @@ static void long_batch(void)
 	sleep_ms(20);
 	start = now_ms();
 	must_detach(&l.s.dev, 0);
-	note("detached after %" PRIu64 " ms, the batch %s", now_ms() - start,
-	     l.over ? "was over" : "went on");
-	CHECK(l.over || now_ms() - start < 1000, "detach waited %" PRIu64 " ms", now_ms() - start);
+	took = now_ms() - start;
+	note("detached after %" PRIu64 " ms, the batch %s", took, l.over ? "was over" : "went on");
+	CHECK(took < 1500, "detach waited %" PRIu64 " ms", took);
 	/* and the queue is not to be had while the batch has it */
 	CHECK_RET(nvme_pmap_attach_queue(l.s.dev.fd, 0), 0, "attach");
 	pthread_join(l.thread, NULL);
