@@ -572,7 +572,7 @@ struct long_batch {
 };
 
 #define LONG_READS 200u
-#define LONG_BYTES (1u << 20)
+#define LONG_BYTES (3u << 20)
 
 /* Commands first, then reads of random bytes, which do not sleep. */
 static void *submit_long(void *arg)

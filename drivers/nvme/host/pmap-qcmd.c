@@ -208,10 +208,11 @@ static bool nvme_pmap_plug(struct nvme_pmap_queue *q)
 
 static u32 nvme_pmap_deadline(struct nvme_ns *ns, u32 timeout_ms)
 {
-	if (likely(!timeout_ms))
-		return (u32)jiffies + ns->queue->rq_timeout;
-	return (u32)jiffies +
-	       min_t(u64, msecs_to_jiffies(timeout_ms), PMAP_MAX_TIMEOUT);
+	u64 timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
+				   ns->queue->rq_timeout;
+
+	/* which may be as long as an unsigned int is */
+	return (u32)jiffies + min_t(u64, timeout, PMAP_MAX_TIMEOUT);
 }
 
 /*
