@@ -309,6 +309,8 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 	    nvme_pmap_queue_busy(q))
 		return -EAGAIN;
 	ret = nvme_pmap_create_queue(q, resets);
+	if (!ret)
+		q->failed = 0;
 	if (!ret || ret == -EUSERS)
 		return ret;
 	if (ret == -EAGAIN || resets != READ_ONCE(set->resets))
