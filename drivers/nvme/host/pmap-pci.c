@@ -437,7 +437,7 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 		return NULL;
 	set = nvme_pmap_queues_alloc(&nvme_pmap_pci_ops, dev, dev->dev, nr);
 	if (!set)
-		return NULL;
+		goto fail;
 	set->base = dev->pmap.base;
 	set->granted = min(dev->pmap.granted, nr);
 	set->depth =
@@ -448,6 +448,8 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);
 	if (set->db)
 		return set;
+fail:
+	dev_warn(dev->ctrl.device, "pmap: no memory for passthrough queues\n");
 	kvfree(set);
 	return NULL;
 }

@@ -372,8 +372,8 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 	struct nvme_pmap_queues *set;
 	unsigned int i;
 
-	set = kvzalloc_node(struct_size(set, queue, nr), GFP_KERNEL,
-			    dev_to_node(dma));
+	set = kvzalloc_node(struct_size(set, queue, nr),
+			    GFP_KERNEL | __GFP_NOWARN, dev_to_node(dma));
 	if (!set)
 		return NULL;
 	set->nr = nr;
