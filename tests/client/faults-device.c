@@ -33,6 +33,8 @@ bool learn_pci(void)
 	return true;
 }
 
+const char *bound_pci(void) { return pci; }
+
 bool bind_to(const char *what)
 {
 	char path[64];

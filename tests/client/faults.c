@@ -293,6 +293,20 @@ static const struct test_case faults_cases[] = {
 	{ "first-race", first_race },
 	{ "killed", killed },
 	{ "removal-races", removal_races },
+	{ "attach-fails", attach_fails },
+	{ "refused-pairs", refused_pairs },
+	{ "failed-once", failed_once },
+	{ "unpolled", unpolled },
+	{ "probe-queues", probe_queues },
+	{ "attach-resets", attach_resets },
+	{ "attach-removals", attach_removals },
+	{ "attach-killed", attach_killed },
+	{ "format-batches", format_batches },
+	{ "mixed-batch", mixed_batch },
+	{ "shared-resets", shared_resets },
+	{ "draining", draining },
+	{ "full-batch", full_batch },
+	{ "aborts", aborts },
 };
 
 SUBJECT(faults);

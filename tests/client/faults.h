@@ -16,6 +16,7 @@ bool works(const char *name, uint32_t pages);
 bool learn_pci(void);
 bool bind_to(const char *what); /* "bind" or "unbind" it */
 bool rebind(void);
+const char *bound_pci(void); /* its PCI address, once known */
 void copies(void);
 void first_use(void);
 void probe(void);
@@ -34,5 +35,37 @@ void formatting(void);
 void first_race(void);
 void killed(void);
 void removal_races(void);
+/* faults-queue.c: queues that cannot be had */
+#define POLLED NVME_PMAP_QUEUE_POLLED
+
+struct nvme_pmap_query queue_query(int fd);
+unsigned int by_queue(int fd); /* commands of the file */
+bool must_attach(int fd, uint32_t flags);
+bool must_detach(int fd, uint32_t flags);
+/* The controller has it, perhaps only after a reset that is under way. */
+bool queue_up(int fd, uint32_t flags);
+/* A command of @dev's file goes by it: soon, where the namespace may be frozen. */
+bool read_by_queue(struct dev *dev, uint32_t flags);
+/* @all queues are free; @dev's file gets one, uses it, and gives it back. */
+bool queue_works(struct dev *dev, uint32_t flags, unsigned int all);
+bool all_queues(void); /* the same with a file of its own */
+bool reset_ctrl(const struct dev *dev);
+void attach_fails(void);
+void refused_pairs(void);
+void failed_once(void);
+void probe_queues(void);
+/* faults-flight.c; the last three need -D */
+bool push_reads(struct setup *s, unsigned int nr);
+void unpolled(void);
+void format_batches(void);
+void mixed_batch(void);
+void draining(void);
+void full_batch(void);
+void aborts(void);
+/* faults-attach.c */
+void attach_resets(void);
+void attach_removals(void);
+void attach_killed(void);
+void shared_resets(void);
 
 #endif

@@ -183,12 +183,14 @@ bool inject_slab_all(bool on)
 	       set("failslab", "probability", on ? "100" : "0");
 }
 
+unsigned int inject_hits(void) { return used_all() - before; }
+
 unsigned int inject_end(void)
 {
 	set_nth(0);
 	write_file("/proc/thread-self/make-it-fail", "0");
 	set("fail_page_alloc", "probability", "0");
-	return used_all() - before;
+	return inject_hits();
 }
 
 void inject_report(void)

@@ -25,6 +25,8 @@ bool inject_nth(unsigned int n);
 bool inject_from(unsigned int pages);
 /* No slab objects at all, to any thread. */
 bool inject_slab_all(bool on);
+/* How many failures there have been so far. */
+unsigned int inject_hits(void);
 /* Undo any of them; returns how many failures there were. */
 unsigned int inject_end(void);
 /* Notes "injected KIND N" for all failures since the last call. */
