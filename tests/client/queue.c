@@ -355,6 +355,7 @@ static void ring_two_queues(void)
 static void full(void)
 {
 	const unsigned int nr = 48;
+	struct nvme_pmap_stats st;
 	struct completion done;
 	struct io_uring ring;
 	struct stage s;
@@ -375,10 +376,13 @@ static void full(void)
 		if (!CHECK_RET(ring_reap(&ring, &done, 10000), 0, "completion %u", i) ||
 		    !CHECK_RET(done.res, 0, "command"))
 			break;
-	CHECK(stats(&s.dev).queue == depth && stats(&s.dev).fallback_full == nr - depth,
-	      "of %u commands %llu went by the queue of %u, %llu did not fit", nr,
-	      (unsigned long long)stats(&s.dev).queue, depth,
-	      (unsigned long long)stats(&s.dev).fallback_full);
+	st = stats(&s.dev);
+	/* on a slow machine the batch may be taken away before it is over */
+	CHECK(st.queue + st.fallback_full + st.fallback_busy == nr && st.queue <= depth &&
+		      (st.fallback_busy || st.queue == depth),
+	      "of %u commands %llu went by the queue of %u, %llu did not fit, %llu found it busy",
+	      nr, (unsigned long long)st.queue, depth, (unsigned long long)st.fallback_full,
+	      (unsigned long long)st.fallback_busy);
 	io_uring_queue_exit(&ring);
 out:
 	stage_close(&s);
