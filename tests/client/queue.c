@@ -593,6 +593,8 @@ static void *submit_long(void *arg)
 	for (i = 0; i < LONG_READS; i++) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
 
+		if (!CHECK(sqe, "the submission queue is full"))
+			return NULL;
 		memset(sqe, 0, 2 * sizeof(*sqe));
 		io_uring_prep_read(sqe, l->file, l->buf.map, LONG_BYTES, 0);
 		sqe->user_data = 100;

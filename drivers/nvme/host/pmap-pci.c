@@ -18,15 +18,11 @@
 
 static unsigned int pmap_queues = 32;
 module_param(pmap_queues, uint, 0444);
-MODULE_PARM_DESC(
-	pmap_queues,
-	"Passthrough queues to ask a controller for, beside those of the block device");
+MODULE_PARM_DESC(pmap_queues, "passthrough queues to ask a controller for");
 
 static unsigned int pmap_queue_depth = 1024;
 module_param(pmap_queue_depth, uint, 0444);
-MODULE_PARM_DESC(
-	pmap_queue_depth,
-	"Entries of a passthrough queue; rounded down to a power of two, and to what the controller takes");
+MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
 
 #define PMAP_MAX_QUEUES 256u
 
@@ -170,25 +166,32 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 	struct nvme_dev *dev = nvme_pmap_dev(q);
 	u32 stride = dev->db_stride;
 
-	q->sent = q->rung = q->batch.limit = 0;
+	q->sent = 0;
+	q->rung = 0;
+	q->batch.limit = 0;
 	q->mask = q->set->depth - 1;
 	q->sq_db = q->set->db + (sq_idx(qid, stride) << 2);
-	q->sq_shadow = q->sq_event = NULL;
+	q->sq_shadow = NULL;
+	q->sq_event = NULL;
 
 	spin_lock_irq(&q->cq_lock);
 	memset(q->cq, 0, q->set->depth * sizeof(*q->cq));
-	q->done = q->cq_head = 0;
+	q->done = 0;
+	q->cq_head = 0;
 	q->order = ilog2(q->set->depth);
 	q->cq_db = q->set->db + (cq_idx(qid, stride) << 2);
-	q->cq_shadow = q->cq_event = NULL;
+	q->cq_shadow = NULL;
+	q->cq_event = NULL;
 	if (dev->dbbuf_dbs) {
 		q->sq_shadow = &dev->dbbuf_dbs[sq_idx(qid, stride)];
 		q->sq_event = &dev->dbbuf_eis[sq_idx(qid, stride)];
 		q->cq_shadow = &dev->dbbuf_dbs[cq_idx(qid, stride)];
 		q->cq_event = &dev->dbbuf_eis[cq_idx(qid, stride)];
 		/* of a queue with this identifier before */
-		*q->sq_shadow = *q->sq_event = 0;
-		*q->cq_shadow = *q->cq_event = 0;
+		*q->sq_shadow = 0;
+		*q->sq_event = 0;
+		*q->cq_shadow = 0;
+		*q->cq_event = 0;
 	}
 	spin_unlock_irq(&q->cq_lock);
 }

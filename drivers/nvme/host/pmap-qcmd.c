@@ -123,29 +123,25 @@ static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	spin_unlock(&q->sq_lock);
 }
 
+/* Is there no batch but perhaps our own? */
+static bool nvme_pmap_sq_free(const struct nvme_pmap_queue *q)
+{
+	const struct blk_plug *plug = READ_ONCE(q->batch.plug);
+
+	return plug == PMAP_NO_PLUG || plug == current->plug;
+}
+
 /*
- * Have the SQ to oneself.  Another task's batch is over soon if that task runs;
- * it is not waited for any longer.  Return: whether the lock is held.
+ * Another task's batch is over soon if that task runs; it is not waited for any
+ * longer, nor where it has been taken away.
  */
-static bool nvme_pmap_lock_sq(struct nvme_pmap_queue *q)
+static void nvme_pmap_await_sq(const struct nvme_pmap_queue *q)
 {
 	unsigned int patience = PMAP_PATIENCE;
-	struct blk_plug *plug;
 
-	for (;;) {
-		spin_lock(&q->sq_lock);
-		plug = q->batch.plug;
-		if (plug == PMAP_NO_PLUG || plug == current->plug)
-			return true;
-		spin_unlock(&q->sq_lock);
-		if (plug == PMAP_PLUG_TAKEN)
-			return false;
-		while (READ_ONCE(q->batch.plug) == plug) {
-			if (!--patience)
-				return false;
-			cpu_relax();
-		}
-	}
+	while (!nvme_pmap_sq_free(q) && patience-- &&
+	       READ_ONCE(q->batch.plug) != PMAP_PLUG_TAKEN)
+		cpu_relax();
 }
 
 /**
@@ -402,9 +398,11 @@ static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
 	ret = nvme_pmap_parse(ns, ioucmd, io_uring_sqe_cmd(ioucmd->sqe), &io);
 	if (ret)
 		return ret;
-	if (!nvme_pmap_lock_sq(q))
-		return PMAP_FALLBACK_BUSY;
-	ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, &io);
+	nvme_pmap_await_sq(q);
+	spin_lock(&q->sq_lock);
+	ret = PMAP_FALLBACK_BUSY;
+	if (nvme_pmap_sq_free(q))
+		ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, &io);
 	spin_unlock(&q->sq_lock);
 	return ret;
 }

@@ -44,7 +44,7 @@ struct nvme_pmap_queue;
 struct nvme_pmap_queues;
 
 /* The longest time-out, in jiffies: a quarter of what the u32 of a deadline holds. */
-#define PMAP_MAX_TIMEOUT (1u << 30)
+#define PMAP_MAX_TIMEOUT ((u32)BIT(30))
 
 /* Why a command of a file that has a queue goes by blk-mq; indexes the counters. */
 enum nvme_pmap_fallback {
@@ -227,7 +227,7 @@ struct nvme_pmap_queue_ops {
  * @queue: the objects
  */
 struct nvme_pmap_queues {
-	struct mutex lock;
+	struct mutex lock; /* who sends admin commands about queues */
 	bool dead;
 	unsigned int nr;
 	unsigned int granted;

@@ -194,6 +194,7 @@ void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 		nvme_pmap_end_queued(ioucmd, -EINTR, 0, NULL, &run, ended++);
 	}
 	nvme_pmap_put_run(&run, ended);
+	/* pairs with the acquire in nvme_pmap_room() */
 	smp_store_release(&q->done, q->done + ended - kept);
 unlock:
 	spin_unlock_irqrestore(&q->cq_lock, flags);
@@ -259,7 +260,8 @@ int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q)
 	if (slot->aborted)
 		ret = -ETIME;
 	else
-		slot->aborted = slot->aborting = true;
+		slot->aborting = true;
+	slot->aborted = true;
 unlock:
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 	return ret;
@@ -289,7 +291,9 @@ void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent)
 	}
 	if (slot->ioucmd == PMAP_SLOT_HELD) {
 		slot->aborted = false;
+		/* pairs with the look for a free slot in nvme_pmap_pick_slot() */
 		smp_store_release(&slot->ioucmd, NULL);
+		/* pairs with the acquire in nvme_pmap_room() */
 		smp_store_release(&q->done, q->done + 1);
 	}
 unlock:

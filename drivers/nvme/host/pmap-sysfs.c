@@ -62,31 +62,29 @@ static ssize_t fallback_show(struct device *dev, struct device_attribute *attr,
 }
 
 #define PMAP_FALLBACK_ATTR(_name, _why)                                      \
-	static struct nvme_pmap_attr fallback_##_name = {                    \
+	{                                                                    \
 		.attr = __ATTR(fallback_##_name, 0444, fallback_show, NULL), \
 		.why = PMAP_FALLBACK_##_why,                                 \
 	}
 
-PMAP_FALLBACK_ATTR(full, FULL);
-PMAP_FALLBACK_ATTR(down, DOWN);
-PMAP_FALLBACK_ATTR(frozen, FROZEN);
-PMAP_FALLBACK_ATTR(list, LIST);
-PMAP_FALLBACK_ATTR(mode, MODE);
-PMAP_FALLBACK_ATTR(logged, LOGGED);
-PMAP_FALLBACK_ATTR(worker, WORKER);
-PMAP_FALLBACK_ATTR(busy, BUSY);
+static struct nvme_pmap_attr nvme_pmap_fallbacks[] = {
+	PMAP_FALLBACK_ATTR(full, FULL),	    PMAP_FALLBACK_ATTR(down, DOWN),
+	PMAP_FALLBACK_ATTR(frozen, FROZEN), PMAP_FALLBACK_ATTR(list, LIST),
+	PMAP_FALLBACK_ATTR(mode, MODE),	    PMAP_FALLBACK_ATTR(logged, LOGGED),
+	PMAP_FALLBACK_ATTR(worker, WORKER), PMAP_FALLBACK_ATTR(busy, BUSY),
+};
 
 static struct attribute *nvme_pmap_attrs[] = {
 	&dev_attr_queues.attr,
 	&dev_attr_queues_free.attr,
-	&fallback_full.attr.attr,
-	&fallback_down.attr.attr,
-	&fallback_frozen.attr.attr,
-	&fallback_list.attr.attr,
-	&fallback_mode.attr.attr,
-	&fallback_logged.attr.attr,
-	&fallback_worker.attr.attr,
-	&fallback_busy.attr.attr,
+	&nvme_pmap_fallbacks[0].attr.attr,
+	&nvme_pmap_fallbacks[1].attr.attr,
+	&nvme_pmap_fallbacks[2].attr.attr,
+	&nvme_pmap_fallbacks[3].attr.attr,
+	&nvme_pmap_fallbacks[4].attr.attr,
+	&nvme_pmap_fallbacks[5].attr.attr,
+	&nvme_pmap_fallbacks[6].attr.attr,
+	&nvme_pmap_fallbacks[7].attr.attr,
 	NULL,
 };
 
