@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 DESCRIPTION="every failure of a registration, a first use, a probe, a command leaves nothing behind"
-TIMEOUT=600
+TIMEOUT=900
 KERNELS="kasan"
 . "$(dirname "$0")/lib.sh"
 
@@ -10,7 +10,8 @@ requires() {
 	have "$client" gcov python3
 }
 
-# one NAME VM-OPTION... -- CASE...: a guest, and how often it ran each line.
+# one NAME VM-OPTION... -- 'SUBJECT ARGUMENT...'...: a guest, in which the client does
+# that, and how often it ran each line.
 # shellcheck disable=SC2016 # for the guest's shell
 one() {
 	local name=$1 options=()
@@ -20,30 +21,56 @@ one() {
 	mkdir -p "$dir/$name"
 	guest_results "$name" --with "$client" --share "$dir/$name" \
 		--nvme mdts=10 --modparam 'nvme io_queue_depth=8' "${options[@]}" \
-		-- sh -c 'client=$0
-			"$client" faults -d serial=pmap "$@"; status=$?
+		-- sh -c 'client=$0 status=0
+			set -f
+			for words; do "$client" $words || status=1; done
 			counts=$(find /sys/kernel/debug/gcov -name pmap-pin.gcda)
-			for file in ioctl pmap-ctrl pmap-file pmap-map pmap-pin; do
+			for file in ioctl pci pmap-ctrl pmap-file pmap-ioctl pmap-map pmap-pin \
+				pmap-queue pmap-sysfs; do
 				cat "${counts%/*}/$file.gcda" >"$file.gcda" || status=1
 			done
 			exit $status' "$client" "$@" |
 		sed "s/^\(ok\|not ok\|skip\) - /&$name: /" | tee -a "$dir/out"
 }
 
+# null NAME NANOSECONDS [PROPERTY]: a device that takes so long for each command.
+null() {
+	printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864 ' "$1" "$2"
+	printf -- '-device nvme,serial=%s,drive=%s%s\n' "$1" "$1" "${3-}"
+}
+
+# Passthrough queues: what their own tests reach, and what has to be provoked.
+queues() {
+	local args=(--qemu "-device nvme,serial=meta,id=meta")
+	namespace meta 1 ms=8,mset=1
+	one queues --timeout 240 --qemu "$(null stuck 8000000000)" "${args[@]}" -- \
+		'faults -d serial=pmap attach-fails refused-pairs failed-once unpolled
+			format-batches mixed-batch probe-queues' \
+		'faults -d serial=meta format-batches' \
+		'faults -D serial=stuck draining full-batch aborts' \
+		'faults -q -d serial=pmap refused-commands formatting'
+	one used --timeout 240 --modparam 'nvme pmap_queue_depth=16 io_queue_depth=64' \
+		--qemu "$(null slow 500000000)" --qemu "$(null few 0 ,max_ioqpairs=5)" -- \
+		'queue -d serial=pmap' 'queue_slow -D serial=slow' 'queue_few -D serial=few' \
+		'modes -q -d serial=pmap'
+}
+
 # What is a race may need more than one try, and so may a first use, which asks
 # for more memory at one time than at another.
 rungs() {
-	"$TESTS/rungs" "$notes" "$dir"/{strict,off,bounce,race*} >"$dir/rungs"
+	"$TESTS/rungs" "$notes" "$dir"/{strict,queues,used,off,bounce,race*} >"$dir/rungs"
 }
 
 test() {
 	local try again=()
-	one strict --timeout 240 -- small large chunks 'refused-*' statuses no-tags formatting \
-		lost copies first-use probe identify-fails removed
-	one off --iommu off -- small built-lists
-	one bounce --iommu off --append swiotlb=force -- bounced
+	queues
+	one strict --timeout 240 -- 'faults -d serial=pmap small large chunks refused-registers
+		refused-commands statuses no-tags formatting lost copies first-use probe identify-fails removed'
+	one off --iommu off --modparam 'nvme pmap_queues=0' -- 'faults -d serial=pmap small built-lists'
+	one bounce --iommu off --nvme max_ioqpairs=2 --append swiotlb=force -- 'faults -d serial=pmap bounced'
 	for try in 1 2 3; do
-		one "race$try" --timeout 150 -- "${again[@]}" first-race killed removal-races
+		one "race$try" --timeout 240 -- "faults -d serial=pmap ${again[*]} first-race killed
+			removal-races attach-resets attach-removals attach-killed shared-resets"
 		if rungs; then break; fi
 		again=(small first-use)
 	done

@@ -250,7 +250,7 @@ static bool kill_one(unsigned int round)
 /* Others have the lock most of the time. */
 void attach_killed(void)
 {
-	unsigned int i, rounds = opt.rounds ? opt.rounds : 60;
+	unsigned int i, rounds = opt.rounds ? opt.rounds : 150;
 	volatile bool stop = false;
 	pthread_t thread[RACERS];
 	struct racer r[RACERS];
