@@ -52,6 +52,7 @@ own() {
 		--qemu "$(null few 0)" --qemu "-device nvme,serial=few,drive=few,max_ioqpairs=5" \
 		-- sh -c 'status=0
 			"$0" queue -d serial=pmap || status=1
+			"$0" queue_ends -d serial=pmap || status=1
 			"$0" queue -d serial=pmap -D serial=slow arguments || status=1
 			"$0" queue_slow -D serial=slow || status=1
 			"$0" queue_few -D serial=few || status=1

@@ -239,6 +239,24 @@ bool must_unregister(const struct dev *dev, uint32_t index)
 	return CHECK_RET(nvme_pmap_unregister_buf(dev->fd, index), 0, "unregister %u", index);
 }
 
+bool must_attach(int fd, uint32_t flags)
+{
+	return CHECK_RET(nvme_pmap_attach_queue(fd, flags), 0, "attach, flags %u", flags);
+}
+
+bool must_detach(int fd, uint32_t flags)
+{
+	return CHECK_RET(nvme_pmap_detach_queue(fd, flags), 0, "detach, flags %u", flags);
+}
+
+struct nvme_pmap_query queue_query(int fd)
+{
+	struct nvme_pmap_query q = { 0 };
+
+	CHECK_RET(nvme_pmap_query_file(fd, &q), 0, "query");
+	return q;
+}
+
 uint64_t stats_total(const struct nvme_pmap_stats *stats)
 {
 	return stats->prp + stats->sgl_list + stats->sgl_run + stats->built;

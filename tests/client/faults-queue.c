@@ -10,14 +10,6 @@
 
 #include "faults.h"
 
-struct nvme_pmap_query queue_query(int fd)
-{
-	struct nvme_pmap_query q = { 0 };
-
-	CHECK_RET(nvme_pmap_query_file(fd, &q), 0, "query");
-	return q;
-}
-
 unsigned int by_queue(int fd)
 {
 	struct nvme_pmap_stats st = { 0 };
@@ -60,16 +52,6 @@ bool read_by_queue(struct dev *dev, uint32_t flags)
 	io_uring_queue_exit(&ring);
 	mem_free(&mem);
 	return good;
-}
-
-bool must_attach(int fd, uint32_t flags)
-{
-	return CHECK_RET(nvme_pmap_attach_queue(fd, flags), 0, "attach, flags %u", flags);
-}
-
-bool must_detach(int fd, uint32_t flags)
-{
-	return CHECK_RET(nvme_pmap_detach_queue(fd, flags), 0, "detach, flags %u", flags);
 }
 
 bool queue_works(struct dev *dev, uint32_t flags, unsigned int all)

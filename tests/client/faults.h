@@ -38,10 +38,7 @@ void removal_races(void);
 /* faults-queue.c: queues that cannot be had */
 #define POLLED NVME_PMAP_QUEUE_POLLED
 
-struct nvme_pmap_query queue_query(int fd);
 unsigned int by_queue(int fd); /* commands of the file */
-bool must_attach(int fd, uint32_t flags);
-bool must_detach(int fd, uint32_t flags);
 /* The controller has it, perhaps only after a reset that is under way. */
 bool queue_up(int fd, uint32_t flags);
 /* A command of @dev's file goes by it: soon, where the namespace may be frozen. */

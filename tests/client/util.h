@@ -148,6 +148,10 @@ extern const struct reg_form {
 bool must_register(const struct dev *dev, const void *addr, uint64_t len, uint32_t flags,
 		   uint32_t *index);
 bool must_unregister(const struct dev *dev, uint32_t index);
+/* A passthrough queue; @flags as for nvme_pmap_attach_queue(). */
+bool must_attach(int fd, uint32_t flags);
+bool must_detach(int fd, uint32_t flags);
+struct nvme_pmap_query queue_query(int fd);
 /* Commands sent with any pmap form, by NVME_PMAP_IOC_STATS. */
 uint64_t stats_total(const struct nvme_pmap_stats *stats);
 /* One "pmap-@name" line of this process's fdinfo. */
