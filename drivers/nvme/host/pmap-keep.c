@@ -68,17 +68,18 @@ undo:
 	return false;
 }
 
-/* Has the controller itself failed?  Its registers stay where the lock is held. */
-static bool nvme_pmap_ctrl_failed(struct nvme_dev *dev)
+/* Has the controller itself failed?  Its registers stay while it has the queue. */
+static bool nvme_pmap_ctrl_failed(struct nvme_pmap_queue *q)
 {
+	struct nvme_dev *dev = nvme_pmap_dev(q);
 	bool failed = false;
 
-	if (!mutex_trylock(&dev->shutdown_lock))
+	if (!mutex_trylock(&q->set->pair_lock))
 		return false;
-	if (dev->bar_mapped_size)
+	if (q->qid)
 		failed = nvme_should_reset(dev,
 					   readl(dev->bar + NVME_REG_CSTS));
-	mutex_unlock(&dev->shutdown_lock);
+	mutex_unlock(&q->set->pair_lock);
 	return failed;
 }
 
@@ -99,7 +100,7 @@ static void nvme_pmap_expire(struct nvme_pmap_queue *q)
 		id = nvme_pmap_queue_overdue(q);
 		if (id == -ENOENT)
 			return;
-		if (id == -ETIME || nvme_pmap_ctrl_failed(dev)) {
+		if (id == -ETIME || nvme_pmap_ctrl_failed(q)) {
 			if (id >= 0)
 				nvme_pmap_queue_abort_end(q, id, true);
 			dev_warn(dev->ctrl.device,

@@ -127,13 +127,13 @@ static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 	if (q->polled || pm_suspend_target_state != PM_SUSPEND_ON)
 		return false;
 	/* whoever holds it may be about to free the vectors, or wait for us */
-	if (!mutex_trylock(&dev->shutdown_lock))
+	if (!mutex_trylock(&q->set->pair_lock))
 		return false;
 	if (q->qid) {
 		mask = pci_irq_get_affinity(to_pci_dev(dev->dev), q->vector);
 		lost = mask && !cpumask_intersects(mask, cpu_online_mask);
 	}
-	mutex_unlock(&dev->shutdown_lock);
+	mutex_unlock(&q->set->pair_lock);
 	return lost;
 }
 
@@ -233,10 +233,9 @@ static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
 static int nvme_pmap_go_live(struct nvme_pmap_queue *q, u16 qid,
 			     unsigned int resets)
 {
-	struct nvme_dev *dev = nvme_pmap_dev(q);
 	int ret = -EAGAIN;
 
-	mutex_lock(&dev->shutdown_lock);
+	mutex_lock(&q->set->pair_lock);
 	if (resets != q->set->resets)
 		goto unlock;
 	q->qid = qid;
@@ -249,25 +248,23 @@ static int nvme_pmap_go_live(struct nvme_pmap_queue *q, u16 qid,
 	q->live = true;
 	spin_unlock(&q->sq_lock);
 unlock:
-	mutex_unlock(&dev->shutdown_lock);
+	mutex_unlock(&q->set->pair_lock);
 	return ret;
 }
 
 /* Live again after a detach that was given up, if the pair is still there. */
 static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
 {
-	struct nvme_dev *dev = nvme_pmap_dev(q);
-
 	/* set under the lock of the set only; a suspend may hold the other long */
 	if (!READ_ONCE(q->qid))
 		return false;
-	mutex_lock(&dev->shutdown_lock);
+	mutex_lock(&q->set->pair_lock);
 	if (q->qid) {
 		spin_lock(&q->sq_lock);
 		q->live = true;
 		spin_unlock(&q->sq_lock);
 	}
-	mutex_unlock(&dev->shutdown_lock);
+	mutex_unlock(&q->set->pair_lock);
 	return q->qid;
 }
 
@@ -330,12 +327,11 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 static bool nvme_pmap_was_disabled(struct nvme_pmap_queue *q,
 				   unsigned int resets)
 {
-	struct nvme_dev *dev = nvme_pmap_dev(q);
 	bool was;
 
-	mutex_lock(&dev->shutdown_lock);
+	mutex_lock(&q->set->pair_lock);
 	was = resets != q->set->resets;
-	mutex_unlock(&dev->shutdown_lock);
+	mutex_unlock(&q->set->pair_lock);
 	return was;
 }
 
@@ -348,14 +344,14 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	u16 qid;
 
 	lockdep_assert_held(&q->set->lock);
-	mutex_lock(&dev->shutdown_lock);
+	mutex_lock(&q->set->pair_lock);
 	qid = q->qid;
 	resets = q->set->resets;
 	nvme_pmap_queue_stop(q);
 	if (qid)
 		nvme_pmap_free_irq(q);
 	q->qid = 0;
-	mutex_unlock(&dev->shutdown_lock);
+	mutex_unlock(&q->set->pair_lock);
 	if (!qid)
 		return 0;
 
@@ -373,16 +369,19 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 
 /*
  * The controller is about to be disabled: no command goes to a queue after this.
- * Its shutdown_lock is held, and its vectors will be freed.
+ * Its shutdown_lock is held, and its vectors will be freed.  Until
+ * nvme_pmap_queues_cancel() the pairs are ours.
  */
 static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.queues;
 	unsigned int i;
 
+	lockdep_assert_held(&dev->shutdown_lock);
+	dev->pmap.stopped = set;
 	if (!set)
 		return;
-	lockdep_assert_held(&dev->shutdown_lock);
+	mutex_lock(&set->pair_lock);
 	WRITE_ONCE(set->resets, set->resets + 1);
 	for (i = 0; i < set->nr; i++) {
 		struct nvme_pmap_queue *q = &set->queue[i];
@@ -397,7 +396,7 @@ static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 /* The controller is disabled: what it has not answered ends here. */
 static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
 {
-	struct nvme_pmap_queues *set = dev->pmap.queues;
+	struct nvme_pmap_queues *set = dev->pmap.stopped;
 	bool keep = false;
 	unsigned int i;
 
@@ -413,6 +412,7 @@ static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
 		q->qid = 0;
 		keep = true;
 	}
+	mutex_unlock(&set->pair_lock);
 	if (keep)
 		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
 }

@@ -10,11 +10,13 @@
  * @base: identifier of the first queue that blk-mq leaves
  * @granted: how many the controller gave beyond those of blk-mq
  * @queues: from the end of probe to the end of remove
+ * @stopped: what nvme_pmap_queues_stop() found there, for its counterpart
  */
 struct nvme_pmap_pci {
 	u16 base;
 	u16 granted;
 	struct nvme_pmap_queues *queues;
+	struct nvme_pmap_queues *stopped;
 };
 
 struct nvme_dev;

@@ -381,6 +381,7 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 	set->dev = dev;
 	set->dma = dma;
 	mutex_init(&set->lock);
+	mutex_init(&set->pair_lock);
 	for (i = 0; i < nr; i++) {
 		set->queue[i].set = set;
 		set->queue[i].index = i;

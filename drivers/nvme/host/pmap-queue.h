@@ -18,9 +18,11 @@
  *
  * Locks.  nvme_pmap_queues.lock is for those who send admin commands about
  * queues; who disables the controller never takes it, so it may be held while
- * waiting for an answer, but not while allocating memory with IO.  The order is:
- * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock,
- * sq_lock, cq_lock.
+ * waiting for an answer, but not while allocating memory with IO.  Whether the
+ * controller has a pair changes under pair_lock; not under its shutdown_lock, which a
+ * reset only tries to take, and gives the controller up if it cannot.  The order is:
+ * nvme_pmap_file.lock, nvme_pmap_queues.lock, or the controller's shutdown_lock; then
+ * pair_lock, sq_lock, cq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -150,7 +152,7 @@ struct nvme_pmap_batch {
  * @set: the controller's queues
  * @users: files that have it attached (set lock)
  * @draining: a detach waits until it is idle (set lock)
- * @qid: its identifier, or 0 (set lock to set, shutdown_lock to clear)
+ * @qid: its identifier, or 0 (set lock to set, pair_lock to clear)
  * @vector: the interrupt vector
  * @cpu: the CPU that it was attached on
  * @stuck: what @rung was when the keeper last looked
@@ -212,11 +214,12 @@ struct nvme_pmap_queue_ops {
 /**
  * struct nvme_pmap_queues - the queues of a controller
  * @lock: see the top of this file
+ * @pair_lock: likewise
  * @dead: the controller is being removed
  * @nr: objects in @queue
  * @granted: how many of them the controller has to spare
  * @base: queue ID of the first
- * @resets: how often the controller was disabled (shutdown_lock)
+ * @resets: how often the controller was disabled (pair_lock)
  * @depth: entries of a queue
  * @ops: pci.c
  * @dev: struct nvme_dev, for pci.c
@@ -227,7 +230,8 @@ struct nvme_pmap_queue_ops {
  * @queue: the objects
  */
 struct nvme_pmap_queues {
-	struct mutex lock; /* who sends admin commands about queues */
+	struct mutex lock;	/* who sends admin commands about queues */
+	struct mutex pair_lock; /* what the controller has, and @resets */
 	bool dead;
 	unsigned int nr;
 	unsigned int granted;
