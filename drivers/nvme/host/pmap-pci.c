@@ -166,6 +166,8 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 	struct nvme_dev *dev = nvme_pmap_dev(q);
 	u32 stride = dev->db_stride;
 
+	/* a task may still have the end of a batch that was taken from it */
+	spin_lock(&q->sq_lock);
 	q->sent = 0;
 	q->rung = 0;
 	q->batch.limit = 0;
@@ -173,6 +175,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 	q->sq_db = q->set->db + (sq_idx(qid, stride) << 2);
 	q->sq_shadow = NULL;
 	q->sq_event = NULL;
+	spin_unlock(&q->sq_lock);
 
 	spin_lock_irq(&q->cq_lock);
 	memset(q->cq, 0, q->set->depth * sizeof(*q->cq));

@@ -117,8 +117,8 @@ static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	struct nvme_pmap_queue *q = cb->data;
 
 	spin_lock(&q->sq_lock);
-	if (likely(q->batch.plug != PMAP_PLUG_TAKEN))
-		nvme_pmap_end_batch_locked(q);
+	/* if it has been taken, nothing may be left to end */
+	nvme_pmap_end_batch_locked(q);
 	WRITE_ONCE(q->batch.plug, PMAP_NO_PLUG);
 	spin_unlock(&q->sq_lock);
 }
@@ -165,7 +165,9 @@ void nvme_pmap_queue_take(struct nvme_pmap_queue *q)
 	/* until its command of this moment is in; see nvme_pmap_enqueue_next() */
 	synchronize_rcu();
 	spin_lock(&q->sq_lock);
-	nvme_pmap_end_batch_locked(q);
+	/* or its task has ended it, and another may have one by now */
+	if (q->batch.plug == PMAP_PLUG_TAKEN)
+		nvme_pmap_end_batch_locked(q);
 	spin_unlock(&q->sq_lock);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_take);
