@@ -108,6 +108,18 @@ static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
 	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, &unreg);
 }
 
+/* What the next two share. */
+static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags)
+{
+	struct nvme_pmap_attach att;
+
+	memset(&att, 0, sizeof(att));
+	att.size = sizeof(att);
+	att.flags = flags;
+	att.fd = owner;
+	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_ATTACH, &att);
+}
+
 /**
  * nvme_pmap_attach_queue - give a file a passthrough queue
  * @fd: the file
@@ -117,12 +129,7 @@ static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
  */
 static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
 {
-	struct nvme_pmap_attach att;
-
-	memset(&att, 0, sizeof(att));
-	att.size = sizeof(att);
-	att.flags = flags;
-	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_ATTACH, &att);
+	return nvme_pmap_attach_to(fd, 0, flags);
 }
 
 /**
@@ -133,13 +140,7 @@ static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
  */
 static inline int nvme_pmap_share_queue(int fd, int owner, uint32_t flags)
 {
-	struct nvme_pmap_attach att;
-
-	memset(&att, 0, sizeof(att));
-	att.size = sizeof(att);
-	att.flags = flags | NVME_PMAP_QUEUE_SHARE;
-	att.fd = owner;
-	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_ATTACH, &att);
+	return nvme_pmap_attach_to(fd, owner, flags | NVME_PMAP_QUEUE_SHARE);
 }
 
 /**

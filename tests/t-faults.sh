@@ -33,24 +33,21 @@ one() {
 		sed "s/^\(ok\|not ok\|skip\) - /&$name: /" | tee -a "$dir/out"
 }
 
-# null NAME NANOSECONDS [PROPERTY]: a device that takes so long for each command.
-null() {
-	printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864 ' "$1" "$2"
-	printf -- '-device nvme,serial=%s,drive=%s%s\n' "$1" "$1" "${3-}"
-}
+# slow NAME NANOSECONDS [PROPERTY]: a device that takes so long for each command.
+slow() { echo "$(null "$1" "$2") -device nvme,serial=$1,drive=$1${3-}"; }
 
 # Passthrough queues: what their own tests reach, and what has to be provoked.
 queues() {
 	local args=(--qemu "-device nvme,serial=meta,id=meta")
 	namespace meta 1 ms=8,mset=1
-	one queues --timeout 240 --qemu "$(null stuck 8000000000)" "${args[@]}" -- \
+	one queues --timeout 240 --qemu "$(slow stuck 8000000000)" "${args[@]}" -- \
 		'faults -d serial=pmap attach-fails refused-pairs failed-once unpolled
 			format-batches mixed-batch probe-queues' \
 		'faults -d serial=meta format-batches' \
 		'faults -D serial=stuck draining full-batch aborts' \
 		'faults -q -d serial=pmap refused-commands formatting'
 	one used --timeout 240 --modparam 'nvme pmap_queue_depth=16 io_queue_depth=64' \
-		--qemu "$(null slow 500000000)" --qemu "$(null few 0 ,max_ioqpairs=5)" -- \
+		--qemu "$(slow slow 500000000)" --qemu "$(slow few 0 ,max_ioqpairs=5)" -- \
 		'queue -d serial=pmap' 'queue_slow -D serial=slow' 'queue_few -D serial=few' \
 		'modes -q -d serial=pmap'
 }

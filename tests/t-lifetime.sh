@@ -6,8 +6,6 @@ KERNELS="plain kasan kcsan"
 
 requires() { have "$client" python3; }
 
-null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864' "$1" "$2"; }
-
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
 	# The slow device holds commands for 200 ms; the plugged one is on a port

@@ -6,8 +6,6 @@ KERNELS="plain kasan kcsan"
 
 requires() { have "$client" python3; }
 
-null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864' "$1" "$2"; }
-
 # The subjects of other tests, on files that have both kinds of queue.
 # shellcheck disable=SC2016 # for the guest's shell
 others() {

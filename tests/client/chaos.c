@@ -93,14 +93,6 @@ static void reregister(void)
 
 /* ---- CPUs that come and go ---- */
 
-bool cpu_online(unsigned int cpu, const char *on)
-{
-	char path[80];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
-	return CHECK(write_file(path, on), "%s to %s: %s", path, on, strerror(errno));
-}
-
 /* The hardware queues of a CPU go with it; no command may be lost in them. */
 static void cpu_hotplug(void)
 {

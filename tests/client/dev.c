@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -217,6 +218,23 @@ bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size)
 {
 	snprintf(path, size, GENERIC "/%s/device/%s", dev->path + strlen("/dev/"), attr);
 	return !access(path, F_OK);
+}
+
+bool cpu_online(unsigned int cpu, const char *on)
+{
+	char path[80];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
+	return CHECK(write_file(path, on), "%s to %s: %s", path, on, strerror(errno));
+}
+
+bool run_on(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return CHECK(!sched_setaffinity(0, sizeof(set), &set), "CPU %u: %s", cpu, strerror(errno));
 }
 
 const struct reg_form reg_forms[NR_REG_FORMS] = {

@@ -442,12 +442,7 @@ out:
 	setup_close(&s);
 }
 
-struct formatter {
-	int fd;
-	volatile bool stop;
-};
-
-static void *formats(void *arg)
+void *faults_format(void *arg)
 {
 	/* vendor specific: for all that the driver knows it formats */
 	struct nvme_passthru_cmd cmd = { .opcode = 0xc1 };
@@ -468,7 +463,7 @@ void formatting(void)
 	if (!open_buffer(&s, MODE_IRQ, NVME_PMAP_REG_PRP))
 		goto out;
 	f.fd = s.dev.fd;
-	pthread_create(&thread, NULL, formats, &f);
+	pthread_create(&thread, NULL, faults_format, &f);
 	for (i = 0; i < 2000 && !busy; i++) {
 		int ret = run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, PAGE, 0);
 

@@ -138,22 +138,6 @@ out:
 	setup_close(&s);
 }
 
-struct formatter {
-	int fd;
-	volatile bool stop;
-};
-
-static void *formats(void *arg)
-{
-	/* vendor specific: for all that the driver knows it formats */
-	struct nvme_passthru_cmd cmd = { .opcode = 0xc1 };
-	struct formatter *f = arg;
-
-	while (!f->stop)
-		ioctl(f->fd, NVME_IOCTL_ADMIN_CMD, &cmd);
-	return NULL;
-}
-
 /* An SGL carries its length, so that nothing is refused meanwhile. */
 void format_batches(void)
 {
@@ -165,7 +149,7 @@ void format_batches(void)
 	if (!setup_make(&s, NULL, MODE_IRQ, MEM_4K, PAGE) || !must_attach(s.dev.fd, 0))
 		goto out;
 	f.fd = s.dev.fd;
-	pthread_create(&thread, NULL, formats, &f);
+	pthread_create(&thread, NULL, faults_format, &f);
 	for (i = 0; i < 200; i++)
 		if (!push_reads(&s, 5) || !reads_end(&s, 5))
 			break;

@@ -4,7 +4,6 @@
  * many are free as before, and the next one works.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -204,22 +203,6 @@ void refused_pairs(void)
 
 /* ---- one that failed once, and then did not, is looked after like any other ---- */
 
-static bool cpu_online(const char *on)
-{
-	static const char path[] = "/sys/devices/system/cpu/cpu1/online";
-
-	return CHECK(write_file(path, on), "%s: %s", path, strerror(errno));
-}
-
-static bool run_on(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return CHECK(!sched_setaffinity(0, sizeof(set), &set), "CPU %u: %s", cpu, strerror(errno));
-}
-
 /* No memory for its interrupt; and then the CPU of that goes. */
 void failed_once(void)
 {
@@ -231,10 +214,10 @@ void failed_once(void)
 	inject_nth(1);
 	CHECK_RET(nvme_pmap_attach_queue(dev.fd, 0), -ENOMEM, "no memory for the interrupt");
 	CHECK(inject_end() == 1, "not injected");
-	if (must_attach(dev.fd, 0) && run_on(0) && cpu_online("0")) {
+	if (must_attach(dev.fd, 0) && run_on(0) && cpu_online(1, "0")) {
 		read_by_queue(&dev, 0);
 		read_by_queue(&dev, 0);
-		cpu_online("1");
+		cpu_online(1, "1");
 		must_detach(dev.fd, 0);
 	}
 	dev_close(&dev);

@@ -65,4 +65,12 @@ void attach_removals(void);
 void attach_killed(void);
 void shared_resets(void);
 
+/* A thread: sends what the driver takes for a format, until @stop. */
+struct formatter {
+	int fd;
+	volatile bool stop;
+};
+
+void *faults_format(void *formatter);
+
 #endif

@@ -154,7 +154,8 @@ static void *submit_long(void *arg)
 	for (i = 0; i < LONG_READS; i++) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
 
-		if (!CHECK(sqe, "the submission queue is full"))
+		CHECK(sqe, "the submission queue is full");
+		if (!sqe)
 			return NULL;
 		memset(sqe, 0, 2 * sizeof(*sqe));
 		io_uring_prep_read(sqe, l->file, l->buf.map, LONG_BYTES, 0);
@@ -379,23 +380,6 @@ out:
 }
 
 /* ---- a CPU goes offline, with the interrupt of the queue ---- */
-
-static bool cpu_online(unsigned int cpu, const char *on)
-{
-	char path[80];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
-	return CHECK(write_file(path, on), "%s: %s", path, strerror(errno));
-}
-
-static bool run_on(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return CHECK(!sched_setaffinity(0, sizeof(set), &set), "CPU %u: %s", cpu, strerror(errno));
-}
 
 static void cpu_gone(void)
 {

@@ -84,7 +84,6 @@ void owner_free(struct owner *o);
 /* Start, kill, and meanwhile reset the controller of @reset, if given. */
 bool owner_kill(struct owner *o, uint64_t lba, const struct dev *reset);
 
-bool cpu_online(unsigned int cpu, const char *on);
 unsigned long meminfo_kib(const char *key);
 
 /*

@@ -135,6 +135,9 @@ int dev_open_block(const struct dev *dev, int flags);
 bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size);
 bool write_file(const char *path, const char *text);
 bool read_file(const char *path, char *buf, size_t size);
+/* "0" or "1"; and the CPU that the caller runs on. */
+bool cpu_online(unsigned int cpu, const char *on);
+bool run_on(unsigned int cpu);
 int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf);
 
 /* What a registration can ask for: one of two forms, or what the driver chooses. */

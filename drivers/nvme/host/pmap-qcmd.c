@@ -204,15 +204,6 @@ static bool nvme_pmap_plug(struct nvme_pmap_queue *q)
 	return true;
 }
 
-static u32 nvme_pmap_deadline(struct nvme_ns *ns, u32 timeout_ms)
-{
-	u64 timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
-				   ns->queue->rq_timeout;
-
-	/* which may be as long as an unsigned int is */
-	return (u32)jiffies + min_t(u64, timeout, PMAP_MAX_TIMEOUT);
-}
-
 /*
  * What a command holds until it ends: its buffer, and the namespace's queue as
  * a request would, so that who freezes it waits.  The lock keeps preemption

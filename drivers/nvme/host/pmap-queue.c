@@ -69,6 +69,23 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 	return -ENOMEM;
 }
 
+/* A reset waits for the lock; its device may be where memory swaps to. */
+static int nvme_pmap_queues_lock(struct nvme_pmap_queues *set,
+				 unsigned int *noio)
+{
+	if (mutex_lock_killable(&set->lock))
+		return -EINTR;
+	*noio = memalloc_noio_save();
+	return 0;
+}
+
+static void nvme_pmap_queues_unlock(struct nvme_pmap_queues *set,
+				    unsigned int noio)
+{
+	memalloc_noio_restore(noio);
+	mutex_unlock(&set->lock);
+}
+
 static unsigned int nvme_pmap_queues_used(const struct nvme_pmap_queues *set)
 {
 	unsigned int i, used = 0;
@@ -224,13 +241,11 @@ int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 
 	if (!set)
 		return -EUSERS;
-	if (mutex_lock_killable(&set->lock))
-		return -EINTR;
-	/* a reset waits for the lock; its device may be where memory swaps to */
-	noio = memalloc_noio_save();
+	ret = nvme_pmap_queues_lock(set, &noio);
+	if (ret)
+		return ret;
 	ret = nvme_pmap_attach_locked(set, file, pf, att);
-	memalloc_noio_restore(noio);
-	mutex_unlock(&set->lock);
+	nvme_pmap_queues_unlock(set, noio);
 	return ret;
 }
 
@@ -315,13 +330,11 @@ int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled)
 
 	if (!set)
 		return -ENOTCONN;
-	if (mutex_lock_killable(&set->lock))
-		return -EINTR;
-	/* as in nvme_pmap_attach() */
-	noio = memalloc_noio_save();
+	ret = nvme_pmap_queues_lock(set, &noio);
+	if (ret)
+		return ret;
 	ret = nvme_pmap_detach_locked(pf, polled, true);
-	memalloc_noio_restore(noio);
-	mutex_unlock(&set->lock);
+	nvme_pmap_queues_unlock(set, noio);
 	return ret;
 }
 

@@ -225,7 +225,6 @@ struct nvme_pmap_queue_ops {
  * @dev: struct nvme_dev, for pci.c
  * @dma: for the memory
  * @db: the mapped doorbells of this set, for pci.c
- * @db_base: queue ID of the first of them
  * @keeper: brings queues up after a reset, and sees to time-outs
  * @queue: the objects
  */

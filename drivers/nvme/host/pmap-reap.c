@@ -201,13 +201,23 @@ unlock:
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_cancel);
 
+/* When a command that begins now has timed out; @timeout_ms as it asks for. */
+static u32 nvme_pmap_deadline(struct nvme_ns *ns, u32 timeout_ms)
+{
+	u64 timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
+				   ns->queue->rq_timeout;
+
+	/* which may be as long as an unsigned int is */
+	return (u32)jiffies + min_t(u64, timeout, PMAP_MAX_TIMEOUT);
+}
+
 /* As blk-mq gives an aborted request: as long again as the namespace's time-out. */
 static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
 
-	return (u32)jiffies + min(ns->queue->rq_timeout, PMAP_MAX_TIMEOUT);
+	return nvme_pmap_deadline(ns, 0);
 }
 
 /* Return: the identifier of a command that is overdue, or -ENOENT. */
