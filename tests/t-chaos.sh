@@ -20,7 +20,7 @@ blockdev() {
 # status itself, and a reset ends it.
 # shellcheck disable=SC2016 # for the guest's shell
 asleep() {
-	guest_results "$1" --with "$client" --qmp "$dir/qmp" --timeout 100 \
+	guest_results "$1" --in-turn --with "$client" --qmp "$dir/qmp" --timeout 100 \
 		-- sh -c '"$0" chaos_end -d serial=pmap $1 suspend-ram
 			echo $? >/dev/vport0p3
 			reboot -nf' "$client" "${2-}" | host_serves "$dir/qmp" || test_failed=1
