@@ -103,6 +103,9 @@ struct path {
 
 const struct path *path_find(const char *name);
 void session_open(struct session *session, unsigned int entries);
+/* io_uring_enter with the registered ring.  Returns submitted, or -errno. */
+int session_enter(const struct session *session, unsigned int submit,
+		  unsigned int complete, unsigned int flags);
 void session_close(struct session *session);
 
 /* proof.c: evidence that a row's commands took the row's path. */

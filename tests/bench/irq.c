@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,16 +75,15 @@ bool irq_batch(struct session *session, unsigned int n,
 {
 	struct rusage before, after;
 	uint64_t irqs = interrupts();
-	long ret;
+	int ret;
 
 	getrusage(RUSAGE_THREAD, &before);
 	PROFILE_WINDOW(3);
-	ret = syscall(SYS_io_uring_enter, session->ring.ring_fd, n, n,
-		      IORING_ENTER_GETEVENTS, NULL, 0);
+	ret = session_enter(session, n, n, IORING_ENTER_GETEVENTS);
 	PROFILE_WINDOW(0);
 	getrusage(RUSAGE_THREAD, &after);
 	window->plain = interrupts() - irqs == 1 &&
 			after.ru_nvcsw - before.ru_nvcsw == 1 &&
 			after.ru_nivcsw == before.ru_nivcsw;
-	return ret == (long)n;
+	return ret == (int)n;
 }

@@ -11,7 +11,8 @@
  * the program sleeps until the device has surely finished; then one
  * io_uring_enter reaps the batch, the other window.  SQEs are prepared and CQEs
  * checked outside of both.  io_uring_enter is called directly, as liburing's
- * io_uring_submit() polls every pending request on an IOPOLL ring.
+ * io_uring_submit() polls every pending request on an IOPOLL ring.  Rings and files
+ * are registered, as in fio's t/io_uring, so that neither is looked up.
  *
  * scripts/bench drives this; scripts/bench-report takes the medians.
  */
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -65,15 +65,6 @@ static struct target target;
 static size_t arena_len = 16u << 20;
 /* Naps before reaping; shared by all rows, doubled when they were too few. */
 static unsigned int naps = 20;
-
-static int enter(const struct io_uring *ring, unsigned int submit,
-		 unsigned int complete, unsigned int flags)
-{
-	long ret = syscall(SYS_io_uring_enter, ring->ring_fd, submit, complete,
-			   flags, NULL, 0);
-
-	return ret < 0 ? -errno : (int)ret;
-}
 
 /* liburing keeps this to itself: make the prepared SQEs visible. */
 static unsigned int publish(struct io_uring *ring)
@@ -132,7 +123,7 @@ static void drain(struct session *session, unsigned int left, int *err)
 	uint64_t deadline = now_ns() + 10u * SUSTAINED_NS;
 
 	while (left) {
-		int ret = enter(&session->ring, 0, 1, IORING_ENTER_GETEVENTS);
+		int ret = session_enter(session, 0, 1, IORING_ENTER_GETEVENTS);
 
 		if (ret < 0 && ret != -EINTR)
 			die("io_uring_enter: %s", strerror(-ret));
@@ -163,7 +154,7 @@ static void run_batch(struct session *session, const struct row *row,
 	n = publish(&session->ring);
 	PROFILE_WINDOW(1);
 	timer_mark(&mark[0]);
-	ret = enter(&session->ring, n, 0, 0);
+	ret = session_enter(session, n, 0, 0);
 	timer_mark(&mark[1]);
 	PROFILE_WINDOW(0);
 	if (ret != (int)n)
@@ -174,7 +165,7 @@ static void run_batch(struct session *session, const struct row *row,
 	PROFILE_WINDOW(2);
 	timer_mark(&mark[2]);
 	if (early < n)
-		ret = enter(&session->ring, 0, 1, IORING_ENTER_GETEVENTS);
+		ret = session_enter(session, 0, 1, IORING_ENTER_GETEVENTS);
 	timer_mark(&mark[3]);
 	PROFILE_WINDOW(0);
 	if (ret < 0)
@@ -234,7 +225,7 @@ static void run_sustained(struct session *session, const struct row *row,
 
 		prepare(session, row->batch, &seed);
 		n = left = publish(&session->ring);
-		ret = enter(&session->ring, n, n, IORING_ENTER_GETEVENTS);
+		ret = session_enter(session, n, n, IORING_ENTER_GETEVENTS);
 		if (ret != (int)n)
 			die("%s: io_uring_enter submitted %d of %u",
 			    row->path->name, ret, n);

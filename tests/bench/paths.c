@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The ways of sending one read, and the ring that each needs. */
+#include <errno.h>
 #include <linux/nvme_ioctl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include <nvme_pmap.h>
@@ -146,6 +149,16 @@ static void attach_queue(const struct session *session)
 		    strerror(-ret));
 }
 
+int session_enter(const struct session *session, unsigned int submit,
+		  unsigned int complete, unsigned int flags)
+{
+	long ret = syscall(SYS_io_uring_enter, session->ring.enter_ring_fd,
+			   submit, complete,
+			   flags | IORING_ENTER_REGISTERED_RING, NULL, 0);
+
+	return ret < 0 ? -errno : (int)ret;
+}
+
 void session_open(struct session *session, unsigned int entries)
 {
 	const struct target *target = session->target;
@@ -158,6 +171,8 @@ void session_open(struct session *session, unsigned int entries)
 	ret = io_uring_queue_init(entries, &session->ring, ring_flags(session));
 	if (!ret)
 		ret = io_uring_register_files(&session->ring, &fd, 1);
+	if (!ret && io_uring_register_ring_fd(&session->ring) != 1)
+		ret = -EINVAL;
 	if (ret)
 		die("io_uring: %s", strerror(-ret));
 	register_arena(session);

@@ -192,10 +192,10 @@ static void out_of_time(void)
 		note("%u resets by timeout", kernel_said("timeout, reset controller"));
 	}
 	/*
-	 * QEMU 7.2 keeps, for itself, a device that was reset while it had commands of
+	 * QEMU 7.2 never lets go of a device that was disabled while it had commands of
 	 * queues that had not been deleted: it forgets to unmap their memory.
 	 */
-	ask_host("device_del", " wait=false");
+	ask_host("device_del", "");
 	pins_back(pins, 5000);
 }
 

@@ -26,6 +26,9 @@ MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
 
 #define PMAP_MAX_QUEUES 256u
 
+/* For all queues together; stock waits a minute for its own after that. */
+#define PMAP_DELETE_TIMEOUT (5 * HZ)
+
 static unsigned int nvme_pmap_queues_wanted(void)
 {
 	return min(pmap_queues, PMAP_MAX_QUEUES);
@@ -370,6 +373,42 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	return ret;
 }
 
+/* Return: jiffies that are left of @timeout, or 0: the controller does not answer. */
+static long nvme_pmap_delete(struct nvme_dev *dev, u16 qid, u8 opcode,
+			     long timeout)
+{
+	struct nvme_queue *hw = dev->pmap.deleted;
+
+	hw->qid = qid;
+	if (nvme_delete_queue(hw, opcode))
+		return 0;
+	return wait_for_completion_io_timeout(&hw->delete_done, timeout);
+}
+
+/*
+ * In good order, as pci.c does with the queues of blk-mq: a controller that is
+ * shut down is to have none, and what it does with the commands of one that just
+ * vanishes is its own affair.  One that does not answer has to forget them; its
+ * command then ends with the admin queue, before this can be called again.
+ */
+static void nvme_pmap_delete_pairs(struct nvme_pmap_queues *set)
+{
+	long left = PMAP_DELETE_TIMEOUT;
+	struct nvme_dev *dev = set->dev;
+	unsigned int i;
+
+	for (i = 0; i < set->nr && left; i++) {
+		u16 qid = set->queue[i].qid;
+
+		if (qid)
+			left = nvme_pmap_delete(dev, qid, nvme_admin_delete_sq,
+						left);
+		if (qid && left)
+			left = nvme_pmap_delete(dev, qid, nvme_admin_delete_cq,
+						left);
+	}
+}
+
 /*
  * The controller is about to be disabled: no command goes to a queue after this.
  * Its shutdown_lock is held, and its vectors will be freed.  Until
@@ -394,6 +433,8 @@ static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 		nvme_pmap_queue_stop(q);
 		nvme_pmap_free_irq(q);
 	}
+	if (!nvme_pci_ctrl_is_dead(dev))
+		nvme_pmap_delete_pairs(set);
 }
 
 /* The controller is disabled: what it has not answered ends here. */
@@ -449,6 +490,11 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 	set->depth =
 		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
 	INIT_DELAYED_WORK(&set->keeper, nvme_pmap_keep);
+	dev->pmap.deleted = devm_kzalloc(dev->dev, sizeof(*dev->pmap.deleted),
+					 GFP_KERNEL);
+	if (!dev->pmap.deleted)
+		goto fail;
+	dev->pmap.deleted->dev = dev;
 	/* once and for all: pci.c may map its own anew in a reset */
 	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
 			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);
