@@ -92,20 +92,20 @@ mutant() {
 
 test_layout_mutants() {
 	gcc "${flags[@]}" -O1 -c "$layout/device.c" -o "$dir/device.o"
-	mutant "entry 511 is used" layout 's/> PMAP_PRP_LAST)/> PMAP_PRP_ENTRIES)/'
+	mutant "entry 511 is used" layout 's/i + more > l->prp_end/i + more > l->prp_end + 1u/'
 	mutant "a list in the first slot's window" layout 's/list\[next >> PMAP_PRP_SHIFT\]/list[first >> PMAP_PRP_SHIFT]/'
 	mutant "a list one entry late" layout 's/ i \* sizeof(__le64)/ (i + 1) * sizeof(__le64)/'
-	mutant "a list in the middle of a page" layout 's/l->whole_lists || //'
+	mutant "a list in the middle of a page" layout 's/> l->prp_end/> PMAP_PRP_LAST/'
 	mutant "the first window is a half" layout 's/if (h)$/if (h > 1)/'
 	mutant "half the guard" layout 's/nr > 1 ? nr - 2 : 0/nr - 1/'
 	mutant "one list page too many" layout 's|(entries - 2) / PMAP_PRP_LAST|(entries - 1) / PMAP_PRP_LAST|'
 	mutant "a page for the last entry" layout 's/ && slot + 1 < end)/)/'
-	mutant "two pages are one" layout 's/in_page + len <= PMAP_SLOT_SIZE/in_page + len <= 2 * PMAP_SLOT_SIZE/'
+	mutant "two pages are one" layout 's/if (!more)/if (more <= 1)/'
 	mutant "a chain at entry 512" layout 's/i == PMAP_PRP_LAST && /i == PMAP_PRP_ENTRIES \&\& /'
-	mutant "run_phase is forgotten" layout 's/ + l->run_phase)/)/g'
-	mutant "runs are too long by half" layout 's/at & ((1u << shift) - 1)/at \& ((1u << shift) - 1) >> 1/'
-	mutant "a segment across blocks" layout 's/(first ^ last) >> l->list_shift/0/'
-	mutant "whole pages, by the start alone" layout 's/(in_page | len) &/in_page \&/'
+	mutant "run_phase is forgotten" layout 's/(first + l->run_phase)/first/'
+	mutant "runs are too long by half" layout 's/at & ~above/at \& ~above >> 1/'
+	mutant "a segment across blocks" layout 's/i + more >= l->list_slots/0/'
+	mutant "whole pages, by the start alone" layout 's/(in_page | ~last) &/in_page \&/'
 	mutant "an offset of 32 bits" layout 's/u64 start = /u32 start = /'
 	mutant "a built segment one short" layout 's/s->nr \* sizeof(\*list->sgl)/(s->nr - 1) * sizeof(*list->sgl)/'
 	mutant "a built segment one long" layout 's/s->nr \* sizeof(\*list->sgl)/(s->nr + 1) * sizeof(*list->sgl)/'
@@ -115,7 +115,7 @@ test_layout_mutants() {
 	mutant "a segment is a data block" layout '/pmap_fill_sgl(/,/^}/s/NVME_SGL_FMT_LAST_SEG_DESC/NVME_SGL_FMT_DATA_DESC/'
 	mutant "an offset in every page" layout 's/i++, at = 0/i++/'
 	mutant "the last page is whole" layout 's/if (len > left)/if (0)/'
-	mutant "SGL forms fall back on PRPs" layout 's/return PMAP_KIND_BUILT;/return nr == 2 ? PMAP_KIND_PRP : PMAP_KIND_BUILT;/'
+	mutant "SGL forms fall back on PRPs" layout 's/return PMAP_KIND_BUILT;/return more == 1 ? PMAP_KIND_PRP : PMAP_KIND_BUILT;/'
 }
 
 test_xfer_mutants() {

@@ -28,6 +28,9 @@ static struct pmap_layout layout(u8 form, u8 list_shift, u32 list_bytes)
 		.form = form,
 		.list_shift = list_shift,
 		.list_mask = (1u << list_shift) - 1,
+		.list_slots = 1u << list_shift,
+		.prp_end = 511,
+		.run_above = PMAP_RUN_NONE,
 		.base = BASE,
 	};
 	u32 nr = pmap_nr_lists(NR_SLOTS, list_shift);
@@ -71,7 +74,7 @@ static int far_run(void)
 		.head = 8,
 		.nr_slots = NR_SLOTS,
 		.form = NVME_PMAP_FORM_SGL_RUN,
-		.run_shift = PMAP_RUN_ALL,
+		.run_above = PMAP_RUN_ALL,
 		.base = BASE,
 	};
 	union nvme_data_ptr dptr;

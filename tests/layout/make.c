@@ -92,9 +92,9 @@ static u8 naive_run_shift(const struct buffer *b)
 
 	for (u32 i = 1; i < b->spec.slots && goes_on(b, i); i++)
 		if (i + 1 == b->spec.slots)
-			return PMAP_RUN_ALL;
+			return 31;
 	if (b->spec.slots == 1)
-		return PMAP_RUN_ALL;
+		return 31;
 	while (!groups_hold(b, shift))
 		shift--;
 	return shift;
@@ -114,6 +114,7 @@ static void alloc_lists(struct buffer *b, u8 shift, u32 list_bytes)
 	b->nr_lists = pmap_nr_lists(b->l.nr_slots, shift);
 	b->l.list_shift = shift;
 	b->l.list_mask = (1u << shift) - 1;
+	b->l.list_slots = 1u << shift;
 	b->list_bytes = list_bytes;
 	b->l.list = must_alloc(b->nr_lists, sizeof(*b->l.list));
 
@@ -142,11 +143,10 @@ static void start_lists(struct buffer *b)
 		return;
 	}
 	b->l.form = NVME_PMAP_FORM_SGL_RUN;
-	b->l.run_shift = PMAP_RUN_ALL;
-	if (b->spec.want == WANT_SGL_LIST) {
-		b->l.run_shift = 0;
+	if (b->spec.want == WANT_SGL_LIST)
 		start_sgl(b, 0);
-	}
+	else
+		b->l.run_above = PMAP_RUN_ALL;
 }
 
 /* nvme_pmap_note_run() */
@@ -157,7 +157,7 @@ static void note_run(struct buffer *b, u32 slot, u64 dma, u32 nr, u64 next)
 	if (!slot)
 		l->base = dma;
 	if (slot && dma != next) {
-		l->run_shift = pmap_break_run(l->run_shift, slot + l->run_phase);
+		l->run_above = pmap_break_run(l->run_above, slot + l->run_phase);
 		if (l->form == NVME_PMAP_FORM_SGL_RUN)
 			start_sgl(b, slot);
 	}
@@ -208,10 +208,10 @@ static const char *check_made(const struct buffer *b)
 		return "the wrong number of lists";
 	if (b->spec.want == WANT_PRP)
 		return b->l.list ? check_windows(b) : "no windows";
-	if (b->l.run_shift != b->run_shift)
-		return "run_shift is not the largest whose groups are runs";
+	if (b->l.run_above != ~((1u << b->run_shift) - 1))
+		return "run_above is not the largest whose groups are runs";
 	if (b->spec.want == WANT_SGL &&
-	    (b->l.form == NVME_PMAP_FORM_SGL_RUN) != (b->run_shift == PMAP_RUN_ALL))
+	    (b->l.form == NVME_PMAP_FORM_SGL_RUN) != (b->run_shift == 31))
 		return "one run, and not the form for it, or the reverse";
 	return NULL;
 }
@@ -264,8 +264,9 @@ const char *buffer_make(struct buffer *b, const struct buffer_spec *spec)
 	b->l.len = ((u64)spec->slots << PMAP_SLOT_SHIFT) - spec->head - spec->tail;
 	b->l.head = spec->head;
 	b->l.nr_slots = spec->slots;
+	b->l.run_above = PMAP_RUN_NONE;
 	b->l.run_phase = spec->phase;
-	b->l.whole_lists = spec->whole_lists;
+	b->l.prp_end = spec->whole_lists ? 0 : 511;
 
 	for (u32 i = 0; i <= PMAP_BUILT_MAX; i++) {
 		b->built[i].prp = must_alloc(1, PMAP_SLOT_SIZE);

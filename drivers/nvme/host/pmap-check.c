@@ -192,10 +192,10 @@ static noinline bool nvme_pmap_ask_stock(struct nvme_ns *ns, u8 opcode,
  * The commonest answer of nvme_cmd_allowed(): a standard command that the effects
  * log knows as harmless, on a file open for it.
  */
-static __always_inline bool nvme_pmap_harmless(const struct nvme_ns *ns,
+static __always_inline bool nvme_pmap_harmless(const struct nvme_ns_head *head,
 					       u8 opcode, fmode_t mode)
 {
-	u32 effects = le32_to_cpu(ns->head->effects->iocs[opcode]);
+	u32 effects = le32_to_cpu(head->effects->iocs[opcode]);
 
 	if (mode & FMODE_WRITE)
 		effects &= ~NVME_CMD_EFFECTS_LBCC;
@@ -208,7 +208,7 @@ static __always_inline bool nvme_pmap_harmless(const struct nvme_ns *ns,
 static __always_inline bool nvme_pmap_allowed(struct nvme_ns *ns, u8 opcode,
 					      fmode_t mode)
 {
-	return likely(nvme_pmap_harmless(ns, opcode, mode)) ||
+	return likely(nvme_pmap_harmless(ns->head, opcode, mode)) ||
 	       nvme_pmap_ask_stock(ns, opcode, mode);
 }
 

@@ -235,6 +235,56 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 	return nvme_pmap_issue(ns, pf, ioucmd, issue_flags);
 }
 
+/* The passthrough queue for a command, or NULL. */
+static __always_inline struct nvme_pmap_queue *
+nvme_pmap_pick_queue(const struct nvme_pmap_file *pf, unsigned int issue_flags)
+{
+	return READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
+}
+
+/*
+ * One that is not just the next of a batch; perhaps the first.  What the caller
+ * knows is found out once more here: it needs its registers for the short way.
+ */
+static noinline int nvme_pmap_uring_cmd_alone(struct io_uring_cmd *ioucmd,
+					      unsigned int issue_flags)
+{
+	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
+					  struct nvme_ns, cdev);
+	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
+	struct nvme_pmap_queue *q = nvme_pmap_pick_queue(pf, issue_flags);
+	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
+
+	/* of these flags nvme_uring_cmd_checks() wants two, and a queue no third */
+	if (likely(q && (issue_flags & (big | IO_URING_F_UNLOCKED)) == big &&
+		   nvme_pmap_enqueue_first(ns, pf, q, ioucmd)))
+		return -EIOCBQUEUED;
+	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
+}
+
+/* One more of a batch, on another buffer. */
+static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
+						unsigned int issue_flags)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
+	struct nvme_pmap_queue *q = nvme_pmap_pick_queue(pf, issue_flags);
+	u64 index = pmap_load_pair(&cmd->index);
+	struct nvme_pmap *pmap;
+
+	if (unlikely(!q || index > U32_MAX))
+		goto alone;
+	pmap = nvme_pmap_lookup(pf, index);
+	if (unlikely(!pmap))
+		goto alone;
+	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
+		   PMAP_NEXT_QUEUED))
+		return -EIOCBQUEUED;
+	percpu_ref_put(&pmap->ref);
+alone:
+	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
+}
+
 /**
  * nvme_pmap_chr_uring_cmd - uring_cmd of /dev/ngXnY
  * @ioucmd: the command; for NVME_URING_CMD_PMAP its SQE holds a nvme_pmap_cmd
@@ -253,15 +303,15 @@ int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 		return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 	pf = nvme_pmap_cmd_file(ioucmd);
 	if (likely(pf))
-		q = READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
+		q = nvme_pmap_pick_queue(pf, issue_flags);
 	if (!q)
 		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL);
 	if (likely(next == PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
 	if (next == PMAP_NEXT_ELSEWHERE)
-		return nvme_pmap_enqueue_elsewhere(ioucmd, issue_flags, pf, q);
-	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
+		return nvme_pmap_enqueue_elsewhere(ioucmd, issue_flags);
+	return nvme_pmap_uring_cmd_alone(ioucmd, issue_flags);
 }
 
 /**
@@ -276,13 +326,14 @@ int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 				   struct io_comp_batch *iob,
 				   unsigned int poll_flags)
 {
-	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
-					  struct nvme_ns, cdev);
+	struct nvme_ns *ns;
 
 	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
 		return nvme_pmap_iopoll(ioucmd, iob);
 	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
 	BUILD_BUG_ON(offsetofend(struct nvme_uring_cmd_pdu, status) >
 		     sizeof(ioucmd->pdu) - sizeof(u16));
+	ns = container_of(file_inode(ioucmd->file)->i_cdev, struct nvme_ns,
+			  cdev);
 	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob);
 }

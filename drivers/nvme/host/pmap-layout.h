@@ -21,7 +21,7 @@
  * SGL.  Blocks of 16-byte data block descriptors, one per slot.  A segment must
  * be contiguous, so a slice that crosses blocks has a list built for it; so has
  * one whose ends are not on page boundaries.  Where aligned groups of
- * 2^run_shift slots are DMA-contiguous, a slice inside a group is a single
+ * 2^n slots are DMA-contiguous (run_above), a slice inside a group is a single
  * descriptor in the command itself.  These forms never fall back on PRPs: the
  * controller checks the length against the descriptors.
  */
@@ -36,8 +36,11 @@
 #define PMAP_PRP_LAST	 (PMAP_PRP_ENTRIES - 1)
 #define PMAP_PRP_SHIFT	 8 /* windows begin every 256 slots */
 
-/* A run_shift that no slot number reaches: the buffer is one run. */
-#define PMAP_RUN_ALL 31
+/* A run_above for a group that no slot number gets out of: the buffer is one run. */
+#define PMAP_RUN_ALL (1u << 31)
+
+/* A run_above for groups of one slot. */
+#define PMAP_RUN_NONE (~0u)
 
 /**
  * struct pmap_list - one list page (PRP) or block of descriptors (SGL)
@@ -58,12 +61,15 @@ struct pmap_list {
  * @len: bytes of the buffer
  * @head: bytes from the start of slot 0 to the start of the buffer
  * @nr_slots: slots that the buffer touches
- * @run_phase: added to a slot number before it is shifted by @run_shift
- * @run_shift: log2 of the slots that are sure to be one DMA-contiguous run
+ * @run_phase: added to a slot number before it is looked at with @run_above
+ * @run_above: groups of 2^n slots are sure to be one DMA-contiguous run: all bits
+ *	from the nth on
  * @list_shift: log2 of the slots from one list to the next
  * @list_mask: 2^list_shift - 1
+ * @list_slots: 2^list_shift; so that neither is kept in a register for the other
+ * @prp_end: a PRP list that would reach beyond this entry is built: PMAP_PRP_LAST,
+ *	or 0 where the controller wants lists that begin on a page boundary
  * @form: enum nvme_pmap_form
- * @whole_lists: the controller wants lists that begin on a page boundary
  * @base: DMA address of slot 0 where the buffer is one run
  * @list: the lists, slots / 2^list_shift of them; none where it is one run
  */
@@ -72,11 +78,12 @@ struct pmap_layout {
 	u32 head;
 	u32 nr_slots;
 	u32 run_phase;
+	u32 run_above;
 	u32 list_mask;
-	u8 run_shift;
+	u32 list_slots;
+	u32 prp_end;
 	u8 list_shift;
 	u8 form;
-	bool whole_lists;
 	u64 base;
 	struct pmap_list *list;
 };
@@ -146,15 +153,21 @@ static inline u64 pmap_slot_dma(const struct pmap_layout *l, u32 slot)
 	}
 }
 
-static inline void pmap_set_sgl(struct nvme_sgl_desc *sgl, u64 addr, u32 len,
-				u8 type)
+/* All but the length. */
+static inline void pmap_set_sgl_at(struct nvme_sgl_desc *sgl, u64 addr, u8 type)
 {
 	sgl->addr = cpu_to_le64(addr);
-	sgl->length = cpu_to_le32(len);
 	sgl->rsvd[0] = 0;
 	sgl->rsvd[1] = 0;
 	sgl->rsvd[2] = 0;
 	sgl->type = type << 4;
+}
+
+static inline void pmap_set_sgl(struct nvme_sgl_desc *sgl, u64 addr, u32 len,
+				u8 type)
+{
+	pmap_set_sgl_at(sgl, addr, type);
+	sgl->length = cpu_to_le32(len);
 }
 
 /* A slice that begins @in_page bytes into slot @first. */
@@ -163,23 +176,34 @@ static __always_inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
 						    u32 len,
 						    union nvme_data_ptr *dptr)
 {
-	u32 next = first + 1, i = next & ((1u << PMAP_PRP_SHIFT) - 1), nr;
+	u32 next = first + 1, i = next & ((1u << PMAP_PRP_SHIFT) - 1);
+	/* slots after the first */
+	u32 more = (in_page + len - 1) >> PMAP_SLOT_SHIFT;
 
 	dptr->prp1 = cpu_to_le64(pmap_slot_prp(l, first) + in_page);
 	dptr->prp2 = 0;
-	if (in_page + len <= PMAP_SLOT_SIZE)
+	if (!more)
 		return PMAP_KIND_PRP;
-	nr = (in_page + len + PMAP_SLOT_MASK) >> PMAP_SLOT_SHIFT;
-	if (nr == 2) {
+	if (more == 1) {
 		dptr->prp2 = cpu_to_le64(pmap_slot_prp(l, next));
 		return PMAP_KIND_PRP;
 	}
-	/* nr - 1 entries from i on, none of them the last of the page */
-	if (unlikely(l->whole_lists || i + nr - 1 > PMAP_PRP_LAST))
+	/* entries from i on, none of them the last of the page */
+	if (unlikely(i + more > l->prp_end))
 		return PMAP_KIND_BUILT;
 	dptr->prp2 = cpu_to_le64(l->list[next >> PMAP_PRP_SHIFT].dma +
 				 i * sizeof(__le64));
 	return PMAP_KIND_PRP;
+}
+
+/* Are @more slots after @first in one run with it?  @more is not zero. */
+static __always_inline bool pmap_in_run(const struct pmap_layout *l, u32 first,
+					u32 more)
+{
+	/* less than zero by the slots to the end of the group */
+	u32 end = (first + l->run_phase) | l->run_above;
+
+	return end + more >= more;
 }
 
 static __always_inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
@@ -188,23 +212,24 @@ static __always_inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
 						    union nvme_data_ptr *dptr)
 {
 	const struct pmap_list *list = &l->list[first >> l->list_shift];
-	u32 i = first & l->list_mask, nr, last;
+	u32 i = first & l->list_mask, last = in_page + len - 1;
+	u32 more = last >> PMAP_SLOT_SHIFT; /* slots after the first */
 
-	/* a single descriptor, unless the slice turns out to be in pieces */
-	pmap_set_sgl(&dptr->sgl, le64_to_cpu(list->sgl[i].addr) + in_page, len,
-		     NVME_SGL_FMT_DATA_DESC);
-	nr = (in_page + len + PMAP_SLOT_MASK) >> PMAP_SLOT_SHIFT;
-	last = first + nr - 1;
-	if (nr == 1 ||
-	    !(((first + l->run_phase) ^ (last + l->run_phase)) >> l->run_shift))
-		return PMAP_KIND_SGL_RUN;
-	if (unlikely((in_page | len) & PMAP_SLOT_MASK ||
-		     (first ^ last) >> l->list_shift))
-		return PMAP_KIND_BUILT;
-	pmap_set_sgl(&dptr->sgl, list->dma + i * sizeof(struct nvme_sgl_desc),
-		     nr * sizeof(struct nvme_sgl_desc),
-		     NVME_SGL_FMT_LAST_SEG_DESC);
-	return PMAP_KIND_SGL_LIST;
+	/* at once: so it need not be kept in hand */
+	dptr->sgl.length = cpu_to_le32(len);
+	if (more && !pmap_in_run(l, first, more)) {
+		if (unlikely((in_page | ~last) & PMAP_SLOT_MASK ||
+			     i + more >= l->list_slots))
+			return PMAP_KIND_BUILT;
+		pmap_set_sgl(&dptr->sgl,
+			     list->dma + i * sizeof(struct nvme_sgl_desc),
+			     (more + 1) * sizeof(struct nvme_sgl_desc),
+			     NVME_SGL_FMT_LAST_SEG_DESC);
+		return PMAP_KIND_SGL_LIST;
+	}
+	pmap_set_sgl_at(&dptr->sgl, le64_to_cpu(list->sgl[i].addr) + in_page,
+			NVME_SGL_FMT_DATA_DESC);
+	return PMAP_KIND_SGL_RUN;
 }
 
 /**
@@ -340,18 +365,19 @@ static inline void pmap_put_guard(const struct pmap_layout *l, u64 guard)
 }
 
 /**
- * pmap_break_run - what is left of run_shift when a run ends
- * @shift: run_shift so far
+ * pmap_break_run - what run_above becomes when a run ends
+ * @above: run_above so far
  * @at: the slot that does not continue the run, plus run_phase: groups line up
  *	with huge pages rather than with the start of the buffer
  *
- * Return: the largest shift not above @shift such that a group begins at @at.
+ * Return: that of the largest groups, no larger than before, such that one
+ * begins at @at.
  */
-static inline u8 pmap_break_run(u8 shift, u32 at)
+static inline u32 pmap_break_run(u32 above, u32 at)
 {
-	while (at & ((1u << shift) - 1))
-		shift--;
-	return shift;
+	while (at & ~above)
+		above |= above >> 1;
+	return above;
 }
 
 #endif /* _NVME_PMAP_LAYOUT_H */

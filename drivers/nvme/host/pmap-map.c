@@ -116,7 +116,8 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	dma_addr_t dma;
 
 	pmap->l.list_shift = shift;
-	pmap->l.list_mask = (1u << shift) - 1;
+	pmap->l.list_slots = 1u << shift;
+	pmap->l.list_mask = pmap->l.list_slots - 1;
 	pmap->list_bytes = list_bytes;
 	/* a smaller block will do: don't press memory for a large one */
 	if (list_bytes > PAGE_SIZE)
@@ -184,10 +185,10 @@ static int nvme_pmap_start_lists(struct nvme_pmap *pmap, u32 flags)
 					     PMAP_SLOT_SIZE);
 	}
 	pmap->l.form = NVME_PMAP_FORM_SGL_RUN;
-	pmap->l.run_shift = PMAP_RUN_ALL;
-	if (!(flags & NVME_PMAP_REG_SGL_LIST))
+	if (!(flags & NVME_PMAP_REG_SGL_LIST)) {
+		pmap->l.run_above = PMAP_RUN_ALL;
 		return 0;
-	pmap->l.run_shift = 0;
+	}
 	return nvme_pmap_start_sgl(pmap, 0);
 }
 
@@ -200,7 +201,7 @@ static int nvme_pmap_note_run(struct nvme_pmap *pmap, u32 slot, u64 dma, u32 nr)
 	if (!slot)
 		l->base = dma;
 	if (slot && dma != pmap->next_dma) {
-		l->run_shift = pmap_break_run(l->run_shift,
+		l->run_above = pmap_break_run(l->run_above,
 					      slot + l->run_phase);
 		if (l->form == NVME_PMAP_FORM_SGL_RUN) {
 			ret = nvme_pmap_start_sgl(pmap, slot);
@@ -363,9 +364,10 @@ static void nvme_pmap_init_layout(struct nvme_pmap *pmap, u64 addr, u64 len)
 	pmap->l.len = len;
 	pmap->l.head = addr & ~PAGE_MASK;
 	pmap->l.nr_slots = pmap->nr_pages * PMAP_SLOTS_PER_PAGE;
+	pmap->l.run_above = PMAP_RUN_NONE;
 	pmap->l.run_phase = first % PMAP_CHUNK_PAGES * PMAP_SLOTS_PER_PAGE;
-	pmap->l.whole_lists = pmap->pc->ctrl->quirks &
-			      NVME_QUIRK_DMAPOOL_ALIGN_512;
+	if (!(pmap->pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512))
+		pmap->l.prp_end = PMAP_PRP_LAST;
 }
 
 /* Bytes of kernel memory that describe the buffer. */

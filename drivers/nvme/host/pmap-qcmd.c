@@ -8,12 +8,7 @@
 
 #include "pmap.h"
 
-static int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
-			       unsigned int issue_flags,
-			       struct nvme_pmap_file *pf,
-			       struct nvme_pmap_queue *q);
-
-/* References that a batch takes at a time. */
+/* References that a batch takes at a time, where it does not say how long it is. */
 #define PMAP_BATCH 64u
 
 /* The largest logical blocks that the short way is for. */
@@ -63,7 +58,7 @@ static __always_inline u32 nvme_pmap_pick_slot(const struct nvme_pmap_queue *q)
 	return nvme_pmap_search_slot(q);
 }
 
-static void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
+static __always_inline void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
 {
 	u16 tail = q->sent & q->mask;
 
@@ -75,18 +70,25 @@ static void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
 /* Into the file's counters. */
 static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
 {
+	struct nvme_pmap_counts __percpu *counts = b->pf->counts;
 	int i;
 
-	for (i = 0; i < PMAP_KINDS; i++) {
-		if (!b->queued[i])
-			continue;
-		this_cpu_add(b->pf->counts->queued[i], b->queued[i]);
-		b->queued[i] = 0;
-	}
+	for (i = 0; i < PMAP_KIND_BUILT; i++)
+		this_cpu_add(counts->queued[i], b->queued[i]);
+	memset(b->queued, 0, sizeof(b->queued));
 }
 
-/* Give back what was taken for commands that did not come. */
-static void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
+/* What was taken for @left commands that did not come. */
+static noinline void nvme_pmap_give_back(struct nvme_pmap_batch *b, u32 left)
+{
+	percpu_ref_put_many(&b->pmap->ref, left + b->elsewhere);
+	if (left)
+		percpu_ref_put_many(b->pf->usage, left);
+	b->elsewhere = 0;
+}
+
+/* No command takes the short way any more, until the next batch is opened. */
+static noinline void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
 	u32 left = b->limit - q->sent;
@@ -94,17 +96,15 @@ static void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 	if (!b->pf)
 		return;
 	nvme_pmap_count_batch(b);
-	if (left + b->elsewhere)
-		percpu_ref_put_many(&b->pmap->ref, left + b->elsewhere);
-	if (left)
-		percpu_ref_put_many(b->pf->usage, left);
-	b->elsewhere = 0;
+	if (left || b->elsewhere)
+		nvme_pmap_give_back(b, left);
 	b->limit = q->sent;
 	b->pf = NULL;
 }
 
 /* End the batch: what was sent is told to the controller. */
-static void nvme_pmap_end_batch_locked(struct nvme_pmap_queue *q)
+static __always_inline void
+nvme_pmap_end_batch_locked(struct nvme_pmap_queue *q)
 {
 	nvme_pmap_drop_credit(q);
 	if (likely(q->rung != q->sent))
@@ -114,7 +114,8 @@ static void nvme_pmap_end_batch_locked(struct nvme_pmap_queue *q)
 /* The batch of io_uring has been submitted, or its task goes to sleep. */
 static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 {
-	struct nvme_pmap_queue *q = cb->data;
+	struct nvme_pmap_queue *q = container_of(cb, struct nvme_pmap_queue,
+						 cb);
 
 	spin_lock(&q->sq_lock);
 	/* if it has been taken, nothing may be left to end */
@@ -186,22 +187,20 @@ void nvme_pmap_queue_stop(struct nvme_pmap_queue *q)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_stop);
 
 /*
- * Where the submission is plugged, the doorbell is rung at the end of the batch,
- * and the SQ is the task's until then.  Return: whether it is.
+ * The submission is plugged: the doorbell is rung at the end of the batch, and the
+ * SQ is the task's until then.
  */
-static bool nvme_pmap_plug(struct nvme_pmap_queue *q)
+static __always_inline void nvme_pmap_plug(struct nvme_pmap_queue *q,
+					   struct blk_plug *plug)
 {
 	struct nvme_pmap_batch *b = &q->batch;
-	struct blk_plug *plug = current->plug;
 
-	if (!plug || b->plug == plug)
-		return plug;
+	if (b->plug == plug)
+		return;
 	/* as blk_check_plugged(), which would allocate it */
 	q->cb.callback = nvme_pmap_unplug;
-	q->cb.data = q;
 	list_add(&q->cb.list, &plug->cb_list);
 	WRITE_ONCE(b->plug, plug);
-	return true;
 }
 
 /*
@@ -211,8 +210,8 @@ static bool nvme_pmap_plug(struct nvme_pmap_queue *q)
  *
  * Return: 0, an errno, or why it has to go by blk-mq.
  */
-static int nvme_pmap_hold(struct nvme_pmap_file *pf, u32 index,
-			  struct nvme_pmap **pmap)
+static __always_inline int nvme_pmap_hold(struct nvme_pmap_file *pf, u32 index,
+					  struct nvme_pmap **pmap)
 {
 	int ret = 0;
 
@@ -266,17 +265,18 @@ static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
 					     struct nvme_pmap_slot *slot,
 					     struct io_uring_cmd *ioucmd,
-					     struct nvme_pmap *pmap, u32 route,
+					     struct nvme_pmap *pmap,
 					     u32 deadline)
 {
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 
 	pdu->pmap = pmap;
-	pdu->route = route;
+	pdu->route = q->index;
 	slot->deadline = deadline;
 	/* pairs with the look at deadlines in nvme_pmap_queue_overdue() */
 	smp_store_release(&slot->ioucmd, ioucmd);
-	WRITE_ONCE(q->sent, q->sent + 1);
+	/* one instruction; who looks without the lock takes what there is */
+	data_race(q->sent++);
 }
 
 /*
@@ -284,50 +284,17 @@ static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
  * NSID.  Return: whether any.
  */
 static bool nvme_pmap_batch_opcodes(struct nvme_pmap_batch *b,
-				    const struct nvme_ns *ns, fmode_t mode)
+				    const struct nvme_ns_head *head,
+				    fmode_t mode)
 {
-	bool read = nvme_pmap_harmless(ns, nvme_cmd_read, mode);
-	bool write = nvme_pmap_harmless(ns, nvme_cmd_write, mode);
+	bool read = nvme_pmap_harmless(head, nvme_cmd_read, mode);
+	bool write = nvme_pmap_harmless(head, nvme_cmd_write, mode);
 
 	BUILD_BUG_ON(nvme_cmd_read != nvme_cmd_write + 1);
-	b->first = (u64)ns->head->ns_id << 32 |
+	b->first = (u64)head->ns_id << 32 |
 		   (write ? nvme_cmd_write : nvme_cmd_read);
 	b->others = read && write;
 	return read || write;
-}
-
-/*
- * A command on @pmap has been committed by itself; it may not have ended yet, as
- * the doorbell has not been rung, and so @pmap and @pf->usage are referenced.  Let
- * the next ones take the short way, nvme_pmap_enqueue_next().
- */
-static noinline void nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
-					   struct nvme_ns *ns,
-					   struct nvme_pmap_file *pf,
-					   struct nvme_pmap *pmap, u32 index,
-					   fmode_t mode)
-{
-	struct nvme_pmap_batch *b = &q->batch;
-	u32 credit;
-
-	if (!nvme_pmap_plain(ns->head) || atomic_read(&nvme_pmap_formatting) ||
-	    !nvme_pmap_batch_opcodes(b, ns, mode))
-		return;
-	/* 65536 blocks are to fit in the 32 bits of a length */
-	if (ns->head->lba_shift > PMAP_BATCH_LBA_SHIFT)
-		return;
-	b->pf = pf;
-	b->lba_shift = ns->head->lba_shift;
-	b->deadline = nvme_pmap_deadline(ns, 0);
-	b->route = q->index;
-	b->index = index;
-	b->pmap = pmap;
-	credit = min(nvme_pmap_room(q), PMAP_BATCH);
-	if (!credit)
-		return;
-	percpu_ref_get_many(pf->usage, credit);
-	percpu_ref_get_many(&pmap->ref, credit);
-	b->limit = q->sent + credit;
 }
 
 static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
@@ -358,15 +325,184 @@ static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
 	}
 	/* the credit of a batch counts from q->sent */
 	nvme_pmap_drop_credit(q);
-	nvme_pmap_commit(q, &q->slot[id], ioucmd, pmap, q->index,
+	nvme_pmap_commit(q, &q->slot[id], ioucmd, pmap,
 			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
 	q->batch.limit = q->sent;
-	if (nvme_pmap_plug(q))
-		nvme_pmap_begin_batch(q, ns, pf, pmap, index,
-				      ioucmd->file->f_mode);
+	if (current->plug)
+		nvme_pmap_plug(q, current->plug);
 	else
 		nvme_pmap_ring_sq(q);
 	return -EIOCBQUEUED;
+}
+
+enum pmap_next {
+	PMAP_NEXT_QUEUED,
+	PMAP_NEXT_ALONE,     /* not just one more of the batch */
+	PMAP_NEXT_ELSEWHERE, /* on another buffer than the batch's own */
+};
+
+/*
+ * One more Read or Write of a batch, by what nvme_pmap_begin_batch() found out.
+ * Whatever is not plain is left to nvme_pmap_enqueue(), which says what is wrong
+ * with it, if anything.  The entry is the controller's only when it is committed,
+ * and may be half written until then.
+ *
+ * No lock: a batch that is ours is nobody else's, unless it is taken away, and who
+ * does that waits until preemption has been on again.  Those in a plug come from
+ * one ring, with the same issue flags, and not from an io-wq thread.
+ *
+ * @other: a referenced buffer in place of the batch's own, which is looked for by
+ * the caller so that the common case calls nothing, and needs no frame.
+ */
+static __always_inline enum pmap_next
+nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+			struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	struct nvme_pmap_batch *b = &q->batch;
+	u32 sent = q->sent, id = sent & q->mask;
+	struct nvme_pmap_slot *slot = &q->slot[id];
+	struct nvme_command *c = &q->sq[id];
+	struct nvme_pmap *pmap;
+	enum pmap_kind kind;
+	u64 first, psdt, offset, len, v;
+
+	if (unlikely(b->pf != pf || b->limit == sent ||
+		     ioucmd->flags & IORING_URING_CMD_FIXED ||
+		     READ_ONCE(slot->ioucmd)))
+		return PMAP_NEXT_ALONE;
+	first = pmap_load_pair(&cmd->opcode);
+	if (unlikely(first - b->first > b->others))
+		return PMAP_NEXT_ALONE;
+	psdt = other ? other->cmd_flags << 8 : b->psdt;
+	pmap_store_pair(&c->common.opcode, first | (u64)id << 16 | psdt);
+	v = pmap_load_pair(&cmd->cdw12);
+	pmap_store_pair(&c->common.cdw12, v);
+	len = ((u16)v + 1ull) << b->lba_shift;
+	if (unlikely(len != READ_ONCE(cmd->data_len) || len > pf->max_transfer))
+		return PMAP_NEXT_ALONE;
+	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3)))
+		return PMAP_NEXT_ALONE;
+	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
+	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
+	pmap_store_pair(c->common.cdw2, pmap_load_pair(&cmd->cdw2));
+	c->common.metadata = 0;
+
+	pmap = other ?: b->pmap;
+	if (!other && unlikely(pmap_load_pair(&cmd->index) != b->index))
+		return PMAP_NEXT_ELSEWHERE;
+	offset = READ_ONCE(cmd->offset);
+	if (unlikely(offset % NVME_PMAP_ALIGN || offset >= pmap->l.len))
+		return PMAP_NEXT_ALONE;
+	offset = array_index_nospec(offset, pmap->l.len);
+	if (unlikely(len > pmap->l.len - offset))
+		return PMAP_NEXT_ALONE;
+	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
+	if (unlikely(kind == PMAP_KIND_BUILT))
+		return PMAP_NEXT_ALONE;
+	b->queued[kind]++;
+	if (other)
+		b->elsewhere++;
+	nvme_pmap_commit(q, slot, ioucmd, pmap, b->deadline);
+	return PMAP_NEXT_QUEUED;
+}
+
+static __always_inline enum pmap_next
+nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+{
+	enum pmap_next next = PMAP_NEXT_ALONE;
+
+	preempt_disable();
+	if (READ_ONCE(q->batch.plug) == current->plug)
+		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other);
+	preempt_enable();
+	return next;
+}
+
+/* There is a plug: take references for the commands to come, after the first. */
+static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_batch *b = &q->batch;
+	struct blk_plug *plug = current->plug;
+	/* what io_uring has to submit; 1 when a request was allocated since */
+	u32 more = plug->nr_ios > 1 ? plug->nr_ios : PMAP_BATCH;
+
+	nvme_pmap_plug(q, plug);
+	more = min(more, nvme_pmap_room(q)) - 1;
+	percpu_ref_get_many(b->pf->usage, more);
+	percpu_ref_get_many(&b->pmap->ref, more);
+	b->limit += more;
+}
+
+/*
+ * Open a batch: find out what holds for the Reads and Writes of @pf on the buffer
+ * of this command, and take the references that make it last.  @pf->usage keeps the
+ * format as it is.  Without a plug the batch is of this command alone.
+ *
+ * Return: whether it may be tried as the first of them.
+ */
+static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
+						  struct nvme_ns *ns,
+						  struct nvme_pmap_file *pf,
+						  struct io_uring_cmd *ioucmd)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	u64 index = pmap_load_pair(&cmd->index);
+	const struct nvme_ns_head *head = ns->head;
+	struct nvme_pmap_batch *b = &q->batch;
+	struct nvme_pmap *pmap;
+
+	/* or it has been detached, and is another file's by now */
+	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q ||
+	    !nvme_pmap_room(q) || index > U32_MAX)
+		return false;
+	if (unlikely(b->pf))
+		nvme_pmap_drop_credit(q);
+	if (nvme_pmap_hold(pf, index, &pmap))
+		return false;
+	b->pf = pf;
+	b->pmap = pmap;
+	b->psdt = pmap->cmd_flags << 8;
+	b->limit = q->sent + 1;
+	b->index = index;
+	b->lba_shift = head->lba_shift;
+	b->deadline = nvme_pmap_deadline(ns, 0);
+	/* 65536 blocks are to fit in the 32 bits of a length */
+	if (!nvme_pmap_plain(head) || atomic_read(&nvme_pmap_formatting) ||
+	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
+	    !nvme_pmap_batch_opcodes(b, head, ioucmd->file->f_mode)) {
+		nvme_pmap_drop_credit(q);
+		return false;
+	}
+	if (likely(current->plug))
+		nvme_pmap_extend_batch(q);
+	return true;
+}
+
+/* A command that begins a batch.  Return: whether it has been sent. */
+static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
+						    struct nvme_pmap_file *pf,
+						    struct nvme_pmap_queue *q,
+						    struct io_uring_cmd *ioucmd)
+{
+	enum pmap_next next = PMAP_NEXT_ALONE;
+
+	/* errors are to be logged, which blk-mq does */
+	if (unlikely(ns->head->passthru_err_log_enabled))
+		return false;
+
+	spin_lock(&q->sq_lock);
+	/* where there is a batch with credit left, the command is not plain */
+	if (likely(nvme_pmap_sq_free(q) &&
+		   (q->batch.pf != pf || q->batch.limit == q->sent) &&
+		   nvme_pmap_begin_batch(q, ns, pf, ioucmd))) {
+		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL);
+		if (!current->plug)
+			nvme_pmap_end_batch_locked(q);
+	}
+	spin_unlock(&q->sq_lock);
+	return next == PMAP_NEXT_QUEUED;
 }
 
 /*
@@ -398,108 +534,4 @@ static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
 		ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, &io);
 	spin_unlock(&q->sq_lock);
 	return ret;
-}
-
-enum pmap_next {
-	PMAP_NEXT_QUEUED,
-	PMAP_NEXT_ALONE,     /* not just one more of the batch */
-	PMAP_NEXT_ELSEWHERE, /* on another buffer than the batch's own */
-};
-
-/*
- * One more Read or Write of a batch, by what is known from the first.  Whatever
- * is not plain is left to nvme_pmap_enqueue(), which says what is wrong with it,
- * if anything.  The entry is the controller's only when it is committed, and may
- * be half written until then.
- *
- * No lock: a batch that is ours is nobody else's, unless it is taken away, and who
- * does that waits until preemption has been on again.  Those in a plug come from
- * one ring, with the same issue flags, and not from an io-wq thread.
- *
- * @other: a referenced buffer in place of the batch's own, which is looked for by
- * the caller so that the common case calls nothing, and needs no frame.
- */
-static __always_inline enum pmap_next
-nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-			struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
-{
-	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	struct nvme_pmap_batch *b = &q->batch;
-	u32 len, sent = q->sent, id = sent & q->mask;
-	struct nvme_pmap_slot *slot = &q->slot[id];
-	struct nvme_command *c = &q->sq[id];
-	struct nvme_pmap *pmap;
-	enum pmap_kind kind;
-	u64 first, offset, v;
-
-	if (unlikely(b->pf != pf || b->limit == sent ||
-		     ioucmd->flags & IORING_URING_CMD_FIXED ||
-		     READ_ONCE(slot->ioucmd)))
-		return PMAP_NEXT_ALONE;
-	first = pmap_load_pair(&cmd->opcode);
-	if (unlikely(first - b->first > b->others))
-		return PMAP_NEXT_ALONE;
-	pmap_store_pair(&c->common.opcode, first | (u64)id << 16);
-	v = pmap_load_pair(&cmd->cdw12);
-	pmap_store_pair(&c->common.cdw12, v);
-	len = ((u16)v + 1u) << b->lba_shift;
-	if (unlikely(len != READ_ONCE(cmd->data_len) || len > pf->max_transfer))
-		return PMAP_NEXT_ALONE;
-	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3)))
-		return PMAP_NEXT_ALONE;
-	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
-	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
-	pmap_store_pair(c->common.cdw2, pmap_load_pair(&cmd->cdw2));
-	c->common.metadata = 0;
-
-	pmap = other ?: b->pmap;
-	if (!other && unlikely(pmap_load_pair(&cmd->index) != b->index))
-		return PMAP_NEXT_ELSEWHERE;
-	offset = READ_ONCE(cmd->offset);
-	if (unlikely(offset % NVME_PMAP_ALIGN || len > pmap->l.len ||
-		     offset > pmap->l.len - len))
-		return PMAP_NEXT_ALONE;
-	offset = array_index_nospec(offset, pmap->l.len);
-	c->common.flags = pmap->cmd_flags;
-	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
-	if (unlikely(kind == PMAP_KIND_BUILT))
-		return PMAP_NEXT_ALONE;
-	b->queued[kind]++;
-	if (other)
-		b->elsewhere++;
-	nvme_pmap_commit(q, slot, ioucmd, pmap, b->route, b->deadline);
-	return PMAP_NEXT_QUEUED;
-}
-
-static __always_inline enum pmap_next
-nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
-{
-	enum pmap_next next = PMAP_NEXT_ALONE;
-
-	preempt_disable();
-	if (READ_ONCE(q->batch.plug) == current->plug)
-		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other);
-	preempt_enable();
-	return next;
-}
-
-/* One more of a batch, on another buffer. */
-static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
-						unsigned int issue_flags,
-						struct nvme_pmap_file *pf,
-						struct nvme_pmap_queue *q)
-{
-	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	u64 index = pmap_load_pair(&cmd->index);
-	struct nvme_pmap *pmap;
-
-	pmap = index > U32_MAX ? NULL : nvme_pmap_lookup(pf, index);
-	if (unlikely(!pmap))
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
-	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
-		   PMAP_NEXT_QUEUED))
-		return -EIOCBQUEUED;
-	percpu_ref_put(&pmap->ref);
-	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 }

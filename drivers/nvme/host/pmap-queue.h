@@ -94,19 +94,19 @@ struct nvme_pmap_slot {
  * @deadline: of commands without a time-out of their own
  * @limit: where struct nvme_pmap_queue.sent may go, by the references taken on
  *	@pf->usage for commands to come, and by the room in the SQ
- * @route: struct nvme_pmap_pdu.route of the commands
  * @index: a buffer, or more than an index can be
  * @pmap: the buffer at @index
+ * @psdt: what commands on it need in the second byte of their first quadword
  * @elsewhere: commands on other buffers, which have their own reference; of
  *	those on @pmap as many are left as up to @limit, and these
  * @queued: commands by kind, not yet in the counters of the file
  *
- * The first command of a batch is checked by itself.  What it found out about
- * the file, the namespace and the buffer holds for the rest, because references
- * for the rest are taken with it: whoever freezes the namespace, or ends the
- * buffer, waits for those, and they go back when the batch has been submitted, or
- * its task sleeps.  Until then the SQ is the task's own, and it need not take the
- * lock; others wait for a moment, or go by blk-mq.
+ * What its first command finds out about the file, the namespace and the buffer
+ * holds for the rest, because references for the rest are taken with it: whoever
+ * freezes the namespace, or ends the buffer, waits for those, and what is left of
+ * them goes back when the batch has been submitted, or its task sleeps.  Until
+ * then the SQ is the task's own, and it need not take the lock; others wait for a
+ * moment, or go by blk-mq.
  */
 struct nvme_pmap_batch {
 	struct blk_plug *plug;
@@ -115,10 +115,10 @@ struct nvme_pmap_batch {
 	u64 others;
 	u64 index;
 	struct nvme_pmap *pmap;
+	u64 psdt;
 	u32 limit;
 	u32 elsewhere;
 	u32 deadline;
-	u32 route;
 	u32 queued[PMAP_KINDS];
 	u8 lba_shift;
 };
@@ -147,7 +147,8 @@ struct nvme_pmap_batch {
  * @cq_event: as @sq_event
  * @cq_head: the next entry to look at, free running
  * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
- * @done: commands that have ended, free running
+ * @done: commands that have ended, free running; while somebody looks, less those
+ *	found whose identifiers are not free
  * @seen: as many as the keeper saw when it last looked
  * @set: the controller's queues
  * @users: files that have it attached (set lock)

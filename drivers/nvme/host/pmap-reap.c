@@ -6,87 +6,94 @@
 #include "pmap.h"
 
 /*
- * Commands in a row on one buffer, the first of them at @from in the CQ: what they
- * hold is given back together.
+ * Commands in a row on one buffer, or none: what they hold is given back together.
+ * The first is the one numbered @from.  It stays in registers: nobody takes its
+ * address.
  */
 struct nvme_pmap_run {
 	struct nvme_pmap *pmap;
 	u32 from;
-	u32 handed; /* those of them that were handed over */
 };
 
 /*
- * The run ends before @to.  The commands may have ended, and their file been
- * closed, when they were handed over: see nvme_pmap_queues_quiet().
+ * The commands may have ended, and their file been closed, when they were handed
+ * over: see nvme_pmap_queues_quiet().  @direct says how many were not.
  */
-static noinline void nvme_pmap_put_run(const struct nvme_pmap_run *run, u32 to)
+static noinline void nvme_pmap_put_ended(struct nvme_pmap *pmap,
+					 unsigned long ended,
+					 unsigned long direct)
 {
-	u32 ended = to - run->from;
-	struct nvme_pmap_file *pf;
+	struct nvme_pmap_file *pf = pmap->pf;
 
-	if (!ended || !run->pmap)
-		return;
-	pf = run->pmap->pf;
-	this_cpu_add(pf->counts->direct, ended - run->handed);
+	this_cpu_add(pf->counts->direct, direct);
 	percpu_ref_put_many(pf->usage, ended);
-	percpu_ref_put_many(&run->pmap->ref, ended);
+	percpu_ref_put_many(&pmap->ref, ended);
 }
 
-static noinline void nvme_pmap_next_run(struct nvme_pmap_run *run, u32 at,
-					struct nvme_pmap *pmap)
+/* The run ends before @to; @polls as in nvme_pmap_end_queued(). */
+static __always_inline void nvme_pmap_put_run(const struct nvme_pmap_run *run,
+					      u32 to, bool polls)
 {
-	nvme_pmap_put_run(run, at);
-	*run = (struct nvme_pmap_run){ .pmap = pmap, .from = at };
+	u32 ended = to - run->from;
+
+	if (run->pmap)
+		nvme_pmap_put_ended(run->pmap, ended, polls ? ended : 0);
+}
+
+/* The command numbered @at is on @pmap: one more of the run, or the first. */
+static __always_inline void nvme_pmap_note_run(struct nvme_pmap_run *run,
+					       u32 at, struct nvme_pmap *pmap,
+					       bool polls)
+{
+	if (likely(pmap == run->pmap))
+		return;
+	nvme_pmap_put_run(run, at, polls);
+	run->pmap = pmap;
+	run->from = at;
+}
+
+/* One for another ring than that which polls, which counts it as its own. */
+static noinline void nvme_pmap_end_foreign(struct io_uring_cmd *ioucmd,
+					   int status, u64 result)
+{
+	this_cpu_dec(nvme_pmap_cmd_file(ioucmd)->counts->direct);
+	nvme_pmap_hand_over(ioucmd, status, result);
 }
 
 /*
- * The DMA of a command is over.  @ring is the one that polls, its lock is held,
- * and it may be told at once of what is its own; others get it handed over.
+ * The DMA of a command is over.  Where a ring @polls, that is @ring, its lock is
+ * held, and it may be told at once of what is its own; others get it handed over.
  */
 static __always_inline void nvme_pmap_end_queued(struct io_uring_cmd *ioucmd,
 						 int status, u64 result,
-						 struct io_ring_ctx *ring,
-						 struct nvme_pmap_run *run,
-						 u32 at)
+						 bool polls,
+						 struct io_ring_ctx *ring)
 {
-	struct nvme_pmap *pmap = nvme_pmap_pdu(ioucmd)->pmap;
-
-	if (unlikely(pmap != run->pmap))
-		nvme_pmap_next_run(run, at, pmap);
-	if (cmd_to_io_kiocb(ioucmd)->ctx == ring) {
-		io_uring_cmd_iopoll_done(ioucmd, status, result);
-	} else {
-		run->handed++;
+	if (!polls)
 		nvme_pmap_hand_over(ioucmd, status, result);
-	}
+	else if (likely(cmd_to_io_kiocb(ioucmd)->ctx == ring))
+		io_uring_cmd_iopoll_done(ioucmd, status, result);
+	else
+		nvme_pmap_end_foreign(ioucmd, status, result);
 }
 
 /*
- * Free the slot of a command that has ended, unless an Abort still names it.
- * Return: 0, or 1 for a slot that is held back.
+ * Free the slot of a command that has ended, unless an Abort still names it, which
+ * is then said to have not ended.
  */
-static __always_inline u32 nvme_pmap_release_slot(struct nvme_pmap_slot *slot)
+static __always_inline void nvme_pmap_release_slot(struct nvme_pmap_queue *q,
+						   struct nvme_pmap_slot *slot)
 {
 	if (unlikely(slot->aborted)) {
 		slot->aborted = false;
 		if (slot->aborting) {
 			slot->ioucmd = PMAP_SLOT_HELD;
-			return 1;
+			WRITE_ONCE(q->done, q->done - 1);
+			return;
 		}
 	}
 	/* pairs with the look for a free slot in nvme_pmap_pick_slot() */
 	smp_store_release(&slot->ioucmd, NULL);
-	return 0;
-}
-
-/*
- * The second half of a completion queue entry, in one load: SQ head and ID, the
- * command's identifier, the phase tag, and the status.
- */
-static u64 nvme_pmap_cqe_tail(const struct nvme_completion *cqe)
-{
-	BUILD_BUG_ON(offsetof(struct nvme_completion, sq_head) != 8);
-	return le64_to_cpu(READ_ONCE(*(const __le64 *)&cqe->sq_head));
 }
 
 /* An entry about a command that is not in flight. */
@@ -97,7 +104,7 @@ static noinline void nvme_pmap_bad_cqe(const struct nvme_pmap_queue *q, u16 id)
 			     q->qid);
 }
 
-static void nvme_pmap_ring_cq(struct nvme_pmap_queue *q)
+static __always_inline void nvme_pmap_ring_cq(struct nvme_pmap_queue *q)
 {
 	u16 head = q->cq_head & q->mask;
 
@@ -105,51 +112,68 @@ static void nvme_pmap_ring_cq(struct nvme_pmap_queue *q)
 		writel(head, q->cq_db);
 }
 
-/* Return: entries found. */
-static int nvme_pmap_queue_look(struct nvme_pmap_queue *q,
-				struct io_ring_ctx *ring)
+/* The command in flight that has this identifier, or NULL. */
+static __always_inline struct io_uring_cmd *
+nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 {
-	u32 i = q->cq_head & q->mask, found = 0, kept = 0;
+	if (unlikely(id > q->mask || q->slot[id].ioucmd <= PMAP_SLOT_HELD))
+		return NULL;
+	return q->slot[id].ioucmd;
+}
+
+/* Return: entries found. */
+static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
+					  struct io_ring_ctx *ring)
+{
+	const struct nvme_completion *cqe = &q->cq[q->cq_head & q->mask];
+	const struct nvme_completion *end = q->cq + q->mask + 1;
 	/* new entries have the tag 1 in the first round */
-	u32 phase = ~(q->cq_head >> q->order);
+	u32 phase = ~(q->cq_head >> q->order), found = 0;
 	struct nvme_pmap_run run = {};
 
 	lockdep_assert_held(&q->cq_lock);
-	for (;; found++) {
-		const struct nvme_completion *cqe = &q->cq[i];
-		u64 tail = nvme_pmap_cqe_tail(cqe);
-		u32 id = (tail >> 32) & U16_MAX;
-		struct nvme_pmap_slot *slot = &q->slot[id];
+	for (;;) {
+		u32 status = le16_to_cpu(READ_ONCE(cqe->status)), id;
 		struct io_uring_cmd *ioucmd;
 
-		if (((u32)(tail >> 48) ^ phase) & 1)
+		if ((status ^ phase) & 1)
 			break;
-		i = (i + 1) & q->mask;
-		if (unlikely(!i))
-			phase = ~phase;
 		/* the phase tag before the rest of the entry */
 		dma_rmb();
-		if (unlikely(id > q->mask || slot->ioucmd <= PMAP_SLOT_HELD)) {
+		id = READ_ONCE(cqe->command_id);
+		ioucmd = nvme_pmap_in_flight(q, id);
+		if (likely(ioucmd)) {
+			nvme_pmap_note_run(&run, found,
+					   nvme_pmap_pdu(ioucmd)->pmap, polls);
+			nvme_pmap_release_slot(q, &q->slot[id]);
+			nvme_pmap_end_queued(ioucmd, status >> 1,
+					     le64_to_cpu(cqe->result.u64),
+					     polls, ring);
+		} else {
 			nvme_pmap_bad_cqe(q, id);
-			nvme_pmap_next_run(&run, found, NULL);
-			run.from++;
-			kept++;
-			continue;
+			nvme_pmap_note_run(&run, found, NULL, polls);
+			WRITE_ONCE(q->done, q->done - 1);
 		}
-		ioucmd = slot->ioucmd;
-		kept += nvme_pmap_release_slot(slot);
-		nvme_pmap_end_queued(ioucmd, (u32)(tail >> 49),
-				     le64_to_cpu(cqe->result.u64), ring, &run,
-				     found);
+		found++;
+		if (unlikely(++cqe == end)) {
+			cqe = q->cq;
+			phase = ~phase;
+		}
 	}
 	if (!found)
 		return 0;
-	nvme_pmap_put_run(&run, found);
+	nvme_pmap_put_run(&run, found, polls);
 	q->cq_head += found;
 	nvme_pmap_ring_cq(q);
 	/* pairs with the acquire in nvme_pmap_room() */
-	smp_store_release(&q->done, q->done + found - kept);
+	smp_store_release(&q->done, q->done + found);
 	return found;
+}
+
+/* By those who are no ring. */
+static noinline int nvme_pmap_queue_look(struct nvme_pmap_queue *q)
+{
+	return nvme_pmap_look(q, false, NULL);
 }
 
 /**
@@ -165,7 +189,7 @@ int nvme_pmap_queue_reap(struct nvme_pmap_queue *q)
 
 	spin_lock_irqsave(&q->cq_lock, flags);
 	if (q->cq)
-		found = nvme_pmap_queue_look(q, NULL);
+		found = nvme_pmap_queue_look(q);
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 	return found;
 }
@@ -178,24 +202,26 @@ EXPORT_SYMBOL_GPL(nvme_pmap_queue_reap);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_run run = {};
-	u32 i, ended = 0, kept = 0;
+	u32 i, ended = 0;
 	unsigned long flags;
 
 	spin_lock_irqsave(&q->cq_lock, flags);
 	if (!q->cq)
 		goto unlock;
-	nvme_pmap_queue_look(q, NULL);
+	nvme_pmap_queue_look(q);
 	for (i = 0; i <= q->mask; i++) {
 		struct io_uring_cmd *ioucmd = q->slot[i].ioucmd;
 
 		if ((uintptr_t)ioucmd <= (uintptr_t)PMAP_SLOT_HELD)
 			continue;
-		kept += nvme_pmap_release_slot(&q->slot[i]);
-		nvme_pmap_end_queued(ioucmd, -EINTR, 0, NULL, &run, ended++);
+		nvme_pmap_note_run(&run, ended++, nvme_pmap_pdu(ioucmd)->pmap,
+				   false);
+		nvme_pmap_release_slot(q, &q->slot[i]);
+		nvme_pmap_end_queued(ioucmd, -EINTR, 0, false, NULL);
 	}
-	nvme_pmap_put_run(&run, ended);
+	nvme_pmap_put_run(&run, ended, false);
 	/* pairs with the acquire in nvme_pmap_room() */
-	smp_store_release(&q->done, q->done + ended - kept);
+	smp_store_release(&q->done, q->done + ended);
 unlock:
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 }
@@ -258,10 +284,10 @@ int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q)
 	if (!q->cq)
 		goto unlock;
 	if (q->seen == q->done)
-		nvme_pmap_queue_look(q, NULL);
+		nvme_pmap_queue_look(q);
 	q->seen = q->done;
 	ret = nvme_pmap_find_overdue(q);
-	if (ret >= 0 && nvme_pmap_queue_look(q, NULL))
+	if (ret >= 0 && nvme_pmap_queue_look(q))
 		ret = nvme_pmap_find_overdue(q);
 	if (ret < 0)
 		goto unlock;
@@ -315,8 +341,8 @@ EXPORT_SYMBOL_GPL(nvme_pmap_queue_abort_end);
  * A ring looks.  Where another looks already, that one finds what there is; and
  * the memory of the queue is safe only under the lock.
  */
-static int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
-				struct io_ring_ctx *ring)
+static noinline int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
+					 struct io_ring_ctx *ring)
 {
 	unsigned long flags;
 	int found = 0;
@@ -324,7 +350,7 @@ static int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
 	if (!spin_trylock_irqsave(&q->cq_lock, flags))
 		return 0;
 	if (likely(q->cq))
-		found = nvme_pmap_queue_look(q, ring);
+		found = nvme_pmap_look(q, true, ring);
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 	return found;
 }
@@ -334,23 +360,30 @@ static int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
  * this ring end on the spot: the caller holds the lock of the ring.  The others
  * go to where they belong, when the caller completes @iob.
  */
-static noinline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
-				     struct io_comp_batch *iob)
+static noinline int nvme_pmap_iopoll_blk_mq(struct io_uring_cmd *ioucmd,
+					    struct io_comp_batch *iob,
+					    u16 route)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
-	struct io_ring_ctx *ring = cmd_to_io_kiocb(ioucmd)->ctx;
-	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
-	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
-	u32 route = pdu->route;
-	int found;
+	int found = nvme_pmap_poll_queue(ns->queue, route, iob);
 
-	if (!(route & PMAP_BY_BLK_MQ))
-		return nvme_pmap_queue_poll(&pf->pc->queues->queue[route],
-					    ring);
-	found = nvme_pmap_poll_queue(ns->queue, (u16)route, iob);
 	if (!rq_list_empty(&iob->req_list))
-		this_cpu_add(pf->counts->direct,
-			     nvme_pmap_end_batch(ring, iob));
+		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
+			     nvme_pmap_end_batch(cmd_to_io_kiocb(ioucmd)->ctx,
+						 iob));
 	return found;
+}
+
+static __always_inline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
+					    struct io_comp_batch *iob)
+{
+	u32 route = nvme_pmap_pdu(ioucmd)->route;
+	struct nvme_pmap_queues *set;
+
+	if (route & PMAP_BY_BLK_MQ)
+		return nvme_pmap_iopoll_blk_mq(ioucmd, iob, route);
+	set = nvme_pmap_cmd_file(ioucmd)->pc->queues;
+	return nvme_pmap_queue_poll(&set->queue[route],
+				    cmd_to_io_kiocb(ioucmd)->ctx);
 }

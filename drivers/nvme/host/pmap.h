@@ -161,12 +161,12 @@ struct nvme_pmap_counts {
 
 /**
  * struct nvme_pmap_file - the state of an open /dev/ngXnY
- * @table: the buffers; replaced under @lock, read under RCU
- * @max_transfer: bytes one command may transfer
- * @counts: commands and completions
- * @usage: of the namespace's request queue
  * @queue: passthrough queues: for rings that do not poll, and that do; changed
  *	under the lock of the controller's queues
+ * @max_transfer: bytes one command may transfer
+ * @table: the buffers; replaced under @lock, read under RCU
+ * @counts: commands and completions
+ * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
  * @pc: the controller
  * @lock: guards the table
@@ -176,11 +176,11 @@ struct nvme_pmap_counts {
  * @kept: bytes that describe them
  */
 struct nvme_pmap_file {
-	struct nvme_pmap_table __rcu *table;
+	struct nvme_pmap_queue *queue[2];
 	u32 max_transfer;
+	struct nvme_pmap_table __rcu *table;
 	struct nvme_pmap_counts __percpu *counts;
 	struct percpu_ref *usage;
-	struct nvme_pmap_queue *queue[2];
 	bool had_queue;
 	struct nvme_pmap_ctrl *pc;
 	struct mutex lock;
