@@ -5,6 +5,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/blk-mq.h>
+#include <linux/compat.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/version.h>
 
@@ -57,6 +58,22 @@ static inline int pmap_keep_sqe(struct io_uring_cmd *ioucmd, int err)
 	ioucmd->sqe = copy;
 #endif
 	return err;
+}
+
+/*
+ * A pointer of stock passthrough by io_uring.  Stock asks whether the system call
+ * is that of a 32-bit program.  An io-wq thread is in no call: it has a copy of the
+ * registers of the task that created it, and if that was in an interrupt (which
+ * task work is run at the end of), they look like a call of the x32 ABI, and every
+ * pointer loses its upper half.  The ring knows what its program is.
+ */
+static inline void __user *pmap_user_ptr(struct io_uring_cmd *ioucmd, u64 ptr)
+{
+#ifdef CONFIG_COMPAT
+	if (cmd_to_io_kiocb(ioucmd)->ctx->compat)
+		return compat_ptr(ptr);
+#endif
+	return u64_to_user_ptr(ptr);
 }
 
 /*

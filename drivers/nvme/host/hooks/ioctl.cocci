@@ -8,6 +8,8 @@
 // proof: nvme_submit_user_cmd: nvme_pmap_format_end(ns, cmd->common.opcode);
 // proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
 // proof: nvme_uring_cmd_io: pmap_note_queue(ioucmd, req);
+// proof: nvme_uring_cmd_io: pmap_user_ptr(ioucmd, d.metadata)
+// proof: nvme_map_user_request: ioucmd ? pmap_user_ptr(ioucmd, ubuffer) : nvme_to_user_ptr(ubuffer)
 // proof: -: #include "pmap.h"
 // proof: -: #include "pmap-compat.h"
 
@@ -67,6 +69,29 @@ identifier ioucmd, req;
 -return PTR_ERR(req);
 +return pmap_keep_sqe(ioucmd, PTR_ERR(req));
  ... when any
+ }
+
+// An io-wq thread may look as if it were in a system call of a 32-bit program.
+@@
+identifier ioucmd, d;
+@@
+ static int nvme_uring_cmd_io(..., struct io_uring_cmd *ioucmd, ...)
+ {
+ <...
+-nvme_to_user_ptr(d.metadata)
++pmap_user_ptr(ioucmd, d.metadata)
+ ...>
+ }
+
+@@
+identifier ioucmd, ubuffer;
+@@
+ static int nvme_map_user_request(..., u64 ubuffer, ..., struct io_uring_cmd *ioucmd, ...)
+ {
+ <...
+-nvme_to_user_ptr(ubuffer)
++ioucmd ? pmap_user_ptr(ioucmd, ubuffer) : nvme_to_user_ptr(ubuffer)
+ ...>
  }
 
 // Stock polls through pdu->req; pmap-cmd.c polls by number instead.
