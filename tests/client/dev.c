@@ -220,6 +220,14 @@ bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size)
 	return !access(path, F_OK);
 }
 
+bool reset_ctrl(const struct dev *dev)
+{
+	char path[160];
+
+	return CHECK(dev_sysfs(dev, "reset_controller", path, sizeof(path)), "no reset") &&
+	       CHECK(write_file(path, "1"), "%s: %s", path, strerror(errno));
+}
+
 bool cpu_online(unsigned int cpu, const char *on)
 {
 	char path[80];

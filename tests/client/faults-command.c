@@ -457,6 +457,7 @@ void formatting(void)
 {
 	unsigned int i, busy = 0;
 	struct formatter f = { 0 };
+	struct nvme_pmap_cmd cmd;
 	pthread_t thread;
 	struct setup s;
 
@@ -475,7 +476,10 @@ void formatting(void)
 	pthread_join(thread, NULL);
 	CHECK(busy, "never busy in %u reads", i);
 	provoked += busy;
-	CHECK_RET(run_rw(&s.ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "a read afterwards");
+	/* with a time-out of its own, so that on a queue it is checked by itself */
+	cmd = cmd_rw(&s.dev, OP_READ, s.index, 0, PAGE, 0);
+	cmd.timeout_ms = 20000;
+	CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), 0, "a read afterwards");
 	end_buffer(&s);
 out:
 	setup_close(&s);

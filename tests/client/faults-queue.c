@@ -149,14 +149,6 @@ static bool refuse_admin(const struct dev *dev, unsigned int nth)
 	return true;
 }
 
-bool reset_ctrl(const struct dev *dev)
-{
-	char path[160];
-
-	return CHECK(dev_sysfs(dev, "reset_controller", path, sizeof(path)), "no reset") &&
-	       CHECK(write_file(path, "1"), "%s: %s", path, strerror(errno));
-}
-
 /*
  * What the driver takes for a refusal has been done: the controller has the CQ, or
  * both, until the reset, and really refuses the next one.

@@ -46,7 +46,6 @@ bool read_by_queue(struct dev *dev, uint32_t flags);
 /* @all queues are free; @dev's file gets one, uses it, and gives it back. */
 bool queue_works(struct dev *dev, uint32_t flags, unsigned int all);
 bool all_queues(void); /* the same with a file of its own */
-bool reset_ctrl(const struct dev *dev);
 void attach_fails(void);
 void refused_pairs(void);
 void failed_once(void);

@@ -206,6 +206,87 @@ out:
 	stage_close(&l.s);
 }
 
+/* ---- a file closed while the batch goes on that its command was to begin ---- */
+
+#define CLOSES 12
+#define NOPS   30000u
+
+struct closer {
+	struct io_uring ring;
+	volatile int fd;
+	volatile bool stop;
+};
+
+/* As soon as the first completion can be seen. */
+static void *closes(void *arg)
+{
+	struct closer *c = arg;
+
+	while (!c->stop)
+		if (c->fd >= 0 && io_uring_cq_ready(&c->ring)) {
+			close(c->fd);
+			c->fd = -1;
+		}
+	return NULL;
+}
+
+/* A refused command, and what keeps io_uring busy between completions and batch end. */
+static bool close_once(struct closer *c, const struct stage *owner)
+{
+	struct completion done;
+	struct nvme_pmap_cmd cmd;
+	struct stage s;
+	unsigned int i;
+	bool good;
+
+	good = stage_open(&s, NULL, STAGE_PART) &&
+	       CHECK_RET(nvme_pmap_share_queue(s.dev.fd, owner->dev.fd, 0), 0, "share");
+	if (good) {
+		cmd = cmd_rw(&s.dev, OP_READ, s.index, 0, PAGE, 0);
+		cmd.cdw12++;
+		prep_cmd(&c->ring, s.dev.fd, &cmd, 1);
+		for (i = 0; i < NOPS; i++) {
+			struct io_uring_sqe *sqe = io_uring_get_sqe(&c->ring);
+
+			if (!sqe)
+				break;
+			io_uring_prep_nop(sqe);
+			sqe->user_data = 0;
+		}
+		c->fd = s.dev.fd;
+		s.dev.fd = -1;
+		good = CHECK_RET(ring_push(&c->ring), 0, "submit");
+	}
+	for (i = 0; i <= NOPS && good; i++)
+		good = CHECK_RET(ring_reap(&c->ring, &done, 10000), 0, "completion %u", i) &&
+		       CHECK_RET(done.res, done.user_data == 1 ? -EOVERFLOW : 0, "command %u", i);
+	while (c->fd >= 0)
+		sched_yield();
+	stage_close(&s);
+	return good;
+}
+
+static void closed_in_batch(void)
+{
+	struct closer c = { .fd = -1 };
+	pthread_t thread;
+	struct stage s;
+	unsigned int i;
+
+	if (!queue_open(&s, NULL, 1, true, false) || !ring_open(&c.ring, MODE_IRQ, NOPS + 1))
+		goto out;
+	if (CHECK(!pthread_create(&thread, NULL, closes, &c), "thread")) {
+		for (i = 0; i < CLOSES && close_once(&c, &s); i++)
+			;
+		c.stop = true;
+		pthread_join(thread, NULL);
+		CHECK_RET(run_rw(&c.ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "afterwards");
+	}
+	io_uring_queue_exit(&c.ring);
+out:
+	stage_close(&s);
+}
+
 /* ---- detaching with a command in flight, on the slow device ---- */
 
 static bool start_slow(struct stage *s, struct io_uring *ring, enum mode mode)
@@ -278,14 +359,6 @@ static void detach_interrupted(void)
 
 /* ---- what a reset leaves ---- */
 
-static bool reset(const struct dev *dev)
-{
-	char path[160];
-
-	return CHECK(dev_sysfs(dev, "reset_controller", path, sizeof(path)), "no reset") &&
-	       CHECK(write_file(path, "1"), "%s: %s", path, strerror(errno));
-}
-
 /* Until the keeper has brought it up again. */
 static bool comes_up(const struct dev *dev, bool polled)
 {
@@ -326,9 +399,64 @@ static void resets(void)
 	    !ring_open(&polled, MODE_POLL, 8))
 		goto out;
 	for (i = 0; i < 5; i++) {
-		if (!reset(&s.dev) || !comes_up(&s.dev, false) || !comes_up(&s.dev, true) ||
+		if (!reset_ctrl(&s.dev) || !comes_up(&s.dev, false) || !comes_up(&s.dev, true) ||
 		    !used_again(&irq, &s) || !used_again(&polled, &s))
 			break;
+	}
+	io_uring_queue_exit(&polled);
+	io_uring_queue_exit(&irq);
+out:
+	stage_close(&s);
+}
+
+/* The controller does not answer any more: its registers are gone, for the host. */
+static bool hide_registers(const struct dev *dev)
+{
+	uint16_t command = 0;
+	char path[160];
+	bool good;
+	int fd;
+
+	dev_sysfs(dev, "device/config", path, sizeof(path));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	good = pread(fd, &command, 2, 4) == 2;
+	command &= ~2;
+	good = good && pwrite(fd, &command, 2, 4) == 2;
+	close(fd);
+	return CHECK(good, "%s: %s", path, strerror(errno));
+}
+
+static bool one_read(struct io_uring *ring, const struct stage *s)
+{
+	struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_READ, s->index, 0, PAGE, 0);
+
+	prep_cmd(ring, s->dev.fd, &cmd, 0);
+	return CHECK_RET(ring_push(ring), 0, "submit");
+}
+
+static void is_cancelled(struct io_uring *ring)
+{
+	struct completion done;
+
+	if (CHECK_RET(ring_reap(ring, &done, 10000), 0, "completion"))
+		CHECK_RET(done.res, -EINTR, "command");
+}
+
+/* Nothing tells of the commands in flight, and their queues are not deleted. */
+static void registers_gone(void)
+{
+	struct io_uring irq, polled;
+	struct stage s;
+
+	if (!queue_open(&s, opt.dev2, 1, true, true) || !ring_open(&irq, MODE_IRQ, 8) ||
+	    !ring_open(&polled, MODE_POLL, 8))
+		goto out;
+	if (one_read(&irq, &s) && one_read(&polled, &s) && hide_registers(&s.dev) &&
+	    reset_ctrl(&s.dev)) {
+		is_cancelled(&irq);
+		is_cancelled(&polled);
+		if (comes_up(&s.dev, false) && comes_up(&s.dev, true) && used_again(&irq, &s))
+			used_again(&polled, &s);
 	}
 	io_uring_queue_exit(&polled);
 	io_uring_queue_exit(&irq);
@@ -358,7 +486,7 @@ static void fewer(void)
 	if (!good || !CHECK(sysfs_number(&s[0].dev, "queues") == 2, "%ld queues, not 2",
 			    sysfs_number(&s[0].dev, "queues")))
 		goto out;
-	if (!param("write_queues", "1") || !reset(&s[0].dev))
+	if (!param("write_queues", "1") || !reset_ctrl(&s[0].dev))
 		goto out;
 	CHECK(sysfs_number(&s[0].dev, "queues") == 1, "%ld queues, not 1",
 	      sysfs_number(&s[0].dev, "queues"));
@@ -371,7 +499,7 @@ static void fewer(void)
 	CHECK(!queue_stats(&s[1].dev).queue && queue_stats(&s[1].dev).fallback_down == 1,
 	      "%llu by queue, %llu past it", (unsigned long long)queue_stats(&s[1].dev).queue,
 	      (unsigned long long)queue_stats(&s[1].dev).fallback_down);
-	if (param("write_queues", "0") && reset(&s[0].dev) && comes_up(&s[1].dev, false))
+	if (param("write_queues", "0") && reset_ctrl(&s[0].dev) && comes_up(&s[1].dev, false))
 		used_again(&ring, &s[1]);
 	io_uring_queue_exit(&ring);
 out:
@@ -417,6 +545,7 @@ out:
 static const struct test_case queue_ends_cases[] = {
 	{ "detach-in-batch", detach_in_batch },
 	{ "long-batch", long_batch },
+	{ "closed-in-batch", closed_in_batch },
 	{ "resets", resets },
 	{ "cpu-gone", cpu_gone },
 };
@@ -429,6 +558,7 @@ static const struct test_case queue_slow_cases[] = {
 	{ "detach-irq", detach_irq },
 	{ "detach-poll", detach_poll },
 	{ "detach-interrupted", detach_interrupted },
+	{ "registers-gone", registers_gone },
 };
 
 SUBJECT(queue_slow);

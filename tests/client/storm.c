@@ -321,11 +321,8 @@ bool ctrl_is_live(const struct dev *dev)
 bool ctrl_reset(const struct dev *dev)
 {
 	uint64_t end = now_ms() + 20000;
-	char path[160];
 
-	/* Returns when the reset is done. */
-	dev_sysfs(dev, "reset_controller", path, sizeof(path));
-	if (!CHECK(write_file(path, "1"), "reset_controller: %s", strerror(errno)))
+	if (!reset_ctrl(dev))
 		return false;
 	while (!ctrl_is_live(dev) && now_ms() < end)
 		sleep_ms(10);

@@ -133,6 +133,8 @@ bool dev_attach(const struct dev *dev);
 int dev_open_block(const struct dev *dev, int flags);
 /* A file of the controller in sysfs ("reset_controller", "device/remove"). */
 bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size);
+/* Returns when the reset is done. */
+bool reset_ctrl(const struct dev *dev);
 bool write_file(const char *path, const char *text);
 bool read_file(const char *path, char *buf, size_t size);
 /* "0" or "1"; and the CPU that the caller runs on. */

@@ -24,14 +24,14 @@ static unsigned int pmap_queue_depth = 1024;
 module_param(pmap_queue_depth, uint, 0444);
 MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
 
-#define PMAP_MAX_QUEUES 256u
+#define PMAP_MAX_QUEUES 256
 
 /* For all queues together; stock waits a minute for its own after that. */
 #define PMAP_DELETE_TIMEOUT (5 * HZ)
 
 static unsigned int nvme_pmap_queues_wanted(void)
 {
-	return min(pmap_queues, PMAP_MAX_QUEUES);
+	return min_t(unsigned int, pmap_queues, PMAP_MAX_QUEUES);
 }
 
 static struct nvme_dev *nvme_pmap_dev(const struct nvme_pmap_queue *q)
@@ -373,40 +373,59 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	return ret;
 }
 
-/* Return: jiffies that are left of @timeout, or 0: the controller does not answer. */
+/*
+ * What pci.c wants for the command is in its array of queues, where blk-mq's end
+ * before the first of ours.
+ *
+ * Return: jiffies that are left of @timeout, or 0: the controller does not answer.
+ */
 static long nvme_pmap_delete(struct nvme_dev *dev, u16 qid, u8 opcode,
 			     long timeout)
 {
-	struct nvme_queue *hw = dev->pmap.deleted;
+	struct nvme_queue *hw = &dev->queues[qid];
 
+	hw->dev = dev;
 	hw->qid = qid;
 	if (nvme_delete_queue(hw, opcode))
 		return 0;
 	return wait_for_completion_io_timeout(&hw->delete_done, timeout);
 }
 
+/* What the queue's commands have come to is there when its SQ has been deleted. */
+static long nvme_pmap_delete_pair(struct nvme_pmap_queue *q, long timeout)
+{
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+
+	timeout = nvme_pmap_delete(dev, q->qid, nvme_admin_delete_sq, timeout);
+	if (!timeout)
+		return 0;
+	nvme_pmap_queue_reap(q);
+	return nvme_pmap_delete(dev, q->qid, nvme_admin_delete_cq, timeout);
+}
+
 /*
  * In good order, as pci.c does with the queues of blk-mq: a controller that is
  * shut down is to have none, and what it does with the commands of one that just
  * vanishes is its own affair.  One that does not answer has to forget them; its
- * command then ends with the admin queue, before this can be called again.
+ * command then ends with the admin queue, before this can be called again.  Those
+ * with commands in flight come last: such a command may be why all this happens.
  */
 static void nvme_pmap_delete_pairs(struct nvme_pmap_queues *set)
 {
+	DECLARE_BITMAP(deleted, PMAP_MAX_QUEUES) = {};
 	long left = PMAP_DELETE_TIMEOUT;
-	struct nvme_dev *dev = set->dev;
-	unsigned int i;
+	unsigned int i, busy;
 
-	for (i = 0; i < set->nr && left; i++) {
-		u16 qid = set->queue[i].qid;
+	for (busy = 0; busy < 2; busy++)
+		for (i = 0; i < set->nr && left; i++) {
+			struct nvme_pmap_queue *q = &set->queue[i];
 
-		if (qid)
-			left = nvme_pmap_delete(dev, qid, nvme_admin_delete_sq,
-						left);
-		if (qid && left)
-			left = nvme_pmap_delete(dev, qid, nvme_admin_delete_cq,
-						left);
-	}
+			if (!q->qid || test_bit(i, deleted) ||
+			    (!busy && nvme_pmap_queue_busy(q)))
+				continue;
+			__set_bit(i, deleted);
+			left = nvme_pmap_delete_pair(q, left);
+		}
 }
 
 /*
@@ -428,13 +447,14 @@ static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 	for (i = 0; i < set->nr; i++) {
 		struct nvme_pmap_queue *q = &set->queue[i];
 
-		if (!q->qid)
-			continue;
-		nvme_pmap_queue_stop(q);
-		nvme_pmap_free_irq(q);
+		if (q->qid)
+			nvme_pmap_queue_stop(q);
 	}
 	if (!nvme_pci_ctrl_is_dead(dev))
 		nvme_pmap_delete_pairs(set);
+	for (i = 0; i < set->nr; i++)
+		if (set->queue[i].qid)
+			nvme_pmap_free_irq(&set->queue[i]);
 }
 
 /* The controller is disabled: what it has not answered ends here. */
@@ -490,11 +510,6 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 	set->depth =
 		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
 	INIT_DELAYED_WORK(&set->keeper, nvme_pmap_keep);
-	dev->pmap.deleted = devm_kzalloc(dev->dev, sizeof(*dev->pmap.deleted),
-					 GFP_KERNEL);
-	if (!dev->pmap.deleted)
-		goto fail;
-	dev->pmap.deleted->dev = dev;
 	/* once and for all: pci.c may map its own anew in a reset */
 	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
 			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);

@@ -6,7 +6,6 @@
 #include "pmap.h"
 
 struct nvme_dev;
-struct nvme_queue;
 
 /**
  * struct nvme_pmap_pci - the passthrough queues of a struct nvme_dev
@@ -14,14 +13,12 @@ struct nvme_queue;
  * @granted: how many the controller gave beyond those of blk-mq
  * @queues: from the end of probe to the end of remove
  * @stopped: what nvme_pmap_queues_stop() found there, for its counterpart
- * @deleted: what pci.c takes to delete a queue, one at a time
  */
 struct nvme_pmap_pci {
 	u16 base;
 	u16 granted;
 	struct nvme_pmap_queues *queues;
 	struct nvme_pmap_queues *stopped;
-	struct nvme_queue *deleted;
 };
 
 /* The hooks; pmap-pci.c. */

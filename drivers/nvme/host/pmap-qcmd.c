@@ -27,12 +27,15 @@ static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
 
 /*
  * Commands that the queue can take; one entry of the SQ stays empty: full is not
- * the same as empty.
+ * the same as empty.  Who looks at the CQ may say for a moment that fewer have
+ * ended than did: see struct nvme_pmap_queue.
  */
 static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 {
-	/* pairs with the release in nvme_pmap_queue_look() */
-	return q->mask - (q->sent - smp_load_acquire(&q->done));
+	/* pairs with the release in nvme_pmap_look() */
+	u32 busy = q->sent - smp_load_acquire(&q->done);
+
+	return likely(busy < q->mask) ? q->mask - busy : 0;
 }
 
 /* Away from the identifiers that come next: these would have to look as well. */
@@ -98,7 +101,6 @@ static noinline void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 	nvme_pmap_count_batch(b);
 	if (left || b->elsewhere)
 		nvme_pmap_give_back(b, left);
-	b->limit = q->sent;
 	b->pf = NULL;
 }
 
@@ -145,14 +147,7 @@ static void nvme_pmap_await_sq(const struct nvme_pmap_queue *q)
 		cpu_relax();
 }
 
-/**
- * nvme_pmap_queue_take - end a batch that its task still goes on with
- * @q: the queue
- *
- * A task does not have to sleep, nor to be given the CPU, for as long as its batch
- * lasts.  What it has sent is told to the controller; the rest goes by blk-mq.
- */
-void nvme_pmap_queue_take(struct nvme_pmap_queue *q)
+static void nvme_pmap_take(struct nvme_pmap_queue *q)
 {
 	struct blk_plug *plug;
 
@@ -170,6 +165,23 @@ void nvme_pmap_queue_take(struct nvme_pmap_queue *q)
 	if (q->batch.plug == PMAP_PLUG_TAKEN)
 		nvme_pmap_end_batch_locked(q);
 	spin_unlock(&q->sq_lock);
+}
+
+/* Who takes batches, one at a time: what is taken has been ended, for all others. */
+static DEFINE_MUTEX(nvme_pmap_taking);
+
+/**
+ * nvme_pmap_queue_take - end a batch that its task still goes on with
+ * @q: the queue
+ *
+ * A task does not have to sleep, nor to be given the CPU, for as long as its batch
+ * lasts.  What it has sent is told to the controller; the rest goes by blk-mq.
+ */
+void nvme_pmap_queue_take(struct nvme_pmap_queue *q)
+{
+	mutex_lock(&nvme_pmap_taking);
+	nvme_pmap_take(q);
+	mutex_unlock(&nvme_pmap_taking);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_take);
 
@@ -327,7 +339,6 @@ static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
 	nvme_pmap_drop_credit(q);
 	nvme_pmap_commit(q, &q->slot[id], ioucmd, pmap,
 			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
-	q->batch.limit = q->sent;
 	if (current->plug)
 		nvme_pmap_plug(q, current->plug);
 	else
@@ -420,25 +431,24 @@ nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	return next;
 }
 
-/* There is a plug: take references for the commands to come, after the first. */
+/* The first command is in: take references for those to come. */
 static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
-	struct blk_plug *plug = current->plug;
 	/* what io_uring has to submit; 1 when a request was allocated since */
-	u32 more = plug->nr_ios > 1 ? plug->nr_ios : PMAP_BATCH;
+	u32 more = current->plug->nr_ios - 1 ?: PMAP_BATCH;
 
-	nvme_pmap_plug(q, plug);
-	more = min(more, nvme_pmap_room(q)) - 1;
+	more = min(more, nvme_pmap_room(q));
 	percpu_ref_get_many(b->pf->usage, more);
 	percpu_ref_get_many(&b->pmap->ref, more);
 	b->limit += more;
+	nvme_pmap_plug(q, current->plug);
 }
 
 /*
  * Open a batch: find out what holds for the Reads and Writes of @pf on the buffer
- * of this command, and take the references that make it last.  @pf->usage keeps the
- * format as it is.  Without a plug the batch is of this command alone.
+ * of this command, and take the references for it.  @pf->usage keeps the format as
+ * it is.
  *
  * Return: whether it may be tried as the first of them.
  */
@@ -468,15 +478,17 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	b->index = index;
 	b->lba_shift = head->lba_shift;
 	b->deadline = nvme_pmap_deadline(ns, 0);
-	/* 65536 blocks are to fit in the 32 bits of a length */
-	if (!nvme_pmap_plain(head) || atomic_read(&nvme_pmap_formatting) ||
+	/*
+	 * Errors that are to be logged are blk-mq's to log; and 65536 blocks are
+	 * to fit in the 32 bits of a length.
+	 */
+	if (!nvme_pmap_plain(head) || head->passthru_err_log_enabled ||
+	    atomic_read(&nvme_pmap_formatting) ||
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
 	    !nvme_pmap_batch_opcodes(b, head, ioucmd->file->f_mode)) {
 		nvme_pmap_drop_credit(q);
 		return false;
 	}
-	if (likely(current->plug))
-		nvme_pmap_extend_batch(q);
 	return true;
 }
 
@@ -488,17 +500,18 @@ static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 {
 	enum pmap_next next = PMAP_NEXT_ALONE;
 
-	/* errors are to be logged, which blk-mq does */
-	if (unlikely(ns->head->passthru_err_log_enabled))
-		return false;
-
 	spin_lock(&q->sq_lock);
 	/* where there is a batch with credit left, the command is not plain */
 	if (likely(nvme_pmap_sq_free(q) &&
 		   (q->batch.pf != pf || q->batch.limit == q->sent) &&
 		   nvme_pmap_begin_batch(q, ns, pf, ioucmd))) {
 		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL);
-		if (!current->plug)
+		/* a batch is of a file that has a command in it: none may close */
+		if (unlikely(next != PMAP_NEXT_QUEUED))
+			nvme_pmap_drop_credit(q);
+		else if (likely(current->plug))
+			nvme_pmap_extend_batch(q);
+		else
 			nvme_pmap_end_batch_locked(q);
 	}
 	spin_unlock(&q->sq_lock);

@@ -22,7 +22,8 @@
  * controller has a pair changes under pair_lock; not under its shutdown_lock, which a
  * reset only tries to take, and gives the controller up if it cannot.  The order is:
  * nvme_pmap_file.lock, nvme_pmap_queues.lock, or the controller's shutdown_lock; then
- * pair_lock, sq_lock, cq_lock.
+ * pair_lock, sq_lock, cq_lock.  Taking a batch away needs nvme_pmap_taking (pmap-qcmd.c),
+ * which is taken under any but the last two.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H

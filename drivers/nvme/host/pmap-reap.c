@@ -128,16 +128,17 @@ static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
 	const struct nvme_completion *cqe = &q->cq[q->cq_head & q->mask];
 	const struct nvme_completion *end = q->cq + q->mask + 1;
 	/* new entries have the tag 1 in the first round */
-	u32 phase = ~(q->cq_head >> q->order), found = 0;
+	u32 phase = ~(q->cq_head >> q->order), found = 0, status;
 	struct nvme_pmap_run run = {};
 
 	lockdep_assert_held(&q->cq_lock);
-	for (;;) {
-		u32 status = le16_to_cpu(READ_ONCE(cqe->status)), id;
+	status = le16_to_cpu(READ_ONCE(cqe->status));
+	if ((status ^ phase) & 1)
+		return 0;
+	do {
 		struct io_uring_cmd *ioucmd;
+		u32 id;
 
-		if ((status ^ phase) & 1)
-			break;
 		/* the phase tag before the rest of the entry */
 		dma_rmb();
 		id = READ_ONCE(cqe->command_id);
@@ -159,9 +160,8 @@ static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
 			cqe = q->cq;
 			phase = ~phase;
 		}
-	}
-	if (!found)
-		return 0;
+		status = le16_to_cpu(READ_ONCE(cqe->status));
+	} while (!((status ^ phase) & 1));
 	nvme_pmap_put_run(&run, found, polls);
 	q->cq_head += found;
 	nvme_pmap_ring_cq(q);
