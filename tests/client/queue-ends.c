@@ -136,7 +136,7 @@ struct long_batch {
 	pthread_t thread;
 };
 
-#define LONG_READS 200u
+#define LONG_READS 2500u
 #define LONG_BYTES (3u << 20)
 
 /* Commands first, then reads of random bytes, which do not sleep. */
@@ -176,7 +176,7 @@ static void long_batch(void)
 	uint64_t start, took;
 
 	l.file = open("/dev/urandom", O_RDONLY);
-	if (!queue_open(&l.s, NULL, 1, true, false) || !ring_open(&l.ring, MODE_IRQ, 256) ||
+	if (!queue_open(&l.s, NULL, 1, true, false) || !ring_open(&l.ring, MODE_IRQ, 4096) ||
 	    !CHECK(mem_alloc(&l.buf, MEM_4K, LONG_BYTES), "no memory"))
 		goto out;
 	if (!CHECK(!pthread_create(&l.thread, NULL, submit_long, &l), "thread"))
@@ -188,7 +188,8 @@ static void long_batch(void)
 	must_detach(l.s.dev.fd, 0);
 	took = now_ms() - start;
 	note("detached after %" PRIu64 " ms, the batch %s", took, l.over ? "was over" : "went on");
-	CHECK(took < 1500, "detach waited %" PRIu64 " ms", took);
+	/* nor for the keeper, which takes a stale batch after a second */
+	CHECK(!l.over && took < 700, "detach waited %" PRIu64 " ms for the batch", took);
 	/* and the queue is not to be had while the batch has it */
 	CHECK_RET(nvme_pmap_attach_queue(l.s.dev.fd, 0), 0, "attach");
 	pthread_join(l.thread, NULL);
