@@ -28,7 +28,7 @@ test() {
 	between "all of it" all 600 800
 	check "callers are known" grep -q 'submit;.*io_uring_cmd;nvme_pmap_chr_uring_cmd ' \
 		"$profile/fork-pmap-queue.folded"
-	check "a flame graph" grep -q nvme_pmap_queue_look "$profile/fork-pmap-queue.svg"
+	check "a flame graph" grep -q nvme_pmap_queue_poll "$profile/fork-pmap-queue.svg"
 	# shellcheck disable=SC2016 # for sh
 	check "no such path is refused" sh -c '! "$0" stock:pmap:x' "$TOP/scripts/profile"
 }
