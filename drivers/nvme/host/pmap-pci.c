@@ -412,7 +412,7 @@ static long nvme_pmap_delete_pair(struct nvme_pmap_queue *q, long timeout)
  */
 static void nvme_pmap_delete_pairs(struct nvme_pmap_queues *set)
 {
-	DECLARE_BITMAP(deleted, PMAP_MAX_QUEUES) = {};
+	unsigned long deleted[BITS_TO_LONGS(PMAP_MAX_QUEUES)] = {};
 	long left = PMAP_DELETE_TIMEOUT;
 	unsigned int i, busy;
 
