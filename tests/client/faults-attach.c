@@ -73,26 +73,49 @@ static void racers_join(struct racer *r, pthread_t *thread, unsigned int nr, con
 
 #define RACERS 4
 
+/* Attaching and detaching beside what the caller does; @dev is its own file. */
+struct race {
+	struct dev dev;
+	struct racer r[RACERS];
+	pthread_t thread[RACERS];
+	volatile bool stop;
+	unsigned int all; /* queues that are free before */
+};
+
+static bool race_start(struct race *race)
+{
+	unsigned int i;
+
+	race->stop = false;
+	if (!dev_open(&race->dev, NULL, O_RDWR) ||
+	    !racers_open(race->r, RACERS, &race->stop, false))
+		return false;
+	race->all = queue_query(race->dev.fd).queues_free;
+	for (i = 0; i < RACERS; i++)
+		pthread_create(&race->thread[i], NULL, attaches, &race->r[i]);
+	return true;
+}
+
+/* Afterwards there are as many queues as before, and they work. */
+static void race_end(struct race *race, const char *what)
+{
+	race->stop = true;
+	racers_join(race->r, race->thread, RACERS, what);
+	if (queue_works(&race->dev, 0, race->all))
+		queue_works(&race->dev, POLLED, race->all);
+	dev_close(&race->dev);
+}
+
 void attach_resets(void)
 {
-	unsigned int i, all, rounds = opt.rounds ? opt.rounds : 12;
-	volatile bool stop = false;
-	pthread_t thread[RACERS];
-	struct racer r[RACERS];
-	struct dev dev;
+	unsigned int i, rounds = opt.rounds ? opt.rounds : 12;
+	struct race race;
 
-	if (!dev_open(&dev, NULL, O_RDWR) || !racers_open(r, RACERS, &stop, false))
+	if (!race_start(&race))
 		return;
-	all = queue_query(dev.fd).queues_free;
-	for (i = 0; i < RACERS; i++)
-		pthread_create(&thread[i], NULL, attaches, &r[i]);
-	for (i = 0; i < rounds && reset_ctrl(&dev); i++)
+	for (i = 0; i < rounds && reset_ctrl(&race.dev); i++)
 		sleep_ms(20);
-	stop = true;
-	racers_join(r, thread, RACERS, "resets");
-	if (queue_works(&dev, 0, all))
-		queue_works(&dev, POLLED, all);
-	dev_close(&dev);
+	race_end(&race, "resets");
 }
 
 /* ---- rings share the queues of a file, which go and come, by resets at last ---- */
@@ -251,22 +274,11 @@ static bool kill_one(unsigned int round)
 void attach_killed(void)
 {
 	unsigned int i, rounds = opt.rounds ? opt.rounds : 150;
-	volatile bool stop = false;
-	pthread_t thread[RACERS];
-	struct racer r[RACERS];
-	unsigned int all;
-	struct dev dev;
+	struct race race;
 
-	if (!dev_open(&dev, NULL, O_RDWR) || !racers_open(r, RACERS, &stop, false))
+	if (!race_start(&race))
 		return;
-	all = queue_query(dev.fd).queues_free;
-	for (i = 0; i < RACERS; i++)
-		pthread_create(&thread[i], NULL, attaches, &r[i]);
 	for (i = 0; i < rounds && kill_one(i); i++)
 		;
-	stop = true;
-	racers_join(r, thread, RACERS, "kills");
-	if (queue_works(&dev, 0, all))
-		queue_works(&dev, POLLED, all);
-	dev_close(&dev);
+	race_end(&race, "kills");
 }

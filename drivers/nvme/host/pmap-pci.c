@@ -5,15 +5,16 @@
  *
  * Queue identifiers follow those of blk-mq, and begin anew with each reset: the
  * controller has forgotten every queue by then.  Whoever sends an admin command
- * about a queue holds nvme_pmap_queues.lock; so does a reset before it creates
- * any queue, so that no command about an identifier of before comes late.
+ * about a queue holds nvme_pmap_queues.lock, but for a disable, which deletes what
+ * has been created and is not being deleted; so does a reset before it creates any
+ * queue, so that no command about an identifier of before comes late.
  */
 #include <linux/sched/mm.h>
 #include <linux/suspend.h>
 
 #include "pmap-pci.h"
 
-/* And how soon the keeper looks when something has changed. */
+/* How soon the keeper looks when something has changed; else see PMAP_KEEP. */
 #define PMAP_KEEP_SOON (HZ / 50 ?: 1)
 
 static unsigned int pmap_queues = 32;

@@ -17,13 +17,14 @@
  * request would: freezing, format, removal and suspend wait for it.
  *
  * Locks.  nvme_pmap_queues.lock is for those who send admin commands about
- * queues; who disables the controller never takes it, so it may be held while
- * waiting for an answer, but not while allocating memory with IO.  Whether the
- * controller has a pair changes under pair_lock; not under its shutdown_lock, which a
- * reset only tries to take, and gives the controller up if it cannot.  The order is:
+ * queues, but for the deletions of a disable; who disables the controller never
+ * takes it, so it may be held while waiting for an answer, but not while
+ * allocating memory with IO.  Whether the controller has a pair changes under
+ * pair_lock; not under its shutdown_lock, which a reset only tries to take, and
+ * gives the controller up if it cannot.  The order is:
  * nvme_pmap_file.lock, nvme_pmap_queues.lock, or the controller's shutdown_lock; then
- * pair_lock, sq_lock, cq_lock.  Taking a batch away needs nvme_pmap_taking (pmap-qcmd.c),
- * which is taken under any but the last two.
+ * pair_lock, sq_lock, cq_lock.  Who takes a batch away holds nvme_pmap_taking (of
+ * pmap-qcmd.c), which comes after pair_lock and before sq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
