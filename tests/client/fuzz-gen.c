@@ -137,6 +137,13 @@ static const struct {
 	{ attach_fields, 2, sizeof(struct nvme_pmap_detach) },
 };
 
+/* A buffer at an address that memory can have: into the hole with it. */
+static void keep_to_hole(struct nvme_pmap_register *reg)
+{
+	if (reg->addr >= LOWEST_ADDR && reg->addr < HIGHEST_ADDR)
+		reg->addr = (uintptr_t)fuzz.hole + (reg->addr - (uintptr_t)fuzz.hole) % HOLE_LEN;
+}
+
 /* @nr: K_QUERY to K_DETACH; @arg has room for a page. */
 void mutate_arg(struct worker *w, unsigned int nr, void *arg)
 {
@@ -155,6 +162,8 @@ void mutate_arg(struct worker *w, unsigned int nr, void *arg)
 		for (i = 4; i < args[nr].size; i++)
 			((unsigned char *)arg)[i] = (unsigned char)draw(w);
 	}
+	if (nr == K_REGISTER)
+		keep_to_hole(arg);
 }
 
 /* A queue of the file's own, or of another file; of whatever, now and then. */

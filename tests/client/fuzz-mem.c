@@ -42,10 +42,10 @@ void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, stru
 static void guard_check(const struct arena *a, const unsigned char *from, const unsigned char *to,
 			const char *whose)
 {
-	size_t len = (size_t)(to - from), same = poisoned(from, len);
+	size_t len = (size_t)(to - from), same = poisoned(from, len), at = (size_t)(from - a->map);
 
-	CHECK(same == len, "%s memory: changed at %#zx, outside every buffer", whose,
-	      (size_t)(from - a->map) + same);
+	CHECK(same == len, "%s memory: changed from %#zx to %#zx, outside every buffer", whose,
+	      at + same, at + poison_resumes(from, len));
 }
 
 void arena_check(const struct arena *a, const char *whose)
@@ -78,6 +78,16 @@ void replace_junk(struct worker *w)
 {
 	mmap(w->junk, JUNK_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 	     0);
+}
+
+void hole_make(void)
+{
+	fuzz.hole = mmap(NULL, HOLE_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			 0);
+	CHECK(fuzz.hole != MAP_FAILED, "no room for the hole: %s", strerror(errno));
+	fuzz.unstable = fuzz.hole + HOLE_LEN / 4;
+	mmap(fuzz.unstable, VOLATILE_LEN, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
 /* One change of the memory that calls are using at this moment. */

@@ -232,8 +232,6 @@ static void watch(uint64_t total)
 
 static void start_workers(struct worker *mangle, uint64_t total)
 {
-	unsigned char *hole = mmap(NULL, HOLE_LEN, PROT_NONE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	unsigned int i;
 
 	for (i = 0; i < NR_WORKERS; i++) {
@@ -243,7 +241,7 @@ static void start_workers(struct worker *mangle, uint64_t total)
 		w->state = opt.seed + i * 0x2545f4914f6cdd1dull;
 		w->quota = total / NR_WORKERS;
 		w->tally = &fuzz.tallies[i];
-		w->junk = hole + HOLE_LEN / 2 + i * MIB(1);
+		w->junk = fuzz.hole + HOLE_LEN / 2 + i * MIB(1);
 		worker_memory(w);
 	}
 	for (i = 0; i < NR_WORKERS; i++)
@@ -284,7 +282,7 @@ static void fuzz_child(void *arg)
 	for (i = 0; i < NR_SHARED; i++)
 		if (!fuzz_ring_open(&fuzz.shared[i], shared_modes[i]))
 			return;
-	fuzz.unstable = map_pages(VOLATILE_LEN, MAP_PRIVATE);
+	hole_make();
 	start_workers(&mangle, total);
 	watch(total);
 	__atomic_store_n(&fuzz.stop, true, __ATOMIC_RELAXED);

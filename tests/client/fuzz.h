@@ -107,9 +107,14 @@ struct worker {
 #define ARGS_LEN     (2 * PAGE)
 #define STOCK_LEN    (32 * PAGE)
 #define JUNK_LEN     (16 * PAGE)
-/* Nothing but junk in it: a wrong address or length never names good memory. */
-#define HOLE_LEN     (1ull << 34)
 #define VOLATILE_LEN (64 * PAGE)
+/*
+ * What is unstable, junk, and nothing else: a wrong address is one in it, or none
+ * that memory can have, so that no good memory is registered by mistake.
+ */
+#define HOLE_LEN     (1ull << 34)
+#define LOWEST_ADDR  65536u
+#define HIGHEST_ADDR (1ull << 47)
 
 struct fuzz {
 	struct dev dev; /* root's; its path and format */
@@ -120,7 +125,8 @@ struct fuzz {
 	struct tally *tallies;
 	struct fuzz_ring shared[NR_SHARED];
 	struct worker worker[NR_WORKERS];
-	unsigned char *unstable; /* VOLATILE_LEN, remapped by a thread */
+	unsigned char *hole;	 /* HOLE_LEN */
+	unsigned char *unstable; /* VOLATILE_LEN of it, remapped by a thread */
 	pid_t pid;		 /* of the process with the threads */
 	bool stop;
 };
@@ -188,6 +194,7 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete);
 void *map_pages(size_t len, int flags);
 void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w);
 void arena_check(const struct arena *a, const char *whose);
+void hole_make(void);
 void worker_memory(struct worker *w);
 void replace_junk(struct worker *w);
 void *mangler(void *arg);

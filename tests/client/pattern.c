@@ -99,6 +99,15 @@ size_t poisoned(const void *buf, size_t len)
 	return i;
 }
 
+size_t poison_resumes(const void *buf, size_t len)
+{
+	const unsigned char *p = buf;
+
+	while (len && p[len - 1] == (POISON & 0xff))
+		len--;
+	return len;
+}
+
 bool shadow_init(struct shadow *shadow, const struct dev *dev, uint64_t first, uint64_t blocks)
 {
 	*shadow = (struct shadow){

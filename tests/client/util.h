@@ -245,6 +245,8 @@ bool pattern_verify(const void *buf, uint32_t block, uint64_t lba, uint64_t bloc
 void poison(void *buf, size_t len);
 /* Bytes before the first that is not poison; @len if all is. */
 size_t poisoned(const void *buf, size_t len);
+/* Bytes up to the last that is not poison. */
+size_t poison_resumes(const void *buf, size_t len);
 
 /* What the disk should contain: a generation for each block of a window. */
 struct shadow {
