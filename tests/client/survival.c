@@ -106,7 +106,7 @@ out:
 struct churn {
 	const struct dev *dev;
 	volatile bool stop;
-	uint64_t good, refused;
+	volatile uint64_t good, refused;
 };
 
 /* Reads on index 0, whether it is registered at the moment or not. */
@@ -145,6 +145,22 @@ static bool register_at(const struct dev *dev, void *buf, uint32_t index)
 	return CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &reg), 0, "register");
 }
 
+/* Have the readers met the buffer, and found it gone, in enough rounds? */
+static bool churned(const struct churn *c, unsigned int rounds)
+{
+	return rounds > 10 && c->good && c->refused;
+}
+
+/* Every other round lasts until a read has ended well, or for a moment. */
+static void let_read(const struct churn *c, unsigned int round)
+{
+	uint64_t before = c->good, end = now_ms() + 50;
+
+	do
+		sched_yield();
+	while (round % 2 && c->good == before && now_ms() < end);
+}
+
 /*
  * Memory is the program's again when unregister returns: what is written into
  * it then must stay, however many commands were racing.
@@ -167,12 +183,13 @@ static void churn(void)
 		pthread_create(&thread[i], NULL, reader, &c);
 	}
 	/* a slow machine takes longer for the rounds that prove something */
-	for (round = 0; now_ms() < end || (round <= 10 && now_ms() < end + 30000); round++) {
+	for (round = 0; now_ms() < end || (!churned(&c, round) && now_ms() < end + 30000);
+	     round++) {
 		struct mem *now = &mem[round % 2], *before = &mem[!(round % 2)];
 
 		if (!register_at(&s.dev, now->map, 0))
 			break;
-		sched_yield();
+		let_read(&c, round);
 		must_unregister(&s.dev, 0);
 		poison(now->map, LEN);
 		if (round && !CHECK(poisoned(before->map, LEN) == LEN,
@@ -187,9 +204,8 @@ static void churn(void)
 		mem_free(&mem[i]);
 	}
 	note("%u rounds, %" PRIu64 " reads, %" PRIu64 " refused", round, c.good, c.refused);
-	CHECK(round > 10 && c.good && c.refused,
-	      "no race: %u rounds, %" PRIu64 " reads, %" PRIu64 " refused", round, c.good,
-	      c.refused);
+	CHECK(churned(&c, round), "no race: %u rounds, %" PRIu64 " reads, %" PRIu64 " refused",
+	      round, c.good, c.refused);
 out:
 	setup_close(&s);
 }
