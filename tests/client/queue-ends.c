@@ -218,16 +218,23 @@ struct closer {
 	volatile bool stop;
 };
 
+/* By one of two threads. */
+static void close_now(struct closer *c)
+{
+	int fd = __atomic_exchange_n(&c->fd, -1, __ATOMIC_ACQ_REL);
+
+	if (fd >= 0)
+		close(fd);
+}
+
 /* As soon as the first completion can be seen. */
 static void *closes(void *arg)
 {
 	struct closer *c = arg;
 
 	while (!c->stop)
-		if (c->fd >= 0 && io_uring_cq_ready(&c->ring)) {
-			close(c->fd);
-			c->fd = -1;
-		}
+		if (c->fd >= 0 && io_uring_cq_ready(&c->ring))
+			close_now(c);
 	return NULL;
 }
 
@@ -261,8 +268,8 @@ static bool close_once(struct closer *c, const struct stage *owner)
 	for (i = 0; i <= NOPS && good; i++)
 		good = CHECK_RET(ring_reap(&c->ring, &done, 10000), 0, "completion %u", i) &&
 		       CHECK_RET(done.res, done.user_data == 1 ? -EOVERFLOW : 0, "command %u", i);
-	while (c->fd >= 0)
-		sched_yield();
+	/* if the other thread was given no turn before all had been taken */
+	close_now(c);
 	stage_close(&s);
 	return good;
 }
