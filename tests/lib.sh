@@ -107,10 +107,6 @@ formats() {
 	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 }
 
-# overlapping: adds to the array args what a guest needs in which memory is mapped
-# more than once, by stock commands or often: to DMA_API_DEBUG that is an error.
-overlapping() { [ "$TEST_KERNEL" = plain ] || args+=(--append dma_debug=off); }
-
 # guest_results NAME VM-ARGUMENTS... : the cases that a guest's program prints
 # pass through; NAME is a failed case if it ends badly, or says nothing.
 guest_results() {

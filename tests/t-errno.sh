@@ -8,11 +8,9 @@ requires() { have "$client" mkfs.ext4; }
 # The head node of NVMe multipath belongs to a controller in a subsystem.
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
-	local args=()
 	truncate -s 64M "$dir/ext4" "$dir/shared"
 	PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -qF "$dir/ext4"
-	overlapping
-	guest_results errno "${args[@]}" --nvme mdts=9 --append iomem=relaxed --module ext4,crc32c_generic,virtio_blk --with "$client" \
+	guest_results errno --nvme mdts=9 --append iomem=relaxed --module ext4,crc32c_generic,virtio_blk --with "$client" \
 		--qemu "-drive file=$dir/ext4,if=virtio,format=raw,cache=unsafe" \
 		--qemu "-device nvme-subsys,id=subsys" \
 		--qemu "-device nvme,serial=shared,subsys=subsys" \

@@ -9,7 +9,6 @@ requires() { have "$client"; }
 test() {
 	local args=(--qemu "-device nvme,serial=formats,id=formats")
 	formats
-	overlapping
 	guest_results length --with "$client" --nvme mdts=9 "${args[@]}" \
 		-- sh -c 'status=0
 			for q in "" -q; do
