@@ -107,6 +107,10 @@ formats() {
 	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 }
 
+# overlapping: adds to the array args what a guest needs whose cases map the same
+# memory many times: DMA_API_DEBUG takes that for an error.  Only such cases get it.
+overlapping() { [ "$TEST_KERNEL" = plain ] || args+=(--append dma_debug=off); }
+
 # guest_results NAME VM-ARGUMENTS... : the cases that a guest's program prints
 # pass through; NAME is a failed case if it ends badly, or says nothing.
 guest_results() {

@@ -80,14 +80,16 @@ void replace_junk(struct worker *w)
 	     0);
 }
 
-void hole_make(void)
+bool hole_make(void)
 {
 	fuzz.hole = mmap(NULL, HOLE_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 			 0);
-	CHECK(fuzz.hole != MAP_FAILED, "no room for the hole: %s", strerror(errno));
+	if (!CHECK(fuzz.hole != MAP_FAILED, "no room for the hole: %s", strerror(errno)))
+		return false;
 	fuzz.unstable = fuzz.hole + HOLE_LEN / 4;
-	mmap(fuzz.unstable, VOLATILE_LEN, PROT_READ | PROT_WRITE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	return CHECK(mmap(fuzz.unstable, VOLATILE_LEN, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == fuzz.unstable,
+		     "no memory for the hole: %s", strerror(errno));
 }
 
 /* One change of the memory that calls are using at this moment. */

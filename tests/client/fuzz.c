@@ -282,7 +282,8 @@ static void fuzz_child(void *arg)
 	for (i = 0; i < NR_SHARED; i++)
 		if (!fuzz_ring_open(&fuzz.shared[i], shared_modes[i]))
 			return;
-	hole_make();
+	if (!hole_make())
+		return;
 	start_workers(&mangle, total);
 	watch(total);
 	__atomic_store_n(&fuzz.stop, true, __ATOMIC_RELAXED);

@@ -194,7 +194,7 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete);
 void *map_pages(size_t len, int flags);
 void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w);
 void arena_check(const struct arena *a, const char *whose);
-void hole_make(void);
+bool hole_make(void);
 void worker_memory(struct worker *w);
 void replace_junk(struct worker *w);
 void *mangler(void *arg);
