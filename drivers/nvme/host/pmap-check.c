@@ -43,9 +43,9 @@ static struct nvme_pmap *nvme_pmap_lookup(struct nvme_pmap_file *pf, u32 index)
 {
 	struct nvme_pmap *pmap;
 
-	rcu_read_lock();
+	pmap_rcu_begin();
 	pmap = nvme_pmap_lookup_rcu(pf, index);
-	rcu_read_unlock();
+	pmap_rcu_end();
 	return pmap;
 }
 

@@ -120,11 +120,11 @@ static void nvme_pmap_init_request(struct nvme_ns *ns, struct request *req)
 }
 
 /* The command is written where it will be sent from, and checked there. */
-static int nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-				  struct nvme_pmap_pdu *pdu,
-				  struct request *req,
-				  const struct nvme_pmap_cmd *cmd,
-				  const struct nvme_pmap_io *io)
+static __always_inline int
+nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+		       struct nvme_pmap_pdu *pdu, struct request *req,
+		       const struct nvme_pmap_cmd *cmd,
+		       const struct nvme_pmap_io *io)
 {
 	struct nvme_command *c = nvme_req(req)->cmd;
 	u32 timeout_ms = READ_ONCE(cmd->timeout_ms);
@@ -142,11 +142,10 @@ static int nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 }
 
 /* A command on a referenced buffer; from here the reference is the request's. */
-static int nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-			  struct io_uring_cmd *ioucmd,
-			  const struct nvme_pmap_cmd *cmd,
-			  const struct nvme_pmap_io *io,
-			  unsigned int issue_flags)
+static __always_inline int
+nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+	       struct io_uring_cmd *ioucmd, const struct nvme_pmap_cmd *cmd,
+	       const struct nvme_pmap_io *io, unsigned int issue_flags)
 {
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 	struct request *req;
@@ -179,7 +178,7 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
-	struct nvme_pmap_io io;
+	struct nvme_pmap_io io __uninitialized;
 	int ret;
 
 	ret = nvme_pmap_parse(ns, ioucmd, cmd, &io);
@@ -277,63 +276,10 @@ static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
 	pmap = nvme_pmap_lookup(pf, index);
 	if (unlikely(!pmap))
 		goto alone;
-	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
+	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap, NULL) ==
 		   PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
 	percpu_ref_put(&pmap->ref);
 alone:
 	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
-}
-
-/**
- * nvme_pmap_chr_uring_cmd - uring_cmd of /dev/ngXnY
- * @ioucmd: the command; for NVME_URING_CMD_PMAP its SQE holds a nvme_pmap_cmd
- * @issue_flags: IO_URING_F_*
- *
- * Return: -EIOCBQUEUED, or an errno that linux/nvme_pmap.h lists.
- */
-int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
-			    unsigned int issue_flags)
-{
-	struct nvme_pmap_queue *q = NULL;
-	struct nvme_pmap_file *pf;
-	enum pmap_next next;
-
-	if (unlikely(ioucmd->cmd_op != NVME_URING_CMD_PMAP))
-		return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
-	pf = nvme_pmap_cmd_file(ioucmd);
-	if (likely(pf))
-		q = nvme_pmap_pick_queue(pf, issue_flags);
-	if (!q)
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
-	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL);
-	if (likely(next == PMAP_NEXT_QUEUED))
-		return -EIOCBQUEUED;
-	if (next == PMAP_NEXT_ELSEWHERE)
-		return nvme_pmap_enqueue_elsewhere(ioucmd, issue_flags);
-	return nvme_pmap_uring_cmd_alone(ioucmd, issue_flags);
-}
-
-/**
- * nvme_pmap_chr_uring_cmd_iopoll - uring_cmd_iopoll of /dev/ngXnY
- * @ioucmd: the command at the head of the ring's list
- * @iob: collects the completions
- * @poll_flags: BLK_POLL_*; one look is taken in any case
- *
- * Return: the number of completions found.
- */
-int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
-				   struct io_comp_batch *iob,
-				   unsigned int poll_flags)
-{
-	struct nvme_ns *ns;
-
-	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
-		return nvme_pmap_iopoll(ioucmd, iob);
-	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
-	BUILD_BUG_ON(offsetofend(struct nvme_uring_cmd_pdu, status) >
-		     sizeof(ioucmd->pdu) - sizeof(u16));
-	ns = container_of(file_inode(ioucmd->file)->i_cdev, struct nvme_ns,
-			  cdev);
-	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob);
 }

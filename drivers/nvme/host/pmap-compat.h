@@ -31,6 +31,49 @@ static inline struct blk_mq_hw_ctx *pmap_hctx(struct request_queue *q, u16 i)
 	} while (0)
 #endif
 
+/* A short one: with preemption off, which costs less than rcu_read_lock(). */
+static inline void pmap_rcu_begin(void)
+{
+	preempt_disable();
+	pmap_rcu_acquire();
+}
+
+static inline void pmap_rcu_end(void)
+{
+	pmap_rcu_release();
+	preempt_enable();
+}
+
+/*
+ * As percpu_ref_get_many() and percpu_ref_put_many(), for those who hold a spinlock:
+ * with preemption off, who kills the reference waits for them already.
+ */
+static __always_inline void pmap_ref_get_many(struct percpu_ref *ref,
+					      unsigned long nr)
+{
+	unsigned long __percpu *count;
+
+	pmap_rcu_acquire();
+	if (likely(__ref_is_percpu(ref, &count)))
+		this_cpu_add(*count, nr);
+	else
+		atomic_long_add(nr, &ref->data->count);
+	pmap_rcu_release();
+}
+
+static __always_inline void pmap_ref_put_many(struct percpu_ref *ref,
+					      unsigned long nr)
+{
+	unsigned long __percpu *count;
+
+	pmap_rcu_acquire();
+	if (likely(__ref_is_percpu(ref, &count)))
+		this_cpu_sub(*count, nr);
+	else if (atomic_long_sub_and_test(nr, &ref->data->count))
+		ref->data->release(ref);
+	pmap_rcu_release();
+}
+
 /* The requests that a poll has collected. */
 #define pmap_for_each_batched(iob, req) rq_list_for_each(&(iob)->req_list, req)
 
@@ -74,6 +117,12 @@ static inline void __user *pmap_user_ptr(struct io_uring_cmd *ioucmd, u64 ptr)
 		return compat_ptr(ptr);
 #endif
 	return u64_to_user_ptr(ptr);
+}
+
+/* What io_uring has for a command's registered buffer; only to be compared. */
+static inline const void *pmap_buffer_hint(struct io_uring_cmd *ioucmd)
+{
+	return cmd_to_io_kiocb(ioucmd)->imu;
 }
 
 /*

@@ -9,6 +9,7 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/dmapool.h>
+#include <linux/rculist.h>
 #include <linux/slab.h>
 
 #include "nvme.h"
@@ -16,6 +17,8 @@
 
 static LIST_HEAD(nvme_pmap_ctrls);
 static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
+
+static void nvme_pmap_ctrl_prepare_work(struct work_struct *work);
 
 /**
  * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
@@ -38,15 +41,18 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 		return -ENOMEM;
 	}
 	kref_init(&pc->ref);
+	pc->prepare_at = jiffies;
 	pc->ctrl = ctrl;
 	pc->dev = dev;
 	pc->queues = queues;
 	mutex_init(&pc->lock);
 	INIT_LIST_HEAD(&pc->pmaps);
+	INIT_WORK(&pc->prepare, nvme_pmap_ctrl_prepare_work);
 
 	mutex_lock(&nvme_pmap_ctrls_lock);
-	list_add_tail(&pc->node, &nvme_pmap_ctrls);
+	list_add_tail_rcu(&pc->node, &nvme_pmap_ctrls);
 	mutex_unlock(&nvme_pmap_ctrls_lock);
+	nvme_pmap_auto_start(pc);
 	nvme_pmap_sysfs_add(pc);
 	return 0;
 }
@@ -56,10 +62,11 @@ static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
 {
 	struct nvme_pmap_ctrl *pc;
 
-	lockdep_assert_held(&nvme_pmap_ctrls_lock);
-	list_for_each_entry(pc, &nvme_pmap_ctrls, node)
+	list_for_each_entry_rcu(pc, &nvme_pmap_ctrls, node,
+				lockdep_is_held(&nvme_pmap_ctrls_lock)) {
 		if (pc->ctrl == ctrl)
 			return pc;
+	}
 	return NULL;
 }
 
@@ -106,12 +113,66 @@ static void nvme_pmap_ctrl_free(struct kref *ref)
 
 	pc = container_of(ref, struct nvme_pmap_ctrl, ref);
 	kvfree(pc->queues);
-	kfree(pc);
+	kfree_rcu(pc, rcu);
 }
 
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc)
 {
 	kref_put(&pc->ref, nvme_pmap_ctrl_free);
+}
+
+static void nvme_pmap_ctrl_prepare_work(struct work_struct *work)
+{
+	struct nvme_pmap_ctrl *pc = container_of(work, struct nvme_pmap_ctrl,
+						 prepare);
+
+	nvme_pmap_ctrl_prepare(pc);
+}
+
+/* The caller must not wait: it will be prepared soon. */
+static void nvme_pmap_ctrl_prepare_soon(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc;
+
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	pc = nvme_pmap_ctrl_find(ctrl);
+	if (pc) {
+		WRITE_ONCE(pc->prepare_at, jiffies + HZ);
+		/* its end is waited for before that of the controller */
+		schedule_work(&pc->prepare);
+	}
+	mutex_unlock(&nvme_pmap_ctrls_lock);
+}
+
+/**
+ * nvme_pmap_ctrl_get_prepared - as nvme_pmap_ctrl_get(), for those who must not wait
+ * @ctrl: the controller, held by the caller
+ *
+ * Nor are those whose door is off to meet at a lock.
+ *
+ * Return: the state, or NULL: it is not prepared yet, and will be soon, or there is
+ * none, or the auto door is off.
+ */
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_get_prepared(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc;
+	bool soon = false;
+
+	rcu_read_lock();
+	pc = nvme_pmap_ctrl_find(ctrl);
+	if (pc && READ_ONCE(pc->mode) == PMAP_AUTO_OFF)
+		pc = NULL;
+	if (pc && !READ_ONCE(pc->prepared)) {
+		soon = !time_before(jiffies, READ_ONCE(pc->prepare_at));
+		pc = NULL;
+	}
+	/* or it is being removed */
+	if (pc && !kref_get_unless_zero(&pc->ref))
+		pc = NULL;
+	rcu_read_unlock();
+	if (soon)
+		nvme_pmap_ctrl_prepare_soon(ctrl);
+	return pc;
 }
 
 /* What prepare allocated; the device is still bound. */
@@ -147,12 +208,15 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
 	mutex_lock(&nvme_pmap_ctrls_lock);
 	pc = nvme_pmap_ctrl_find(ctrl);
 	if (pc)
-		list_del(&pc->node);
+		list_del_rcu(&pc->node);
 	mutex_unlock(&nvme_pmap_ctrls_lock);
 	if (!pc)
 		return;
 
 	nvme_pmap_sysfs_del(pc);
+	nvme_pmap_auto_stop(pc);
+	/* nobody finds it any more, to prepare it */
+	cancel_work_sync(&pc->prepare);
 	mutex_lock(&pc->lock);
 	WRITE_ONCE(pc->dead, true);
 	/* one RCU grace period for all rather than one for each */
@@ -248,6 +312,8 @@ int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc)
 		ret = nvme_pmap_ctrl_alloc(pc);
 	if (ret && !pc->dead)
 		nvme_pmap_ctrl_unprepare(pc);
+	if (!ret)
+		WRITE_ONCE(pc->prepared, true);
 	mutex_unlock(&pc->lock);
 	return ret;
 }

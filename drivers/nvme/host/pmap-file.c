@@ -93,6 +93,14 @@ static void nvme_pmap_account(struct nvme_pmap_file *pf,
 	WRITE_ONCE(pf->kept, pf->kept + sign * (s64)pmap->kept);
 }
 
+/* A finished buffer, not yet published, becomes one of the file's. */
+void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap)
+{
+	pmap->pf = pf;
+	if (pmap->l.form != NVME_PMAP_FORM_PRP)
+		pmap->cmd_flags = NVME_CMD_SGL_METABUF;
+}
+
 /*
  * Publish a finished buffer, after telling user space of it: once it is in the
  * table, another thread may use it, and end it.
@@ -111,9 +119,7 @@ static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
 	if (!ret && copy_to_user(uarg, reg, sizeof(*reg)))
 		ret = -EFAULT;
 	if (!ret) {
-		pmap->pf = pf;
-		if (pmap->l.form != NVME_PMAP_FORM_PRP)
-			pmap->cmd_flags = NVME_CMD_SGL_METABUF;
+		nvme_pmap_own(pf, pmap);
 		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[reg->index], pmap);
 		nvme_pmap_account(pf, pmap, 1);
 	}
@@ -186,6 +192,7 @@ void nvme_pmap_release(struct file *file)
 	if (!pf)
 		return;
 	nvme_pmap_detach_all(pf);
+	nvme_pmap_autos_free(pf);
 	table = rcu_dereference_protected(pf->table, true);
 	for (i = 0; i < table->nr; i++) {
 		struct nvme_pmap *pmap;
@@ -249,7 +256,7 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 	pf = nvme_pmap_file_get(file, ns, pc);
 	if (!pf)
 		return -ENOMEM;
-	pmap = nvme_pmap_create(pc, reg);
+	pmap = nvme_pmap_create(pc, reg, NULL);
 	if (IS_ERR(pmap))
 		return PTR_ERR(pmap);
 	ret = nvme_pmap_insert(pf, pmap, reg, uarg);

@@ -81,6 +81,8 @@ static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
 		}
 		for (i = 0; i < PMAP_FALLBACKS; i++)
 			sum.fallback[i] += READ_ONCE(c->fallback[i]);
+		for (i = 0; i < PMAP_WAYS; i++)
+			sum.way[i] += READ_ONCE(c->way[i]);
 		sum.direct += READ_ONCE(c->direct);
 		sum.deferred += READ_ONCE(c->deferred);
 	}
@@ -131,6 +133,12 @@ static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
 		.fallback_logged = sum.fallback[PMAP_FALLBACK_LOGGED],
 		.fallback_worker = sum.fallback[PMAP_FALLBACK_WORKER],
 		.fallback_busy = sum.fallback[PMAP_FALLBACK_BUSY],
+		.auto_mq = sum.way[PMAP_WAY_MQ],
+		.auto_queue = sum.way[PMAP_WAY_QUEUE],
+		.stock_starting = sum.way[PMAP_WAY_STARTING],
+		.stock_command = sum.way[PMAP_WAY_COMMAND],
+		.stock_refused = sum.way[PMAP_WAY_REFUSED],
+		.stock_failed = sum.way[PMAP_WAY_FAILED],
 	};
 	return 0;
 }
@@ -180,6 +188,12 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 	nvme_pmap_show(m, "fallback_logged", stats.fallback_logged);
 	nvme_pmap_show(m, "fallback_worker", stats.fallback_worker);
 	nvme_pmap_show(m, "fallback_busy", stats.fallback_busy);
+	nvme_pmap_show(m, "auto_mq", stats.auto_mq);
+	nvme_pmap_show(m, "auto_queue", stats.auto_queue);
+	nvme_pmap_show(m, "stock_starting", stats.stock_starting);
+	nvme_pmap_show(m, "stock_command", stats.stock_command);
+	nvme_pmap_show(m, "stock_refused", stats.stock_refused);
+	nvme_pmap_show(m, "stock_failed", stats.stock_failed);
 }
 
 static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,
@@ -193,7 +207,7 @@ static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,
 	if (att->reserved || (att->fd && !(att->flags & NVME_PMAP_QUEUE_SHARE)))
 		return -EINVAL;
 	pf = nvme_pmap_file_get(file, ns, pc);
-	return pf ? nvme_pmap_attach(file, pf, att) : -ENOMEM;
+	return pf ? nvme_pmap_attach(file, pf, att, false) : -ENOMEM;
 }
 
 static long nvme_pmap_do_detach(struct nvme_pmap_file *pf,
@@ -201,7 +215,7 @@ static long nvme_pmap_do_detach(struct nvme_pmap_file *pf,
 {
 	if (det->flags & ~NVME_PMAP_QUEUE_POLLED)
 		return -EOPNOTSUPP;
-	return nvme_pmap_detach(pf, det->flags & NVME_PMAP_QUEUE_POLLED);
+	return nvme_pmap_detach(pf, det->flags & NVME_PMAP_QUEUE_POLLED, false);
 }
 
 /* Each ioctl's structure; all begin with their size. */

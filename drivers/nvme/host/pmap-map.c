@@ -329,7 +329,7 @@ static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 		mutex_unlock(&pc->lock);
 		cond_resched();
 	}
-	if (ret == -ENXIO)
+	if (ret == -ENXIO && !pmap->held)
 		dev_warn_ratelimited(pc->dev,
 				     "pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
 				     current->comm);
@@ -386,11 +386,13 @@ static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
  * nvme_pmap_create - pin and map a buffer and write its lists
  * @pc: the controller, prepared
  * @reg: the request, validated
+ * @iter: for the auto door, all that io_uring has for the buffer; else NULL
  *
  * Return: the buffer, ready to be published, or an ERR_PTR.
  */
 struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
-				   const struct nvme_pmap_register *reg)
+				   const struct nvme_pmap_register *reg,
+				   const struct iov_iter *iter)
 {
 	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), GFP_KERNEL_ACCOUNT);
 	int ret;
@@ -398,6 +400,7 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 	if (!pmap)
 		return ERR_PTR(-ENOMEM);
 	pmap->pc = pc;
+	pmap->held = iter;
 	INIT_LIST_HEAD(&pmap->node);
 	init_completion(&pmap->idle);
 	nvme_pmap_init_layout(pmap, reg->addr, reg->len);
@@ -406,7 +409,7 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 			      GFP_KERNEL_ACCOUNT);
 	if (ret)
 		goto free;
-	ret = nvme_pmap_pin(pmap, reg->addr & PAGE_MASK);
+	ret = nvme_pmap_pin(pmap, reg->addr & PAGE_MASK, iter);
 	if (ret)
 		goto exit_ref;
 	ret = nvme_pmap_enlist(pmap);

@@ -5,6 +5,7 @@
  * pmap-check.c and pmap-reap.c.
  */
 #include <linux/blkdev.h>
+#include <linux/uio.h>
 
 #include "pmap.h"
 
@@ -79,6 +80,10 @@ static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
 	for (i = 0; i < PMAP_KIND_BUILT; i++)
 		this_cpu_add(counts->queued[i], b->queued[i]);
 	memset(b->queued, 0, sizeof(b->queued));
+	if (b->autos) {
+		this_cpu_add(counts->way[PMAP_WAY_QUEUE], b->autos);
+		b->autos = 0;
+	}
 }
 
 /* What was taken for @left commands that did not come. */
@@ -102,6 +107,7 @@ static noinline void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 	if (left || b->elsewhere)
 		nvme_pmap_give_back(b, left);
 	b->pf = NULL;
+	b->table = NULL;
 }
 
 /* End the batch: what was sent is told to the controller. */
@@ -346,6 +352,21 @@ static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
 	return -EIOCBQUEUED;
 }
 
+/*
+ * A command of the auto door: user address and length, once read; what io_uring
+ * has for its buffer, and the pages it imports; and where that is in a mapping.
+ * See pmap-fixed.c.
+ */
+struct nvme_pmap_fixed {
+	const void *hint;
+	u64 addr;
+	u64 base;
+	u64 offset;
+	u32 len;
+	bool known;
+	struct iov_iter iter;
+};
+
 enum pmap_next {
 	PMAP_NEXT_QUEUED,
 	PMAP_NEXT_ALONE,     /* not just one more of the batch */
@@ -364,10 +385,12 @@ enum pmap_next {
  *
  * @other: a referenced buffer in place of the batch's own, which is looked for by
  * the caller so that the common case calls nothing, and needs no frame.
+ * @fx: of a command of the auto door, whose slice of the buffer has been found.
  */
 static __always_inline enum pmap_next
 nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-			struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+			struct io_uring_cmd *ioucmd, struct nvme_pmap *other,
+			const struct nvme_pmap_fixed *fx)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_batch *b = &q->batch;
@@ -378,8 +401,10 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	enum pmap_kind kind;
 	u64 first, psdt, offset, len, v;
 
-	if (unlikely(b->pf != pf || b->limit == sent ||
-		     ioucmd->flags & IORING_URING_CMD_FIXED ||
+	/* for a command of the auto door on the batch's own buffer: looked at before */
+	if (unlikely((!(fx && !other) &&
+		      ((fx ? b->pf : b->table) != pf || b->limit == sent)) ||
+		     (!fx && ioucmd->flags & IORING_URING_CMD_FIXED) ||
 		     READ_ONCE(slot->ioucmd)))
 		return PMAP_NEXT_ALONE;
 	first = pmap_load_pair(&cmd->opcode);
@@ -390,9 +415,12 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	v = pmap_load_pair(&cmd->cdw12);
 	pmap_store_pair(&c->common.cdw12, v);
 	len = ((u16)v + 1ull) << b->lba_shift;
-	if (unlikely(len != READ_ONCE(cmd->data_len) || len > pf->max_transfer))
+	if (unlikely(len != (fx ? fx->len : READ_ONCE(cmd->data_len)) ||
+		     (!fx && len > pf->max_transfer)))
 		return PMAP_NEXT_ALONE;
-	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3)))
+	/* of a stock command: the metadata pointer */
+	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3) |
+		     (fx ? pmap_load_pair(&cmd->index) : 0)))
 		return PMAP_NEXT_ALONE;
 	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
 	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
@@ -400,18 +428,24 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	c->common.metadata = 0;
 
 	pmap = other ?: b->pmap;
-	if (!other && unlikely(pmap_load_pair(&cmd->index) != b->index))
+	if (!fx && !other && unlikely(pmap_load_pair(&cmd->index) != b->index))
 		return PMAP_NEXT_ELSEWHERE;
-	offset = READ_ONCE(cmd->offset);
-	if (unlikely(offset % NVME_PMAP_ALIGN || offset >= pmap->l.len))
+	offset = fx ? fx->offset : READ_ONCE(cmd->offset);
+	if (unlikely(offset % NVME_PMAP_ALIGN))
 		return PMAP_NEXT_ALONE;
-	offset = array_index_nospec(offset, pmap->l.len);
-	if (unlikely(len > pmap->l.len - offset))
+	/* where pages have been compared, so has this */
+	if (!fx && unlikely(offset >= pmap->l.len))
+		return PMAP_NEXT_ALONE;
+	if (!fx)
+		offset = array_index_nospec(offset, pmap->l.len);
+	if (!fx && unlikely(len > pmap->l.len - offset))
 		return PMAP_NEXT_ALONE;
 	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
 	if (unlikely(kind == PMAP_KIND_BUILT))
 		return PMAP_NEXT_ALONE;
 	b->queued[kind]++;
+	if (fx)
+		b->autos++;
 	if (other)
 		b->elsewhere++;
 	nvme_pmap_commit(q, slot, ioucmd, pmap, b->deadline);
@@ -420,13 +454,14 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 
 static __always_inline enum pmap_next
 nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other,
+		       const struct nvme_pmap_fixed *fx)
 {
 	enum pmap_next next = PMAP_NEXT_ALONE;
 
 	preempt_disable();
 	if (READ_ONCE(q->batch.plug) == current->plug)
-		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other);
+		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other, fx);
 	preempt_enable();
 	return next;
 }
@@ -439,43 +474,45 @@ static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
 	u32 more = current->plug->nr_ios - 1 ?: PMAP_BATCH;
 
 	more = min(more, nvme_pmap_room(q));
-	percpu_ref_get_many(b->pf->usage, more);
-	percpu_ref_get_many(&b->pmap->ref, more);
+	pmap_ref_get_many(b->pf->usage, more);
+	pmap_ref_get_many(&b->pmap->ref, more);
 	b->limit += more;
 	nvme_pmap_plug(q, current->plug);
 }
 
-/*
- * Open a batch: find out what holds for the Reads and Writes of @pf on the buffer
- * of this command, and take the references for it.  @pf->usage keeps the format as
- * it is.
- *
- * Return: whether it may be tried as the first of them.
- */
-static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
-						  struct nvme_ns *ns,
-						  struct nvme_pmap_file *pf,
-						  struct io_uring_cmd *ioucmd)
+/* May a batch of the file begin? */
+static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
+						struct nvme_pmap_file *pf)
 {
-	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	u64 index = pmap_load_pair(&cmd->index);
-	const struct nvme_ns_head *head = ns->head;
-	struct nvme_pmap_batch *b = &q->batch;
-	struct nvme_pmap *pmap;
-
 	/* or it has been detached, and is another file's by now */
 	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q ||
-	    !nvme_pmap_room(q) || index > U32_MAX)
+	    !nvme_pmap_room(q))
 		return false;
-	if (unlikely(b->pf))
+	if (unlikely(q->batch.pf))
 		nvme_pmap_drop_credit(q);
-	if (nvme_pmap_hold(pf, index, &pmap))
-		return false;
+	return true;
+}
+
+/*
+ * Open a batch: find out what holds for the Reads and Writes of @pf on a buffer.
+ * The references for the first are the caller's; @pf->usage keeps the format as it
+ * is.
+ *
+ * Return: whether the command may be tried as the first of them.
+ */
+static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
+						 struct nvme_ns *ns,
+						 struct nvme_pmap_file *pf,
+						 struct io_uring_cmd *ioucmd,
+						 struct nvme_pmap *pmap)
+{
+	const struct nvme_ns_head *head = ns->head;
+	struct nvme_pmap_batch *b = &q->batch;
+
 	b->pf = pf;
 	b->pmap = pmap;
 	b->psdt = pmap->cmd_flags << 8;
 	b->limit = q->sent + 1;
-	b->index = index;
 	b->lba_shift = head->lba_shift;
 	b->deadline = nvme_pmap_deadline(ns, 0);
 	/*
@@ -492,6 +529,76 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	return true;
 }
 
+/* On a buffer of the file's table. */
+static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
+						  struct nvme_ns *ns,
+						  struct nvme_pmap_file *pf,
+						  struct io_uring_cmd *ioucmd)
+{
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	u64 index = pmap_load_pair(&cmd->index);
+	struct nvme_pmap *pmap;
+
+	if (index > U32_MAX || !nvme_pmap_may_begin(q, pf) ||
+	    nvme_pmap_hold(pf, index, &pmap))
+		return false;
+	q->batch.index = index;
+	q->batch.hint = NULL;
+	q->batch.table = pf;
+	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
+}
+
+/* What one command may transfer, by the auto door and by stock. */
+static u32 nvme_pmap_fixed_max(const struct nvme_pmap_file *pf)
+{
+	const struct request_queue *q =
+		container_of(pf->usage, struct request_queue, q_usage_counter);
+
+	return min_t(u64, pf->max_transfer,
+		     (u64)READ_ONCE(q->limits.max_hw_sectors) << SECTOR_SHIFT);
+}
+
+/* On a buffer of the auto door's, which is referenced. */
+static __always_inline bool
+nvme_pmap_begin_fixed(struct nvme_pmap_queue *q, struct nvme_ns *ns,
+		      struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
+		      struct nvme_pmap *pmap, const struct nvme_pmap_fixed *fx)
+{
+	bool live;
+
+	if (!nvme_pmap_may_begin(q, pf))
+		return false;
+	pmap_rcu_acquire();
+	live = percpu_ref_tryget_live_rcu(pf->usage);
+	pmap_rcu_release();
+	if (!live)
+		return false;
+	percpu_ref_get(&pmap->ref);
+	q->batch.table = NULL;
+	q->batch.hint = fx->hint;
+	q->batch.base = fx->base;
+	q->batch.max = nvme_pmap_fixed_max(pf);
+	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
+}
+
+/* In a batch that has been opened for it. */
+static __always_inline enum pmap_next
+nvme_pmap_first_of_batch(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+			 struct io_uring_cmd *ioucmd,
+			 const struct nvme_pmap_fixed *fx)
+{
+	enum pmap_next next = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL, fx);
+
+	/* a batch is of a file that has a command in it: none may close */
+	if (unlikely(next != PMAP_NEXT_QUEUED))
+		nvme_pmap_drop_credit(q);
+	else if (likely(current->plug))
+		nvme_pmap_extend_batch(q);
+	else
+		nvme_pmap_end_batch_locked(q);
+	return next;
+}
+
 /* A command that begins a batch.  Return: whether it has been sent. */
 static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 						    struct nvme_pmap_file *pf,
@@ -504,16 +611,8 @@ static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 	/* where there is a batch with credit left, the command is not plain */
 	if (likely(nvme_pmap_sq_free(q) &&
 		   (q->batch.pf != pf || q->batch.limit == q->sent) &&
-		   nvme_pmap_begin_batch(q, ns, pf, ioucmd))) {
-		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL);
-		/* a batch is of a file that has a command in it: none may close */
-		if (unlikely(next != PMAP_NEXT_QUEUED))
-			nvme_pmap_drop_credit(q);
-		else if (likely(current->plug))
-			nvme_pmap_extend_batch(q);
-		else
-			nvme_pmap_end_batch_locked(q);
-	}
+		   nvme_pmap_begin_batch(q, ns, pf, ioucmd)))
+		next = nvme_pmap_first_of_batch(pf, q, ioucmd, NULL);
 	spin_unlock(&q->sq_lock);
 	return next == PMAP_NEXT_QUEUED;
 }

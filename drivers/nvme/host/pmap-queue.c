@@ -204,7 +204,8 @@ put:
 
 static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
 				   struct file *file, struct nvme_pmap_file *pf,
-				   const struct nvme_pmap_attach *att)
+				   const struct nvme_pmap_attach *att,
+				   bool by_door)
 {
 	bool polled = att->flags & NVME_PMAP_QUEUE_POLLED;
 	struct nvme_pmap_queue *q;
@@ -220,6 +221,7 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	pf->had_queue = true;
+	WRITE_ONCE(pf->by_door[polled], by_door);
 	WRITE_ONCE(pf->queue[polled], q);
 	return 0;
 }
@@ -229,11 +231,12 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
  * @file: the open /dev/ngXnY
  * @pf: its state
  * @att: the checked argument
+ * @by_door: the auto door asks, and not the program
  *
  * Return: 0, or an errno that linux/nvme_pmap.h lists.
  */
 int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
-		     const struct nvme_pmap_attach *att)
+		     const struct nvme_pmap_attach *att, bool by_door)
 {
 	struct nvme_pmap_queues *set = pf->pc->queues;
 	unsigned int noio;
@@ -244,7 +247,7 @@ int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 	ret = nvme_pmap_queues_lock(set, &noio);
 	if (ret)
 		return ret;
-	ret = nvme_pmap_attach_locked(set, file, pf, att);
+	ret = nvme_pmap_attach_locked(set, file, pf, att, by_door);
 	nvme_pmap_queues_unlock(set, noio);
 	return ret;
 }
@@ -319,10 +322,11 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
  * nvme_pmap_detach - NVME_PMAP_IOC_DETACH
  * @pf: the file's state, or NULL
  * @polled: which of its queues
+ * @by_door: the auto door asks: only for one that it has attached
  *
  * Return: 0; -ENOTCONN; -EALREADY: another thread is at it; -ERESTARTSYS.
  */
-int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled)
+int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door)
 {
 	struct nvme_pmap_queues *set = pf ? pf->pc->queues : NULL;
 	unsigned int noio;
@@ -333,7 +337,12 @@ int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled)
 	ret = nvme_pmap_queues_lock(set, &noio);
 	if (ret)
 		return ret;
-	ret = nvme_pmap_detach_locked(pf, polled, true);
+	if (by_door && !pf->by_door[polled])
+		ret = -ENOTCONN;
+	else
+		ret = nvme_pmap_detach_locked(pf, polled, true);
+	if (!ret)
+		WRITE_ONCE(pf->by_door[polled], false);
 	nvme_pmap_queues_unlock(set, noio);
 	return ret;
 }

@@ -35,6 +35,7 @@
 #include <linux/nvme.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/uio.h>
 #include <linux/workqueue.h>
 
 #include "pmap-layout.h"
@@ -90,18 +91,25 @@ struct nvme_pmap_slot {
  * @plug: the batch of io_uring, PMAP_NO_PLUG or PMAP_PLUG_TAKEN; its end gives back
  *	what is left
  * @pf: the file they came by
+ * @table: the same, where @pmap is in its table; NULL with one of the auto door's,
+ *	which only commands of that door may use
  * @first: the smallest first quadword that a command may have, see @others
  * @others: how many above it are fine as well
  * @lba_shift: of the namespace, whose format stays while references are held
  * @deadline: of commands without a time-out of their own
  * @limit: where struct nvme_pmap_queue.sent may go, by the references taken on
  *	@pf->usage for commands to come, and by the room in the SQ
- * @index: a buffer, or more than an index can be
- * @pmap: the buffer at @index
+ * @index: the buffer's, with @table
+ * @hint: of a buffer of the auto door, or NULL
+ * @base: and its user address
+ * @max: bytes that a command on it may transfer
+ * @iter: what io_uring imports for a command on it
+ * @pmap: the buffer
  * @psdt: what commands on it need in the second byte of their first quadword
  * @elsewhere: commands on other buffers, which have their own reference; of
  *	those on @pmap as many are left as up to @limit, and these
  * @queued: commands by kind, not yet in the counters of the file
+ * @autos: those of them that came by the auto door
  *
  * What its first command finds out about the file, the namespace and the buffer
  * holds for the rest, because references for the rest are taken with it: whoever
@@ -113,15 +121,21 @@ struct nvme_pmap_slot {
 struct nvme_pmap_batch {
 	struct blk_plug *plug;
 	struct nvme_pmap_file *pf;
+	struct nvme_pmap_file *table;
 	u64 first;
 	u64 others;
 	u64 index;
+	const void *hint;
+	u64 base;
+	struct iov_iter iter;
 	struct nvme_pmap *pmap;
 	u64 psdt;
 	u32 limit;
 	u32 elsewhere;
 	u32 deadline;
+	u32 max;
 	u32 queued[PMAP_KINDS];
+	u32 autos;
 	u8 lba_shift;
 };
 

@@ -26,8 +26,8 @@ static noinline void nvme_pmap_put_ended(struct nvme_pmap *pmap,
 	struct nvme_pmap_file *pf = pmap->pf;
 
 	this_cpu_add(pf->counts->direct, direct);
-	percpu_ref_put_many(pf->usage, ended);
-	percpu_ref_put_many(&pmap->ref, ended);
+	pmap_ref_put_many(pf->usage, ended);
+	pmap_ref_put_many(&pmap->ref, ended);
 }
 
 /* The run ends before @to; @polls as in nvme_pmap_end_queued(). */

@@ -32,6 +32,7 @@
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 #include <uapi/linux/nvme_pmap.h>
 
@@ -43,7 +44,9 @@ struct io_comp_batch;
 struct io_uring_cmd;
 struct nvme_ctrl;
 struct nvme_ns;
+struct nvme_pmap_autos;
 struct seq_file;
+struct shrinker;
 
 /* Bytes in one command, whatever the controller says; the stock driver's limit. */
 #define PMAP_MAX_TRANSFER SZ_8M
@@ -51,6 +54,25 @@ struct seq_file;
 /* Pages that are mapped in one go; the size of the scratch scatterlist. */
 #define PMAP_CHUNK_PAGES    8192u
 #define PMAP_SLOTS_PER_PAGE (PAGE_SIZE >> PMAP_SLOT_SHIFT)
+
+/* What the auto door does for a controller; the operator's choice. */
+enum nvme_pmap_auto_mode {
+	PMAP_AUTO_OFF,
+	PMAP_AUTO_ON,	 /* over blk-mq */
+	PMAP_AUTO_QUEUE, /* by a passthrough queue, which it attaches */
+	PMAP_AUTO_MODES
+};
+
+/* Which way a command with a fixed buffer went; indexes the counters. */
+enum nvme_pmap_way {
+	PMAP_WAY_MQ,	   /* by its mapping, over blk-mq */
+	PMAP_WAY_QUEUE,	   /* by its mapping and a passthrough queue */
+	PMAP_WAY_STARTING, /* stock: the first ones of a file */
+	PMAP_WAY_COMMAND, /* stock: not a plain Read or Write, or an odd slice */
+	PMAP_WAY_REFUSED, /* stock: over a limit, or memory that cannot be mapped */
+	PMAP_WAY_FAILED, /* stock: whatever else the fast way did not take */
+	PMAP_WAYS
+};
 
 /**
  * struct nvme_pmap_ctrl - what the overlay keeps for a controller
@@ -69,6 +91,17 @@ struct seq_file;
  * @max_transfer: MDTS in bytes; zero until it has been asked for
  * @queues: the passthrough queues, or NULL
  * @fallback: commands that a queue did not take, by reason
+ * @mode: enum nvme_pmap_auto_mode; written by the operator
+ * @auto_pages: pages that the auto door keeps pinned
+ * @way: commands of the auto door of files that are closed (pmap-auto.c's lock)
+ * @shrinker: gives them back when memory is short; or NULL
+ * @unreachable: memory was found that the device cannot reach: no more tries by
+ *	the auto door
+ * @pressed: when files were last told that memory is short, in jiffies
+ * @prepared: nvme_pmap_ctrl_prepare() has succeeded
+ * @prepare_at: when it may be tried again for those who must not wait, in jiffies
+ * @prepare: nvme_pmap_ctrl_prepare() for those who must not wait for it
+ * @rcu: those who look one up may still read it when it is freed
  */
 struct nvme_pmap_ctrl {
 	struct kref ref;
@@ -86,6 +119,16 @@ struct nvme_pmap_ctrl {
 	u32 max_transfer;
 	struct nvme_pmap_queues *queues;
 	atomic64_t fallback[PMAP_FALLBACKS];
+	u8 mode;
+	bool unreachable;
+	unsigned long pressed;
+	bool prepared;
+	unsigned long prepare_at;
+	atomic_long_t auto_pages;
+	u64 way[PMAP_WAYS];
+	struct shrinker *shrinker;
+	struct work_struct prepare;
+	struct rcu_head rcu;
 };
 
 enum nvme_pmap_flags {
@@ -105,6 +148,7 @@ enum nvme_pmap_flags {
  * @rcu: readers of the table may still hold the pointer when it ends
  * @flags: enum nvme_pmap_flags
  * @waiting: an unregister call is waiting for @idle (file lock)
+ * @held: by the auto door, which does not pin: see pmap-pin.c
  * @pages: the pinned pages
  * @nr_pages: their number
  * @nr_mapped: how many of them are mapped so far
@@ -112,8 +156,11 @@ enum nvme_pmap_flags {
  * @nr_lists: lists allocated
  * @kept: bytes of kernel memory that describe the buffer
  * @next_dma: while mapping, where the run of slots so far would go on
+ * @page_phase: added to a page's number before it is looked at with @page_above
+ * @page_above: as pmap_layout.run_above, of the pages in physical memory; for the
+ *	auto door
  * @user: whose RLIMIT_MEMLOCK is charged
- * @mm: whose VmPin is charged
+ * @mm: whose VmPin is charged, unless @held
  */
 struct nvme_pmap {
 	struct percpu_ref ref;
@@ -127,6 +174,7 @@ struct nvme_pmap {
 	struct rcu_head rcu;
 	unsigned long flags;
 	bool waiting;
+	bool held;
 	struct page **pages;
 	u32 nr_pages;
 	u32 nr_mapped;
@@ -134,6 +182,8 @@ struct nvme_pmap {
 	u32 nr_lists;
 	u64 kept;
 	u64 next_dma;
+	u32 page_phase;
+	u32 page_above;
 	struct user_struct *user;
 	struct mm_struct *mm;
 };
@@ -157,6 +207,7 @@ struct nvme_pmap_counts {
 	u64 direct;
 	u64 deferred;
 	u64 fallback[PMAP_FALLBACKS];
+	u64 way[PMAP_WAYS];
 };
 
 /**
@@ -168,6 +219,8 @@ struct nvme_pmap_counts {
  * @counts: commands and completions
  * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
+ * @by_door: those in @queue that the auto door has attached; changed as they are
+ * @autos: the auto door's buffers, or NULL before its first command; made once
  * @pc: the controller
  * @lock: guards the table
  * @nr: buffers in it
@@ -182,6 +235,8 @@ struct nvme_pmap_file {
 	struct nvme_pmap_counts __percpu *counts;
 	struct percpu_ref *usage;
 	bool had_queue;
+	bool by_door[2];
+	struct nvme_pmap_autos *autos;
 	struct nvme_pmap_ctrl *pc;
 	struct mutex lock;
 	u32 nr;
@@ -198,16 +253,19 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
 int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc);
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_get_prepared(struct nvme_ctrl *ctrl);
 
 /* pmap-map.c */
 struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
-				   const struct nvme_pmap_register *reg);
+				   const struct nvme_pmap_register *reg,
+				   const struct iov_iter *iter);
 void nvme_pmap_kill(struct nvme_pmap *pmap);
 void nvme_pmap_strip(struct nvme_pmap *pmap);
 void nvme_pmap_destroy(struct nvme_pmap *pmap);
 
 /* pmap-pin.c */
-int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr);
+int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr,
+		  const struct iov_iter *iter);
 void nvme_pmap_unpin(struct nvme_pmap *pmap);
 
 /* pmap-file.c */
@@ -219,16 +277,26 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 			   struct nvme_pmap_register *reg, void __user *uarg);
 long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			     const struct nvme_pmap_unregister *unreg);
+void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
+
+/* pmap-auto.c; more in pmap-auto.h */
+extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
+void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc);
+u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
+			 enum nvme_pmap_way way);
+void nvme_pmap_autos_free(struct nvme_pmap_file *pf);
+void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode);
 
 /* pmap-queue.c; more in pmap-queue.h */
 int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
 			  const struct nvme_pmap_file *pf, u16 *irq,
 			  u16 *polled);
 int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
-		     const struct nvme_pmap_attach *att);
-int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled);
+		     const struct nvme_pmap_attach *att, bool by_door);
+int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door);
 void nvme_pmap_detach_all(struct nvme_pmap_file *pf);
 
 /* pmap-ioctl.c */

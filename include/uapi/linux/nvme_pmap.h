@@ -246,13 +246,24 @@ struct nvme_pmap_unregister {
  * @queue: (out) commands, of any form, that went by a passthrough queue
  * @fallback_full: (out) commands that went by blk-mq although the file has a
  *	passthrough queue: it had as many in flight as it takes
- * @fallback_down: (out) the queue was not there: a reset, or a CPU went offline
+ * @fallback_down: (out) the queue was not there: a reset, or a CPU went offline, or
+ *	the auto door has not attached one (yet)
  * @fallback_frozen: (out) the namespace was being formatted, detached, suspended
  * @fallback_list: (out) a list had to be built, see @built
  * @fallback_mode: (out) the ring polls and the queue does not, or the reverse
  * @fallback_logged: (out) errors of passthrough commands are to be logged
  * @fallback_worker: (out) issued by an io-wq thread: IOSQE_ASYNC, or tried again
  * @fallback_busy: (out) another ring was submitting a batch to the same queue
+ * @auto_mq: (out) commands of NVME_URING_CMD_IO with a buffer that io_uring has
+ *	registered (IORING_URING_CMD_FIXED) that went by a mapping of it, over
+ *	blk-mq; they are counted by form above as well
+ * @auto_queue: (out) and by a passthrough queue
+ * @stock_starting: (out) such commands that went the stock way, counted again where
+ *	one is sent again because there was no tag: the first ones
+ * @stock_command: (out) not a Read or Write of plain blocks, or its slice is not in
+ *	the buffer, or not aligned
+ * @stock_refused: (out) the buffer is over a limit, or cannot be mapped
+ * @stock_failed: (out) whatever else the fast way did not take
  *
  * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
  *
@@ -276,6 +287,12 @@ struct nvme_pmap_stats {
 	__u64 fallback_logged;
 	__u64 fallback_worker;
 	__u64 fallback_busy;
+	__u64 auto_mq;
+	__u64 auto_queue;
+	__u64 stock_starting;
+	__u64 stock_command;
+	__u64 stock_refused;
+	__u64 stock_failed;
 };
 
 /**
@@ -402,7 +419,7 @@ struct nvme_pmap_cmd {
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 88);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_register) == 40);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_unregister) == 16);
-NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 128);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 176);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_attach) == 16);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_detach) == 8);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_cmd) == 72);

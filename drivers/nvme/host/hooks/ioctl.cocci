@@ -3,7 +3,7 @@
 //
 // proof: nvme_ns_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
 // proof: nvme_ns_head_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
-// proof: nvme_ns_uring_cmd: case NVME_URING_CMD_PMAP: return -EXDEV;
+// proof: nvme_ns_head_chr_uring_cmd: ioucmd->cmd_op == NVME_URING_CMD_PMAP ? -EXDEV : nvme_ns_uring_cmd(ns, ioucmd, issue_flags)
 // proof: nvme_submit_user_cmd: nvme_pmap_format_begin(ns, cmd->common.opcode);
 // proof: nvme_submit_user_cmd: nvme_pmap_format_end(ns, cmd->common.opcode);
 // proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
@@ -42,18 +42,15 @@ statement S, S1;
  ... when any
  }
 
-// Reached through the head only: the namespace's file has its own (core.cocci).
+// Not in nvme_ns_uring_cmd(), where every stock command would pay for it.
 @@
 identifier ns, ioucmd, issue_flags;
 @@
- int nvme_ns_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+ int nvme_ns_head_chr_uring_cmd(struct io_uring_cmd *ioucmd, unsigned int issue_flags)
  {
  <...
- switch (ioucmd->cmd_op) {
-+case NVME_URING_CMD_PMAP: return -EXDEV;
- case NVME_URING_CMD_IO:
- ...
- }
+-nvme_ns_uring_cmd(ns, ioucmd, issue_flags)
++ioucmd->cmd_op == NVME_URING_CMD_PMAP ? -EXDEV : nvme_ns_uring_cmd(ns, ioucmd, issue_flags)
  ...>
  }
 

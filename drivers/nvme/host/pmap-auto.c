@@ -1,0 +1,672 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which mapping belongs to which buffer that io_uring has registered: made at the
+ * first use, limited, and given back when idle, under pressure, or switched off.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/percpu.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+
+#include "nvme.h"
+#include "pmap.h"
+#include "pmap-auto.h"
+
+static char *pmap_auto = "on";
+module_param(pmap_auto, charp, 0444);
+MODULE_PARM_DESC(pmap_auto,
+		 "fixed buffers of unmodified programs: off, on, or queue");
+
+static unsigned int pmap_auto_mib;
+module_param(pmap_auto_mib, uint, 0644);
+MODULE_PARM_DESC(pmap_auto_mib,
+		 "MiB of them that a controller keeps (0: an eighth of memory)");
+
+static unsigned int pmap_auto_idle = 10;
+static int nvme_pmap_auto_set_idle(const char *value,
+				   const struct kernel_param *param);
+static const struct kernel_param_ops nvme_pmap_auto_idle_ops = {
+	.set = nvme_pmap_auto_set_idle,
+	.get = param_get_uint,
+};
+module_param_cb(pmap_auto_idle, &nvme_pmap_auto_idle_ops, &pmap_auto_idle,
+		0644);
+MODULE_PARM_DESC(pmap_auto_idle,
+		 "seconds after which one that is not used is given back");
+
+const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES] = {
+	[PMAP_AUTO_OFF] = "off",
+	[PMAP_AUTO_ON] = "on",
+	[PMAP_AUTO_QUEUE] = "queue",
+};
+
+/*
+ * Where it is shut for all, stock commands do not pay for it.  Not a static key:
+ * QEMU's TCG does not survive code that is changed under it for long.  So many
+ * controllers have opened it; the mutex guards both, and their modes.
+ */
+bool nvme_pmap_auto_open __read_mostly;
+static unsigned int nvme_pmap_auto_opened;
+static DEFINE_MUTEX(nvme_pmap_auto_switching);
+
+/* Nobody is to be killed for what only makes things faster. */
+#define PMAP_AUTO_GFP (GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
+/* How soon to look again for commands on what is to end. */
+#define PMAP_AUTO_SOON (HZ / 10 ?: 1)
+
+/* How soon to see that io_uring has let go of a buffer. */
+#define PMAP_AUTO_TICK HZ
+
+/* Rounds for which a mapping is not used before it ends. */
+#define PMAP_AUTO_LOOKS 2
+
+/* The auto doors of all files: for those who end mappings of many. */
+static LIST_HEAD(nvme_pmap_autos_list);
+static DEFINE_SPINLOCK(nvme_pmap_autos_lock);
+
+/* What new controllers do. */
+static u8 nvme_pmap_auto_default(void)
+{
+	int mode = match_string(nvme_pmap_auto_modes, PMAP_AUTO_MODES,
+				pmap_auto);
+
+	if (mode >= 0)
+		return mode;
+	pr_warn_once("pmap_auto=%s: neither off, on, nor queue; it is off\n",
+		     pmap_auto);
+	return PMAP_AUTO_OFF;
+}
+
+static unsigned long nvme_pmap_auto_limit(void)
+{
+	unsigned long mib = READ_ONCE(pmap_auto_mib);
+
+	return mib ? mib << (20 - PAGE_SHIFT) : totalram_pages() / 8;
+}
+
+/* Between rounds, in which mappings age. */
+static unsigned long nvme_pmap_auto_interval(void)
+{
+	unsigned long idle = clamp(READ_ONCE(pmap_auto_idle), 1u, 86400u);
+
+	return idle * HZ / PMAP_AUTO_LOOKS;
+}
+
+static void nvme_pmap_autos_kick(struct nvme_pmap_autos *autos,
+				 unsigned long delay)
+{
+	mod_delayed_work(system_unbound_wq, &autos->idle, delay);
+}
+
+/* No new commands on it; the entry is gone for those who look up. */
+static void nvme_pmap_auto_evict(struct nvme_pmap_autos *autos,
+				 struct nvme_pmap_auto *a)
+{
+	struct nvme_pmap *pmap =
+		rcu_dereference_protected(a->pmap,
+					  lockdep_is_held(&autos->lock));
+
+	hlist_del_rcu(&a->node);
+	autos->nr--;
+	list_add_tail(&a->ending, &autos->ending);
+	if (pmap)
+		nvme_pmap_kill(pmap);
+}
+
+/* The end of an entry that has left the table, and that no command uses. */
+static void nvme_pmap_auto_free(struct nvme_pmap_autos *autos,
+				struct nvme_pmap_auto *a)
+{
+	struct nvme_pmap *pmap = rcu_dereference_protected(a->pmap, true);
+
+	if (pmap) {
+		u32 pages = pmap->nr_pages;
+
+		nvme_pmap_destroy(pmap);
+		atomic_long_sub(pages, &autos->pf->pc->auto_pages);
+	}
+	kfree_rcu(a, rcu);
+}
+
+/* Does io_uring still have all of it?  What it has, it has pinned. */
+static bool nvme_pmap_auto_pinned(struct nvme_pmap *pmap)
+{
+	bool pinned = true;
+	u32 i;
+
+	/* the removal of the controller may end it at any time */
+	if (!percpu_ref_tryget_live(&pmap->ref))
+		return true;
+	for (i = 0; pinned && i < pmap->nr_pages; i++) {
+		pinned = folio_maybe_dma_pinned(page_folio(pmap->pages[i]));
+		if (i % PMAP_CHUNK_PAGES == 0)
+			cond_resched();
+	}
+	percpu_ref_put(&pmap->ref);
+	return pinned;
+}
+
+/* Has it been used since the last round?  A refusal is for one, whatever it is. */
+static bool nvme_pmap_auto_old(struct nvme_pmap_auto *a, bool pressure)
+{
+	bool refusal = !rcu_access_pointer(a->pmap);
+
+	if (refusal && pressure)
+		return false;
+	if (!READ_ONCE(a->used))
+		return refusal || pressure || ++a->age >= PMAP_AUTO_LOOKS;
+	WRITE_ONCE(a->used, false);
+	a->age = 0;
+	return false;
+}
+
+/* Is it to end?  What io_uring has given up is, @round or not. */
+static bool nvme_pmap_auto_over(struct nvme_pmap_autos *autos,
+				struct nvme_pmap_auto *a, bool round,
+				bool pressure)
+{
+	struct nvme_pmap *pmap =
+		rcu_dereference_protected(a->pmap,
+					  lockdep_is_held(&autos->lock));
+
+	if (round && nvme_pmap_auto_old(a, pressure))
+		return true;
+	return pmap && !nvme_pmap_auto_pinned(pmap);
+}
+
+/* Evict what has been given up, and in turns, or when told to, what is old, or all. */
+static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
+{
+	bool all = test_and_clear_bit(PMAP_AUTOS_ALL, &autos->flags);
+	bool pressure = test_and_clear_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
+	bool round = all || pressure ||
+		     !time_before(jiffies,
+				  autos->aged + nvme_pmap_auto_interval());
+	struct nvme_pmap_auto *a;
+	struct hlist_node *next;
+	unsigned int i;
+
+	lockdep_assert_held(&autos->lock);
+	if (round) {
+		autos->aged = jiffies;
+		/* there may be a queue to be had by now */
+		clear_bit(PMAP_AUTOS_TRIED, &autos->flags);
+		clear_bit(PMAP_AUTOS_TRIED_POLLED, &autos->flags);
+	}
+	for (i = 0; i < ARRAY_SIZE(autos->bucket); i++)
+		hlist_for_each_entry_safe(a, next, &autos->bucket[i], node) {
+			if (!a->making &&
+			    (all ||
+			     nvme_pmap_auto_over(autos, a, round, pressure)))
+				nvme_pmap_auto_evict(autos, a);
+		}
+}
+
+/* Take those whose last command has ended off the list of those that end. */
+static void nvme_pmap_autos_ended(struct nvme_pmap_autos *autos,
+				  struct list_head *ended)
+{
+	struct nvme_pmap_auto *a, *next;
+	struct nvme_pmap *pmap;
+
+	lockdep_assert_held(&autos->lock);
+	list_for_each_entry_safe(a, next, &autos->ending, ending) {
+		pmap = rcu_dereference_protected(a->pmap, true);
+		if (!pmap || completion_done(&pmap->idle))
+			list_move(&a->ending, ended);
+	}
+}
+
+/*
+ * Queues that were attached here, and are not used any more.  Return: whether one
+ * stays, because the program is about to detach it, and may not.
+ */
+static bool nvme_pmap_autos_detach(struct nvme_pmap_autos *autos)
+{
+	struct nvme_pmap_file *pf = autos->pf;
+	bool stays = false;
+	int polled, ret;
+
+	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_QUEUE && READ_ONCE(autos->nr))
+		return false;
+	for (polled = 0; polled < 2; polled++) {
+		if (!READ_ONCE(pf->by_door[polled]))
+			continue;
+		ret = nvme_pmap_detach(pf, polled, true);
+		/* at once, if there is something to use it again */
+		clear_bit(PMAP_AUTOS_TRIED + polled, &autos->flags);
+		stays |= ret == -EALREADY;
+	}
+	return stays;
+}
+
+static void nvme_pmap_autos_look(struct work_struct *work)
+{
+	struct nvme_pmap_autos *autos = container_of(to_delayed_work(work),
+						     struct nvme_pmap_autos,
+						     idle);
+	struct nvme_pmap_auto *a, *next;
+	unsigned long again = 0;
+	LIST_HEAD(ended);
+
+	mutex_lock(&autos->lock);
+	nvme_pmap_autos_age(autos);
+	if (autos->nr)
+		again = PMAP_AUTO_TICK;
+	nvme_pmap_autos_ended(autos, &ended);
+	if (!list_empty(&autos->ending))
+		again = PMAP_AUTO_SOON;
+	mutex_unlock(&autos->lock);
+
+	list_for_each_entry_safe(a, next, &ended, ending)
+		nvme_pmap_auto_free(autos, a);
+	if (nvme_pmap_autos_detach(autos))
+		again = PMAP_AUTO_SOON;
+	/* not sooner than somebody has asked for meanwhile */
+	if (again)
+		queue_delayed_work(system_unbound_wq, &autos->idle, again);
+}
+
+static void nvme_pmap_autos_attach(struct work_struct *work)
+{
+	struct nvme_pmap_autos *autos =
+		container_of(work, struct nvme_pmap_autos, attach);
+	bool polled = autos->attach_polled;
+	struct nvme_pmap_attach att = {
+		.flags = polled ? NVME_PMAP_QUEUE_POLLED : 0,
+	};
+	struct file *file = autos->attach_file;
+
+	nvme_pmap_attach(file, autos->pf, &att, true);
+	/* not to be missed by who switches the door, nor when nothing uses it */
+	smp_mb();
+	if (READ_ONCE(autos->pf->pc->mode) != PMAP_AUTO_QUEUE)
+		nvme_pmap_autos_kick(autos, 0);
+	else
+		queue_delayed_work(system_unbound_wq, &autos->idle,
+				   nvme_pmap_auto_interval());
+	clear_bit_unlock(PMAP_AUTOS_ATTACHING, &autos->flags);
+	/* which may be the last, and end all this */
+	fput(file);
+}
+
+/**
+ * nvme_pmap_auto_attach - a file should have a queue; not at once
+ * @pf: its state
+ * @file: the open file, held by a command
+ * @polled: which kind of queue
+ *
+ * Without one left, commands go by blk-mq; it is tried again when the file's work
+ * looks next.
+ */
+void nvme_pmap_auto_attach(struct nvme_pmap_file *pf, struct file *file,
+			   bool polled)
+{
+	struct nvme_pmap_autos *autos = pf->autos;
+
+	if (!pf->pc->queues ||
+	    test_bit(PMAP_AUTOS_TRIED + polled, &autos->flags) ||
+	    test_and_set_bit_lock(PMAP_AUTOS_ATTACHING, &autos->flags))
+		return;
+	set_bit(PMAP_AUTOS_TRIED + polled, &autos->flags);
+	autos->attach_file = get_file(file);
+	autos->attach_polled = polled;
+	/* the queue's vector is that of the CPU that attaches */
+	schedule_work_on(raw_smp_processor_id(), &autos->attach);
+}
+
+/**
+ * nvme_pmap_autos_get - the auto door of a file; made at its first command
+ * @pf: the file's state
+ *
+ * Return: it, or NULL without memory.
+ */
+struct nvme_pmap_autos *nvme_pmap_autos_get(struct nvme_pmap_file *pf)
+{
+	/* pairs with the cmpxchg() below, of another thread */
+	struct nvme_pmap_autos *autos = smp_load_acquire(&pf->autos), *old;
+
+	if (autos)
+		return autos;
+	autos = kzalloc(sizeof(*autos), PMAP_AUTO_GFP);
+	if (!autos)
+		return NULL;
+	mutex_init(&autos->lock);
+	INIT_LIST_HEAD(&autos->ending);
+	INIT_DELAYED_WORK(&autos->idle, nvme_pmap_autos_look);
+	INIT_WORK(&autos->attach, nvme_pmap_autos_attach);
+	autos->pf = pf;
+	/* another thread may be first */
+	old = cmpxchg(&pf->autos, NULL, autos);
+	if (old) {
+		kfree(autos);
+		return old;
+	}
+	spin_lock(&nvme_pmap_autos_lock);
+	list_add_tail(&autos->node, &nvme_pmap_autos_list);
+	spin_unlock(&nvme_pmap_autos_lock);
+	return autos;
+}
+
+/* Which way the commands of a file went, of those that went this one. */
+static u64 nvme_pmap_auto_sum(const struct nvme_pmap_file *pf,
+			      enum nvme_pmap_way way)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(pf->counts, cpu)->way[way]);
+	return sum;
+}
+
+/**
+ * nvme_pmap_autos_free - the file is being released, no command is in flight
+ * @pf: its state
+ */
+void nvme_pmap_autos_free(struct nvme_pmap_file *pf)
+{
+	struct nvme_pmap_autos *autos = pf->autos;
+	struct nvme_pmap_auto *a, *after;
+	struct hlist_node *next;
+	unsigned int i;
+
+	if (!autos)
+		return;
+	spin_lock(&nvme_pmap_autos_lock);
+	list_del(&autos->node);
+	for (i = 0; i < PMAP_WAYS; i++)
+		pf->pc->way[i] += nvme_pmap_auto_sum(pf, i);
+	spin_unlock(&nvme_pmap_autos_lock);
+	cancel_delayed_work_sync(&autos->idle);
+	/* it has given back the file, but may not have returned yet */
+	cancel_work_sync(&autos->attach);
+
+	list_for_each_entry_safe(a, after, &autos->ending, ending)
+		nvme_pmap_auto_free(autos, a);
+	for (i = 0; i < ARRAY_SIZE(autos->bucket); i++)
+		hlist_for_each_entry_safe(a, next, &autos->bucket[i], node)
+			nvme_pmap_auto_free(autos, a);
+	kfree(autos);
+}
+
+/* Those of a controller, or of all, are to end mappings: all, or by age. */
+static void nvme_pmap_autos_end(const struct nvme_pmap_ctrl *pc, int flag)
+{
+	struct nvme_pmap_autos *autos;
+
+	spin_lock(&nvme_pmap_autos_lock);
+	list_for_each_entry(autos, &nvme_pmap_autos_list, node) {
+		if (pc && autos->pf->pc != pc)
+			continue;
+		set_bit(flag, &autos->flags);
+		nvme_pmap_autos_kick(autos, 0);
+	}
+	spin_unlock(&nvme_pmap_autos_lock);
+}
+
+/* Memory, or the controller's share of it, is short: not all the time, though. */
+static void nvme_pmap_auto_press(struct nvme_pmap_ctrl *pc)
+{
+	unsigned long last = READ_ONCE(pc->pressed);
+
+	if (time_before(jiffies, last + HZ) ||
+	    cmpxchg(&pc->pressed, last, jiffies) != last)
+		return;
+	nvme_pmap_autos_end(pc, PMAP_AUTOS_PRESSURE);
+}
+
+/* From now on, for what is mapped already as well. */
+static int nvme_pmap_auto_set_idle(const char *value,
+				   const struct kernel_param *param)
+{
+	struct nvme_pmap_autos *autos;
+	int ret = param_set_uint(value, param);
+
+	spin_lock(&nvme_pmap_autos_lock);
+	list_for_each_entry(autos, &nvme_pmap_autos_list, node)
+		nvme_pmap_autos_kick(autos, 0);
+	spin_unlock(&nvme_pmap_autos_lock);
+	return ret;
+}
+
+/**
+ * nvme_pmap_auto_switch - the operator's choice for a controller
+ * @pc: the controller
+ * @mode: enum nvme_pmap_auto_mode
+ */
+void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
+{
+	u8 old;
+
+	mutex_lock(&nvme_pmap_auto_switching);
+	old = xchg(&pc->mode, mode);
+	/* another chance, after memory that could not be reached */
+	WRITE_ONCE(pc->unreachable, false);
+	nvme_pmap_auto_opened += mode != PMAP_AUTO_OFF;
+	nvme_pmap_auto_opened -= old != PMAP_AUTO_OFF;
+	WRITE_ONCE(nvme_pmap_auto_open, nvme_pmap_auto_opened);
+	mutex_unlock(&nvme_pmap_auto_switching);
+	/* mappings are cheap to make again; queues are given back with them */
+	if (mode != PMAP_AUTO_QUEUE)
+		nvme_pmap_autos_end(pc, PMAP_AUTOS_ALL);
+}
+
+static unsigned long nvme_pmap_auto_shrinkable(struct shrinker *shrinker,
+					       struct shrink_control *sc)
+{
+	struct nvme_pmap_ctrl *pc = shrinker->private_data;
+
+	return atomic_long_read(&pc->auto_pages) ?: SHRINK_EMPTY;
+}
+
+/*
+ * Memory is short.  What has not been used lately ends soon, by the work of each
+ * file: here it could not wait for the locks, which may be held by who allocates.
+ */
+static unsigned long nvme_pmap_auto_shrink(struct shrinker *shrinker,
+					   struct shrink_control *sc)
+{
+	nvme_pmap_auto_press(shrinker->private_data);
+	return SHRINK_STOP;
+}
+
+/**
+ * nvme_pmap_auto_start - a controller that does as the module was told
+ * @pc: the controller
+ */
+void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
+{
+	pc->pressed = jiffies - HZ;
+	pc->shrinker = shrinker_alloc(0, "nvme-pmap-%s",
+				      dev_name(pc->ctrl->device));
+	/* without it, what is idle still ends in time */
+	if (pc->shrinker) {
+		pc->shrinker->count_objects = nvme_pmap_auto_shrinkable;
+		pc->shrinker->scan_objects = nvme_pmap_auto_shrink;
+		pc->shrinker->private_data = pc;
+		shrinker_register(pc->shrinker);
+	}
+	nvme_pmap_auto_switch(pc, nvme_pmap_auto_default());
+}
+
+/**
+ * nvme_pmap_auto_stop - a controller that is being removed
+ * @pc: the controller, which nobody finds any more
+ */
+void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc)
+{
+	shrinker_free(pc->shrinker);
+	nvme_pmap_auto_switch(pc, PMAP_AUTO_OFF);
+}
+
+/**
+ * nvme_pmap_auto_count - commands of all files of a controller, closed ones too
+ * @pc: the controller
+ * @way: which way they went
+ */
+u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
+			 enum nvme_pmap_way way)
+{
+	struct nvme_pmap_autos *autos;
+	u64 sum;
+
+	spin_lock(&nvme_pmap_autos_lock);
+	sum = pc->way[way];
+	list_for_each_entry(autos, &nvme_pmap_autos_list, node)
+		if (autos->pf->pc == pc)
+			sum += nvme_pmap_auto_sum(autos->pf, way);
+	spin_unlock(&nvme_pmap_autos_lock);
+	return sum;
+}
+
+static struct nvme_pmap_auto *nvme_pmap_auto_find(struct nvme_pmap_autos *autos,
+						  const void *hint)
+{
+	struct nvme_pmap_auto *a;
+
+	lockdep_assert_held(&autos->lock);
+	hlist_for_each_entry(a, nvme_pmap_auto_bucket(autos, hint), node)
+		if (a->hint == hint)
+			return a;
+	return NULL;
+}
+
+static void nvme_pmap_auto_add(struct nvme_pmap_autos *autos,
+			       struct nvme_pmap_auto *a)
+{
+	lockdep_assert_held(&autos->lock);
+	/* the first one: from now on */
+	if (!autos->nr++)
+		autos->aged = jiffies;
+	hlist_add_head_rcu(&a->node, nvme_pmap_auto_bucket(autos, a->hint));
+}
+
+/* An entry for a buffer that has none; NULL if it has, or without memory. */
+static struct nvme_pmap_auto *
+nvme_pmap_auto_claim(struct nvme_pmap_autos *autos, const void *hint, u64 base)
+{
+	struct nvme_pmap_auto *a = kzalloc(sizeof(*a), PMAP_AUTO_GFP);
+
+	if (!a)
+		return NULL;
+	a->hint = hint;
+	a->base = base;
+	a->used = true;
+	a->making = true;
+	mutex_lock(&autos->lock);
+	if (nvme_pmap_auto_find(autos, hint)) {
+		mutex_unlock(&autos->lock);
+		kfree(a);
+		return NULL;
+	}
+	nvme_pmap_auto_add(autos, a);
+	mutex_unlock(&autos->lock);
+	return a;
+}
+
+/* Runs of pages that are neighbours in memory; see pmap_layout.run_above. */
+static void nvme_pmap_note_pages(struct nvme_pmap *pmap, u64 base)
+{
+	u32 above = PMAP_RUN_ALL,
+	    phase = (base >> PAGE_SHIFT) % PMAP_CHUNK_PAGES;
+	u32 i;
+
+	for (i = 1; i < pmap->nr_pages; i++)
+		if (pmap->pages[i] != nth_page(pmap->pages[i - 1], 1))
+			above = pmap_break_run(above, i + phase);
+	pmap->page_phase = phase;
+	pmap->page_above = above;
+}
+
+static struct nvme_pmap *nvme_pmap_auto_create(struct nvme_pmap_file *pf,
+					       u64 base, u64 len,
+					       const struct iov_iter *iter)
+{
+	const struct nvme_pmap_register reg = { .addr = base, .len = len };
+	struct nvme_pmap_ctrl *pc = pf->pc;
+	unsigned long pages = len >> PAGE_SHIFT;
+	struct nvme_pmap *pmap = ERR_PTR(-EDQUOT);
+
+	if (atomic_long_add_return(pages, &pc->auto_pages) <=
+	    nvme_pmap_auto_limit())
+		pmap = nvme_pmap_create(pc, &reg, iter);
+	else
+		/* others make room, if they have not been used lately */
+		nvme_pmap_auto_press(pc);
+	if (IS_ERR(pmap)) {
+		if (pmap == ERR_PTR(-ENXIO))
+			WRITE_ONCE(pc->unreachable, true);
+		atomic_long_sub(pages, &pc->auto_pages);
+		return NULL;
+	}
+	nvme_pmap_own(pf, pmap);
+	pmap->page_above = PMAP_RUN_NONE;
+	/* the removal of the controller may end it at any time */
+	if (iter->bvec->bv_len > PAGE_SIZE &&
+	    percpu_ref_tryget_live(&pmap->ref)) {
+		nvme_pmap_note_pages(pmap, base);
+		percpu_ref_put(&pmap->ref);
+	}
+	return pmap;
+}
+
+/**
+ * nvme_pmap_auto_make - map a buffer of io_uring's, unless that has been tried
+ * @pf: the file's state
+ * @hint: io_uring's object
+ * @base: user address, at the start of a page
+ * @len: bytes; whole pages
+ * @iter: the pages that it has for all of it
+ *
+ * In the task that submits, as a registration would be; the memory is charged to
+ * it.
+ */
+void nvme_pmap_auto_make(struct nvme_pmap_file *pf, const void *hint, u64 base,
+			 u64 len, const struct iov_iter *iter)
+{
+	struct nvme_pmap_autos *autos = pf->autos;
+	struct nvme_pmap_auto *a = nvme_pmap_auto_claim(autos, hint, base);
+	struct nvme_pmap *pmap = NULL;
+
+	if (!a)
+		return;
+	if (!READ_ONCE(pf->pc->unreachable))
+		pmap = nvme_pmap_auto_create(pf, base, len, iter);
+	mutex_lock(&autos->lock);
+	a->making = false;
+	rcu_assign_pointer(a->pmap, pmap);
+	mutex_unlock(&autos->lock);
+	/* not to be missed by who switches the door off */
+	smp_mb();
+	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_OFF) {
+		set_bit(PMAP_AUTOS_ALL, &autos->flags);
+		nvme_pmap_autos_kick(autos, 0);
+	}
+	/* where it ticks already, that will do */
+	queue_delayed_work(system_unbound_wq, &autos->idle, PMAP_AUTO_TICK);
+}
+
+/**
+ * nvme_pmap_auto_drop - the mapping is of a buffer that was there before
+ * @pf: the file's state
+ * @hint: io_uring's object
+ * @pmap: the mapping
+ */
+void nvme_pmap_auto_drop(struct nvme_pmap_file *pf, const void *hint,
+			 const struct nvme_pmap *pmap)
+{
+	struct nvme_pmap_autos *autos = pf->autos;
+	struct nvme_pmap_auto *a;
+
+	mutex_lock(&autos->lock);
+	a = nvme_pmap_auto_find(autos, hint);
+	if (a && rcu_access_pointer(a->pmap) == pmap)
+		nvme_pmap_auto_evict(autos, a);
+	mutex_unlock(&autos->lock);
+	nvme_pmap_autos_kick(autos, 0);
+}
