@@ -71,6 +71,7 @@ struct target {
 	uint32_t lba_bytes;
 	uint64_t bytes;
 	struct nvme_pmap_query query; /* zero on a driver without pmap */
+	char door[16];		      /* its auto door, as it was found */
 };
 
 void target_open(struct target *target, const char *device, bool write);
@@ -78,6 +79,12 @@ bool target_polls(const struct target *target);
 /* Requests that the block layer has counted for this namespace. */
 uint64_t target_block_ios(const struct target *target);
 void target_stats(const struct target *target, struct nvme_pmap_stats *stats);
+/* Set the auto door of the controller; on stock there is none. */
+void target_door(const struct target *target, const char *door);
+/* Shut it until nothing that it has mapped is left. */
+void target_shut_door(const struct target *target);
+/* Has this file a passthrough queue? */
+bool target_has_queue(const struct target *target);
 
 /* paths.c: the ways of sending one read. */
 struct session {
@@ -96,6 +103,7 @@ struct path {
 	bool fixed;    /* the arena is registered with the ring */
 	bool pmap;     /* the arena is registered with the driver */
 	bool queue;    /* the file has a passthrough queue */
+	const char *door;   /* what the auto door is to be: off, on, queue */
 	uint32_t reg_flags; /* in the form that these ask for */
 	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
 		     size_t offset, uint64_t pos);
@@ -106,6 +114,8 @@ void session_open(struct session *session, unsigned int entries);
 /* io_uring_enter with the registered ring.  Returns submitted, or -errno. */
 int session_enter(const struct session *session, unsigned int submit,
 		  unsigned int complete, unsigned int flags);
+/* One block, to whose end it sleeps or polls. */
+void session_read(struct session *session);
 void session_close(struct session *session);
 
 /* proof.c: evidence that a row's commands took the row's path. */

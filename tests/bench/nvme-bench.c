@@ -468,8 +468,8 @@ static void usage(FILE *file)
 	      "rows: row path=PATH [bs=4K] [pages=4k|4k-adjacent|2m] [batch=32]\n"
 	      "          [samples=20] [mode=poll|irq] [may-fail=EINVAL]\n"
 	      "      register [len=16M] [pages=4k] [samples=7]\n"
-	      "paths: block block-fixed passthru passthru-fixed pmap pmap-prp\n"
-	      "       pmap-queue pmap-queue-prp\n",
+	      "paths: block block-fixed passthru passthru-fixed auto auto-queue\n"
+	      "       pmap pmap-prp pmap-queue pmap-queue-prp\n",
 	      file);
 }
 

@@ -78,6 +78,21 @@ static const struct path paths[] = {
 	{ .name = "passthru-fixed",
 	  .passthru = true,
 	  .fixed = true,
+	  .door = "off",
+	  .prep = prep_passthru_fixed },
+	/* the same commands, of which the driver finds the mapping */
+	{ .name = "auto",
+	  .passthru = true,
+	  .fixed = true,
+	  .pmap = true,
+	  .door = "on",
+	  .prep = prep_passthru_fixed },
+	{ .name = "auto-queue",
+	  .passthru = true,
+	  .fixed = true,
+	  .pmap = true,
+	  .queue = true,
+	  .door = "queue",
 	  .prep = prep_passthru_fixed },
 	{ .name = "pmap", .passthru = true, .pmap = true, .prep = prep_pmap },
 	/* as most drives have it, which offer no SGLs */
@@ -126,7 +141,7 @@ static void register_arena(struct session *session)
 
 	if (session->path->fixed)
 		ret = io_uring_register_buffers(&session->ring, &iov, 1);
-	if (!ret && session->path->pmap)
+	if (!ret && session->path->pmap && !session->path->door)
 		ret = nvme_pmap_register_buf(session->target->generic_fd,
 					     arena->mem, arena->len,
 					     session->path->reg_flags,
@@ -140,7 +155,7 @@ static void attach_queue(const struct session *session)
 {
 	int ret;
 
-	if (!session->path->queue)
+	if (!session->path->queue || session->path->door)
 		return;
 	ret = nvme_pmap_attach_queue(session->target->generic_fd,
 				     session->irq ? 0 : NVME_PMAP_QUEUE_POLLED);
@@ -159,6 +174,47 @@ int session_enter(const struct session *session, unsigned int submit,
 	return ret < 0 ? -errno : (int)ret;
 }
 
+void session_read(struct session *session)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&session->ring);
+	size_t bs = session->bs;
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	if (!sqe)
+		die("the submission queue is full");
+	/* of a size that stock takes as well */
+	session->bs = session->target->lba_bytes;
+	session->path->prep(session, sqe, 0, 0);
+	session->bs = bs;
+	sqe->flags |= IOSQE_FIXED_FILE;
+	ret = io_uring_submit_and_wait(&session->ring, 1);
+	if (ret == 1)
+		ret = io_uring_wait_cqe(&session->ring, &cqe);
+	if (ret < 0 || cqe->res)
+		die("%s: a first read failed", session->path->name);
+	io_uring_cqe_seen(&session->ring, cqe);
+}
+
+/* The auto door makes mapping and queue of its own accord, and not at once. */
+static void await_door(struct session *session)
+{
+	struct nvme_pmap_stats before, now;
+
+	if (!session->path->pmap || !session->path->door)
+		return;
+	for (int tries = 0; tries < 1000; tries++) {
+		target_stats(session->target, &before);
+		session_read(session);
+		target_stats(session->target, &now);
+		if (session->path->queue ? now.auto_queue > before.auto_queue :
+					   now.auto_mq > before.auto_mq)
+			return;
+		sleep_ns(1000000);
+	}
+	die("%s: the driver does not serve it", session->path->name);
+}
+
 void session_open(struct session *session, unsigned int entries)
 {
 	const struct target *target = session->target;
@@ -175,8 +231,26 @@ void session_open(struct session *session, unsigned int entries)
 		ret = -EINVAL;
 	if (ret)
 		die("io_uring: %s", strerror(-ret));
+	if (path->door)
+		target_door(target, path->door);
 	register_arena(session);
 	attach_queue(session);
+	await_door(session);
+}
+
+/* What the auto door has made goes with its being shut, soon; then it is as before. */
+static void close_door(const struct session *session)
+{
+	target_shut_door(session->target);
+	for (int tries = 0;
+	     session->path->queue && target_has_queue(session->target);
+	     tries++) {
+		if (tries == 1000)
+			die("%s: the queue stays", session->path->name);
+		sleep_ns(1000000);
+	}
+	if (session->target->fork)
+		target_door(session->target, session->target->door);
 }
 
 void session_close(struct session *session)
@@ -188,6 +262,10 @@ void session_close(struct session *session)
 	if (session->path->fixed)
 		io_uring_unregister_buffers(&session->ring);
 	io_uring_queue_exit(&session->ring);
+	if (session->path->door) {
+		close_door(session);
+		return;
+	}
 	if (session->path->queue)
 		ret = nvme_pmap_detach_queue(fd,
 					     session->irq ?

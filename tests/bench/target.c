@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "bench.h"
+
+#define DOOR "/sys/block/%s/device/pmap/auto_door"
 #include <nvme_pmap.h>
 
 /* /dev/ng0n1 or /dev/nvme0n1 -> nvme0n1; partitions are no namespaces. */
@@ -220,6 +222,9 @@ void target_open(struct target *target, const char *device, bool write)
 	target->fork = !ret;
 	if (ret)
 		memset(&target->query, 0, sizeof(target->query));
+	else if (!read_line(target->door, sizeof(target->door), DOOR,
+			    target->name))
+		die("%s: no auto_door", target->name);
 	read_geometry(target);
 }
 
@@ -242,6 +247,47 @@ uint64_t target_block_ios(const struct target *target)
 	    sscanf(line, "%llu %*u %*u %*u %llu", &reads, &writes) != 2)
 		die("cannot read /sys/block/%s/stat", target->name);
 	return reads + writes;
+}
+
+void target_door(const struct target *target, const char *door)
+{
+	char path[160];
+	FILE *file;
+
+	if (!target->fork)
+		return;
+	snprintf(path, sizeof(path), DOOR, target->name);
+	file = fopen(path, "we");
+	if (!file || fputs(door, file) < 0 || fclose(file))
+		die("%s: %s", path, strerror(errno));
+}
+
+void target_shut_door(const struct target *target)
+{
+	char pinned[32];
+
+	target_door(target, "off");
+	for (int tries = 0; target->fork; tries++) {
+		if (!read_line(pinned, sizeof(pinned),
+			       "/sys/block/%s/device/pmap/auto_pinned",
+			       target->name))
+			die("%s: no auto_pinned", target->name);
+		if (!strcmp(pinned, "0"))
+			return;
+		if (tries == 1000)
+			die("%s: its auto door keeps memory", target->name);
+		sleep_ns(1000000);
+	}
+}
+
+bool target_has_queue(const struct target *target)
+{
+	struct nvme_pmap_query query;
+	int ret = nvme_pmap_query_file(target->generic_fd, &query);
+
+	if (ret)
+		die("NVME_PMAP_IOC_QUERY: %s", strerror(-ret));
+	return query.queue_polled || query.queue_irq;
 }
 
 void target_stats(const struct target *target, struct nvme_pmap_stats *stats)
