@@ -16,14 +16,14 @@ blockdev() {
 	printf -- '-blockdev driver=throttle,node-name=%s,throttle-group=%s-slow,file=%s-raw' "$1" "$1" "$1"
 }
 
-# asleep NAME [-q]: asleep once, this QEMU's guest cannot power off: it tells its
+# asleep NAME OPTION...: asleep once, this QEMU's guest cannot power off: it tells its
 # status itself, and a reset ends it.
 # shellcheck disable=SC2016 # for the guest's shell
 asleep() {
 	guest_results "$1" --in-turn --with "$client" --qmp "$dir/qmp" --timeout 100 \
 		-- sh -c '"$0" chaos_end -d serial=pmap $1 suspend-ram
 			echo $? >/dev/vport0p3
-			reboot -nf' "$client" "${2-}" | host_serves "$dir/qmp" || test_failed=1
+			reboot -nf' "$client" "${*:2}" | host_serves "$dir/qmp" || test_failed=1
 }
 
 # Stock freezes the queues in one worker and thaws them in another when a command
@@ -34,15 +34,19 @@ left_out() {
 	for case in chaos_slow/out-of-time chaos_end/suspend-{devices,ram}; do
 		skip "$case" "lockdep and stock's recovery; runs on the other kernels"
 		skip "$case (queue)" "as without"
+		skip "$case (auto queue)" "as without"
 	done
 }
 
-# storms NAME CASE CASE [-q]: two cases may be left out, for their time, where queues
-# make no difference to them.  QEMU loses an interrupt in a suspend now and then; the
+# storms NAME OPTIONS CASES CASES VM-ARGUMENT... : of the controller that can be
+# unplugged, and of the other; some are left out, for their time, where OPTIONS make no
+# difference to them.  QEMU loses an interrupt in a suspend now and then; the
 # driver finds the completion when the command times out, which therefore is to be
 # soon (io_timeout).
 # shellcheck disable=SC2016 # for the guest's shell
 storms() {
+	local name=$1 options=$2 plugged=$3 cases=$4
+	shift 4
 	local args=(
 		--qemu "-blockdev null-co,node-name=slow,latency-ns=3000000000,read-zeroes=on,size=67108864"
 		--qemu "-device pcie-root-port,id=slot8,chassis=8,slot=8"
@@ -54,28 +58,47 @@ storms() {
 		--qemu "-device nvme-ns,drive=ns1,bus=many,nsid=1,shared=on"
 		--qemu "-device nvme-ns,drive=ns2,bus=many,nsid=2,shared=on")
 
-	guest_results "$1" --with "$client" --qmp "$dir/qmp" --timeout 650 --mem 512 \
-		--expect 'pmap-test invoked oom-killer' --modparam 'nvme_core multipath=N' --append suspend.pm_test_delay=1 \
-		"${args[@]}" -- sh -c 'status=0 q=$2
-			"$0" chaos $q -d serial=plugged resets $3 shared-file || status=1
-			"$0" chaos $q -d serial=pmap resets reregister cpu-hotplug $4 owner-killed oom \
-				shared-file || status=1
+	guest_results "$name" --with "$client" --qmp "$dir/qmp" --timeout 650 --mem 512 \
+		--expect 'pmap-test invoked oom-killer' --append suspend.pm_test_delay=1 \
+		"${args[@]}" "$@" -- sh -c 'status=0 q=$2
+			"$0" chaos $q -d serial=plugged $3 || status=1
+			"$0" chaos $q -d serial=pmap $4 || status=1
+			case $q in -a*)
+				"$0" chaos_door $q -d serial=pmap || status=1
+				"$0" chaos -a -d serial=pmap resets owner-killed || status=1
+				;;
+			esac
 			[ "$1" = kasan ] || "$0" chaos_slow $q -d serial=pmap -D serial=slow || status=1
 			"$0" chaos_ns $q -d serial=many || status=1
 			"$0" chaos_plug $q -d serial=pmap -D serial=plugged || status=1
 			for timeout in /sys/block/nvme*/queue/io_timeout; do echo 8000 >$timeout; done
 			[ "$1" = kasan ] || "$0" chaos_end $q -d serial=pmap suspend-devices || status=1
 			"$0" chaos_end $q -d serial=pmap reload || status=1
-			exit $status' "$client" "$TEST_KERNEL" "${4-}" "$2" "$3" | host_serves "$dir/qmp" || test_failed=1
+			exit $status' "$client" "$TEST_KERNEL" "$options" "$plugged" "$cases" |
+		host_serves "$dir/qmp" || test_failed=1
+}
+
+# Programs that know nothing of pmaps.  What goes the stock way maps memory that the
+# door has mapped already.
+door() {
+	local args=()
+	overlapping
+	storms auto "-a -q" "resets shared-file" \
+		"resets cpu-hotplug pressure owner-killed oom shared-file" \
+		--modparam 'nvme_core multipath=N pmap_auto=queue' "${args[@]}"
 }
 
 test() {
+	local param='nvme_core multipath=N'
+	local most="resets reregister cpu-hotplug owner-killed oom shared-file"
 	left_out
-	storms chaos owner-killed pressure
-	storms queues '' '' -q
+	storms chaos "" "resets owner-killed shared-file" "$most pressure" --modparam "$param"
+	storms queues -q "resets shared-file" "$most" --modparam "$param"
+	door
 	[ "$TEST_KERNEL" != kasan ] || return 0
 	asleep asleep
 	asleep asleep-queues -q
+	asleep asleep-auto -a -q
 }
 
 run_test

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What goes on beside a storm: registrations, the block device. */
+/* What goes on beside a storm: registrations, the block device, the door switched. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -80,6 +80,26 @@ void *beside_block(void *arg)
 	if (fd >= 0)
 		close(fd);
 	free(buf);
+	return NULL;
+}
+
+void *beside_switches(void *arg)
+{
+	static const char *const modes[] = { "queue", "off", "on" };
+	struct beside *b = arg;
+	struct dev dev = { .fd = -1 };
+	unsigned int i;
+	char path[160];
+
+	for (i = 0; !b->stop; i++) {
+		if (dev_path(NULL, dev.path, sizeof(dev.path)) &&
+		    dev_sysfs(&dev, "pmap/auto_door", path, sizeof(path)) &&
+		    write_file(path, modes[i % 3]))
+			b->done++;
+		else
+			b->failed++;
+		sleep_ms(1 + i % 7);
+	}
 	return NULL;
 }
 

@@ -84,6 +84,53 @@ static bool all_end(struct setup *s, unsigned int nr)
 	return CHECK_RET(ring_reap(&s->ring, &done, 0), -ETIME, "one CQE more");
 }
 
+/*
+ * Until the door serves as it should: of a block that the disk does not have, which it
+ * says at once.
+ */
+static bool slow_door(struct setup *s)
+{
+	struct iovec iov = { s->mem.map, s->mem.len };
+	struct ways w = { 0 };
+	unsigned int i;
+
+	if (!door_open(&s->dev) ||
+	    !CHECK_RET(io_uring_register_buffers(&s->ring, &iov, 1), 0, "buffer"))
+		return false;
+	for (i = 0; i < 1000 && !(opt.queues ? w.queue : w.mq); i++) {
+		struct completion done = { 0 };
+
+		sqe_fixed(prep_stock(&s->ring, &s->dev, OP_READ, s->mem.map, PAGE, s->dev.blocks,
+				     0),
+			  0);
+		if (!CHECK(io_uring_submit(&s->ring) == 1 && !ring_reap(&s->ring, &done, 20000) &&
+				   NVME_STATUS(done.res) == SC_LBA_RANGE,
+			   "a read beyond the end: %s", err_name(done.res)))
+			return false;
+		w = door_ways(&s->dev);
+		sleep_ms(i > 2 ? 10 : 0);
+	}
+	return CHECK(opt.queues ? w.queue : w.mq, "the door does not serve the slow device");
+}
+
+static void slow_prep(struct setup *s, unsigned int i)
+{
+	uint32_t timeout_ms = i % 2 ? SLOW_MS : 0;
+
+	if (opt.door) {
+		struct io_uring_sqe *sqe = prep_stock(&s->ring, &s->dev, OP_READ,
+						      s->mem.map + i * PAGE, PAGE, 0, i);
+
+		sqe_fixed(sqe, 0);
+		((struct nvme_uring_cmd *)(void *)sqe->cmd)->timeout_ms = timeout_ms;
+	} else {
+		struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_READ, s->index, i * PAGE, PAGE, 0);
+
+		cmd.timeout_ms = timeout_ms;
+		prep_cmd(&s->ring, s->dev.fd, &cmd, i);
+	}
+}
+
 /* Half of them by their own limit, half by what the queue says. */
 static bool slow_start(struct setup *s, enum mode mode, uint32_t flags)
 {
@@ -91,14 +138,11 @@ static bool slow_start(struct setup *s, enum mode mode, uint32_t flags)
 
 	if (!setup_make(s, opt.dev2, mode, MEM_4K, SLOW_NR * PAGE) ||
 	    !must_unregister(&s->dev, s->index) ||
-	    !must_register(&s->dev, s->mem.map, s->mem.len, flags, &s->index))
+	    !(opt.door ? slow_door(s) :
+			 must_register(&s->dev, s->mem.map, s->mem.len, flags, &s->index)))
 		return false;
-	for (i = 0; i < SLOW_NR; i++) {
-		struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_READ, s->index, i * PAGE, PAGE, 0);
-
-		cmd.timeout_ms = i % 2 ? SLOW_MS : 0;
-		prep_cmd(&s->ring, s->dev.fd, &cmd, i);
-	}
+	for (i = 0; i < SLOW_NR; i++)
+		slow_prep(s, i);
 	return CHECK_RET(ring_push(&s->ring), 0, "submit");
 }
 
@@ -108,7 +152,7 @@ static bool slow_end(struct setup *s)
 		return false;
 	/* Nothing comes to this memory any more. */
 	poison(s->mem.map, s->mem.len);
-	return must_unregister(&s->dev, s->index) &&
+	return (opt.door || must_unregister(&s->dev, s->index)) &&
 	       CHECK(poisoned(s->mem.map, s->mem.len) == s->mem.len, "written to after the end");
 }
 
@@ -232,8 +276,8 @@ static bool driver_file(const char *file, const char *pci)
 	return CHECK(write_file(path, pci), "%s %s: %s", file, pci, strerror(errno));
 }
 
-/* @others: KiB that this process has pinned for another device. */
-static bool all_gone(struct storm *s, long others)
+/* @others: KiB that this process has pinned for another device; @pins: all that is pinned. */
+static bool all_gone(struct storm *s, long others, long pins)
 {
 	uint64_t end = now_ms() + 30000;
 	struct nvme_pmap_query q;
@@ -247,7 +291,7 @@ static bool all_gone(struct storm *s, long others)
 		CHECK_RET(ret, -ENODEV, "query after removal");
 	}
 	storm_stop(s);
-	for (i = 0; i < STREAMS; i++)
+	for (i = 0; !opt.door && i < STREAMS; i++)
 		CHECK_RET(nvme_pmap_unregister_buf(s->stream[i].dev.fd, s->stream[i].load.index),
 			  -ENODEV, "unregister after removal");
 	end = now_ms() + 30000;
@@ -256,7 +300,8 @@ static bool all_gone(struct storm *s, long others)
 	note("unpinned after %" PRIu64 " ms", now_ms() + 30000 - end);
 	return CHECK(status_kib(getpid(), "VmPin") == others,
 		     "VmPin is %ld KiB with the files open, %ld of them of another device",
-		     status_kib(getpid(), "VmPin"), others);
+		     status_kib(getpid(), "VmPin"), others) &&
+	       pins_back(pins, 30000);
 }
 
 /* It comes back under whatever name, with the data on it. */
@@ -271,22 +316,27 @@ static bool all_back(struct storm *s)
 
 static void rebind(void)
 {
-	struct storm s = { .tolerated = by_removal };
+	struct storm s = { .tolerated = by_removal, .shut = opt.door };
+	struct beside door = { .dev.fd = -1 };
 	unsigned int i, nr = rounds(3);
 	long pins = pins_held();
 	char pci[32];
 
+	if (opt.door && !beside_start(&door, 0, beside_switches))
+		return;
 	for (i = 0; i < nr; i++) {
 		if (!storm_start(&s) || !pci_name(&s.stream[0].dev, pci, sizeof(pci))) {
 			storm_end(&s);
 			break;
 		}
 		driver_file("unbind", pci);
-		all_gone(&s, 0);
+		all_gone(&s, 0, pins);
 		driver_file("bind", pci);
 		if (!all_back(&s) || !pins_back(pins, 5000))
 			break;
 	}
+	if (opt.door)
+		beside_stop(&door, "door switched");
 }
 
 static void replug(void)
@@ -294,7 +344,7 @@ static void replug(void)
 	struct storm s = { .name = opt.dev2, .tolerated = by_removal };
 	struct storm other = { .tolerated = NULL };
 	unsigned int i, nr = rounds(3);
-	long others;
+	long others, pins;
 
 	if (!opt.dev2) {
 		skip_case("-D names no device that the host will unplug");
@@ -303,9 +353,10 @@ static void replug(void)
 	if (!storm_start(&other))
 		goto out;
 	others = status_kib(getpid(), "VmPin");
+	pins = pins_held();
 	for (i = 0; i < nr && storm_start(&s); i++) {
 		ask_host("device_del", "");
-		all_gone(&s, others);
+		all_gone(&s, others, pins);
 		ask_plug("slot7");
 		if (!all_back(&s) || !storm_moves(&other, 2))
 			break;

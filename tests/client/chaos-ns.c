@@ -86,6 +86,14 @@ static const int by_detach[] = {
 	0x370,	 0x371,	 0x4370, 0x4371,  0,
 };
 
+static int read_block(struct io_uring *ring, const struct stream *st)
+{
+	static unsigned char page[PAGE] __attribute__((aligned(PAGE)));
+
+	return opt.door ? run_stock(ring, &st->dev, OP_READ, page, PAGE, 0) :
+			  run_rw(ring, &st->dev, OP_READ, st->load.index, 0, PAGE, 0);
+}
+
 /* The files are on a namespace that is gone, their buffers on a controller that is not. */
 static bool end_detached(struct storm *s)
 {
@@ -95,9 +103,7 @@ static bool end_detached(struct storm *s)
 
 	if (!ring_open(&ring, MODE_IRQ, 4))
 		return false;
-	while ((ret = run_rw(&ring, &s->stream[0].dev, OP_READ, s->stream[0].load.index, 0, PAGE,
-			     0)) != -ENODEV &&
-	       now_ms() < end)
+	while ((ret = read_block(&ring, &s->stream[0])) != -ENODEV && now_ms() < end)
 		sleep_ms(20);
 	CHECK_RET(ret, -ENODEV, "a read of a namespace that is gone");
 	io_uring_queue_exit(&ring);

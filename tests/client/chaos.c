@@ -189,7 +189,8 @@ static void owns(void *arg)
 {
 	struct owner *o = arg;
 
-	if (storm_run(&o->storm) && storm_moves(&o->storm, 1)) {
+	if (storm_run(&o->storm) && storm_moves(&o->storm, opt.door ? STREAM_DEPTH : 1) &&
+	    (!opt.door || storm_served(&o->storm))) {
 		o->running = true;
 		pause();
 	}
@@ -309,32 +310,45 @@ static unsigned long cgroup_value(const struct owner *o, const char *file, const
 	return at ? strtoul(at + (key ? strlen(key) : 0), NULL, 10) : 0;
 }
 
+/* A buffer of 2 MiB, and a write from the middle of it. */
+static void use_new(struct prog *p, unsigned int i, unsigned char *map)
+{
+	uint32_t index = 0;
+	int ret;
+
+	if (opt.door) {
+		if (buffer_set(p, i, map, MIB(2)))
+			CHECK_RET(run_fixed(p, OP_WRITE, i, map + MIB(1), 4 * PAGE, 40000), 0,
+				  "write");
+		return;
+	}
+	ret = nvme_pmap_register_buf(p->dev.fd, map, MIB(2), 0, &index);
+	/* What the kill leaves to be seen, if anything. */
+	if (ret == -ENOMEM || ret == -EFAULT)
+		return;
+	CHECK_RET(ret, 0, "register");
+	CHECK_RET(run_rw(&p->ring, &p->dev, OP_WRITE, index, MIB(1), 4 * PAGE, 40000), 0, "write");
+}
+
 /* Write by buffers of 2 MiB, each of which the registration itself brings in. */
 static void grows(void *arg)
 {
 	struct owner *o = arg;
-	struct stream *st = &o->storm.stream[0];
-	struct io_uring ring;
-	uint32_t index = 0;
+	struct prog p = { .dev = o->storm.stream[0].dev };
 	char path[128];
 	void *map;
-	int i, ret;
+	unsigned int i;
 
 	snprintf(path, sizeof(path), "%s/cgroup.procs", o->cgroup);
 	if (!CHECK(write_file(path, "0"), "%s: %s", path, strerror(errno)) ||
-	    !storm_run(&o->storm) || !ring_open(&ring, MODE_IRQ, 4))
+	    !storm_run(&o->storm) || !ring_open(&p.ring, MODE_IRQ, 4) ||
+	    !CHECK_RET(io_uring_register_buffers_sparse(&p.ring, TABLE), 0, "table"))
 		return;
 	o->running = true;
 	for (i = 0; i < 100; i++) {
 		map = mmap(NULL, MIB(2), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			   0);
-		ret = nvme_pmap_register_buf(st->dev.fd, map, MIB(2), 0, &index);
-		/* What the kill leaves to be seen, if anything. */
-		if (ret == -ENOMEM || ret == -EFAULT)
-			continue;
-		CHECK_RET(ret, 0, "register");
-		CHECK_RET(run_rw(&ring, &st->dev, OP_WRITE, index, MIB(1), 4 * PAGE, 40000), 0,
-			  "write");
+		use_new(&p, i, map);
 	}
 	CHECK(false, "200 MiB in a group of 40");
 }
@@ -404,166 +418,6 @@ static void oom(void)
 	owner_free(o);
 }
 
-/* ---- one file in three processes ---- */
-
-#define SHARERS 3
-
-struct sharing {
-	struct dev dev;
-	struct mem mem[SHARERS];
-	struct load load[SHARERS];
-	volatile bool stop, leave;
-	bool good[SHARERS];
-	int sock[2];
-};
-
-static void sharing_load(struct sharing *sh, unsigned int i, enum mode mode)
-{
-	sh->load[i] = (struct load){ .name = mode_names[mode],
-				     .mode = mode,
-				     .dev = &sh->dev,
-				     .len = 2 * PAGE,
-				     .depth = 6,
-				     .count = UINT32_MAX,
-				     .entries = 16,
-				     .base = sh->mem[i].map,
-				     .lba = 49152 + 256 * i,
-				     .tolerated = by_reset,
-				     .stop = &sh->stop };
-}
-
-static struct sharing *sharing_alloc(void)
-{
-	static const enum mode modes[SHARERS] = { MODE_IRQ, MODE_POLL, MODE_POLL_DEFER };
-	struct sharing *sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	unsigned int i;
-
-	if (!CHECK(sh != MAP_FAILED && !socketpair(AF_UNIX, SOCK_STREAM, 0, sh->sock), "no memory"))
-		return NULL;
-	for (i = 0; i < SHARERS; i++) {
-		if (!CHECK(mem_alloc(&sh->mem[i], MEM_SHMEM, LOAD_BYTES(6, 2 * PAGE)), "no memory"))
-			return NULL;
-		sharing_load(sh, i, modes[i]);
-		if (!load_keep(&sh->load[i]))
-			return NULL;
-	}
-	return sh;
-}
-
-static void sharing_free(struct sharing *sh)
-{
-	unsigned int i;
-
-	for (i = 0; i < SHARERS; i++) {
-		load_forget(&sh->load[i]);
-		mem_free(&sh->mem[i]);
-	}
-	munmap(sh, sizeof(*sh));
-}
-
-/* Has the file from fork(); will be killed. */
-static void inherits(void *arg)
-{
-	struct sharing *sh = arg;
-
-	load_run(&sh->load[1]);
-}
-
-/* Has the file from a socket, and everything of it in the end. */
-static void receives(void *arg)
-{
-	struct sharing *sh = arg;
-	struct nvme_pmap_query q;
-	unsigned int i;
-	int fd = receive_fd(sh->sock[0]);
-
-	if (!CHECK(fd >= 0, "recvmsg: %s", strerror(errno)))
-		return;
-	/* By the same number, for what all three share to be right. */
-	if (fd != sh->dev.fd && !CHECK(dup2(fd, sh->dev.fd) >= 0 && !close(fd), "dup2"))
-		return;
-	sh->good[2] = load_run(&sh->load[2]);
-	while (!sh->leave)
-		sleep_ms(2);
-	for (i = 0; i < SHARERS; i++)
-		must_unregister(&sh->dev, sh->load[i].index);
-	if (CHECK_RET(nvme_pmap_query_file(sh->dev.fd, &q), 0, "query"))
-		CHECK(!q.nr_pmaps && !q.pinned, "%u buffers left", q.nr_pmaps);
-}
-
-static bool load_moves(const struct load *l, unsigned int pairs)
-{
-	uint64_t end = now_ms() + 30000, from = *(const volatile uint64_t *)&l->verified;
-
-	while (*(const volatile uint64_t *)&l->verified < from + pairs && now_ms() < end)
-		sleep_ms(2);
-	return CHECK(*(const volatile uint64_t *)&l->verified >= from + pairs,
-		     "%s: no progress in 30 s", l->name);
-}
-
-/* The forked one dies in the middle; the other two go on, through a reset. */
-static bool share(struct sharing *sh)
-{
-	bool good;
-	pid_t pid = child_start(inherits, sh, 0);
-
-	good = pid > 0 && load_start(&sh->load[0]) && load_moves(&sh->load[1], 12) &&
-	       load_moves(&sh->load[2], 12) && load_moves(&sh->load[0], 12);
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-	}
-	good = good && ctrl_reset(&sh->dev) && load_moves(&sh->load[0], 12) &&
-	       load_moves(&sh->load[2], 12);
-	sh->stop = true;
-	if (sh->load[0].thread)
-		load_join(&sh->load[0]);
-	return good;
-}
-
-static bool share_out(struct sharing *sh)
-{
-	unsigned int i;
-
-	for (i = 0; i < SHARERS; i++)
-		if (!must_register(&sh->dev, sh->mem[i].map, sh->mem[i].len,
-				   i ? 0 : NVME_PMAP_REG_PRP, &sh->load[i].index))
-			return false;
-	return CHECK_RET(send_fd(sh->sock[1], sh->dev.fd), 0, "sendmsg") && share(sh);
-}
-
-static void shared_file(void)
-{
-	struct sharing *sh = sharing_alloc();
-	long pins = pins_held();
-	struct setup s;
-	unsigned int i;
-	pid_t pid;
-
-	if (!sh)
-		return;
-	/* Before the file is open, so that the socket is its only way. */
-	pid = child_start(receives, sh, 0);
-	if (pid > 0 && dev_open(&sh->dev, NULL, O_RDWR)) {
-		share_out(sh);
-		/* The number stays written there, for the receiver. */
-		close(sh->dev.fd);
-	}
-	sh->stop = sh->leave = true;
-	child_wait(pid);
-	CHECK(sh->good[2], "the receiver's load failed");
-	CHECK(pins_gone(getpid(), 5000), "the first process stays charged");
-	if (setup_make(&s, NULL, MODE_IRQ, MEM_4K, PAGE))
-		for (i = 0; i < SHARERS; i++)
-			load_check(&sh->load[i], &s.dev, &s.ring);
-	setup_close(&s);
-	close(sh->sock[0]);
-	close(sh->sock[1]);
-	sharing_free(sh);
-	pins_back(pins, 5000);
-}
-
 static const struct test_case chaos_cases[] = {
 	{ "resets", resets },
 	{ "reregister", reregister },
@@ -571,7 +425,7 @@ static const struct test_case chaos_cases[] = {
 	{ "pressure", pressure },
 	{ "owner-killed", owner_killed },
 	{ "oom", oom },
-	{ "shared-file", shared_file },
+	{ "shared-file", chaos_shared_file },
 };
 
 SUBJECT(chaos);

@@ -194,12 +194,12 @@ bool dev_open(struct dev *dev, const char *name, int flags)
 	if (!CHECK(nsid > 0, "NVME_IOCTL_ID of %s: %s", dev->path, strerror(errno)))
 		return false;
 	dev->nsid = (uint32_t)nsid;
-	return identify(dev) && (!opt.queues || dev_attach(dev));
+	return identify(dev) && (!opt.queues || opt.door || dev_attach(dev));
 }
 
 void dev_close(struct dev *dev)
 {
-	if (dev->fd >= 0 && opt.queues)
+	if (dev->fd >= 0 && opt.queues && !opt.door)
 		check_queues_used(dev);
 	if (dev->fd >= 0)
 		close(dev->fd);

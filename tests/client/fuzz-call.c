@@ -323,7 +323,6 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode)
 		.flags = flags[mode] | NVME_PMAP_RING_FLAGS | IORING_SETUP_SUBMIT_ALL,
 		.sq_thread_idle = 1,
 	};
-	struct iovec iov;
 	unsigned int i;
 
 	memset(r, 0, sizeof(*r));
@@ -332,14 +331,9 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode)
 	if (!CHECK_RET(io_uring_queue_init_params(DEPTH, &r->ring, &p), 0, "ring (%s)",
 		       mode_names[mode]))
 		return false;
-	r->fixed = map_pages(PAGE, MAP_PRIVATE);
-	iov = (struct iovec){ r->fixed, PAGE };
-	/* The limit may be used up, by pmaps: then it has none. */
-	if (io_uring_register_buffers(&r->ring, &iov, 1)) {
-		munmap(r->fixed, PAGE);
-		r->fixed = NULL;
-	}
-	if (!CHECK_RET(io_uring_register_files_sparse(&r->ring, NR_FILES), 0, "ring files"))
+	r->table = NR_BUFFERS;
+	if (!CHECK_RET(io_uring_register_buffers_sparse(&r->ring, NR_BUFFERS), 0, "table") ||
+	    !CHECK_RET(io_uring_register_files_sparse(&r->ring, NR_FILES), 0, "ring files"))
 		return false;
 	/* One may be closed at this moment. */
 	for (i = 0; i < NR_FILES; i++)
@@ -350,8 +344,6 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode)
 void fuzz_ring_close(struct fuzz_ring *r)
 {
 	io_uring_queue_exit(&r->ring);
-	if (r->fixed)
-		munmap(r->fixed, PAGE);
 	pthread_mutex_destroy(&r->lock);
 }
 
@@ -435,20 +427,13 @@ static void spoil_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe
 		sqe->flags |= IOSQE_ASYNC;
 	if (chance(w, 10))
 		sqe->fd = chance(w, 500) ? -1 : 1000 + (int)draw_below(w, 1 << 30);
-	if (!r->fixed)
-		return;
-	/* a registered buffer of the ring, which a pmap command must not have */
-	if (kind == K_PMAP && chance(w, 20))
+	/*
+	 * A registered buffer of the ring, which a pmap command must not have; where a
+	 * thread of the kernel's looks at it, there may be no table by then.
+	 */
+	if (kind == K_PMAP && r->table && r->mode != MODE_SQPOLL && r->mode != MODE_POLL_SQPOLL &&
+	    chance(w, 20))
 		sqe->rw_flags = IORING_URING_CMD_FIXED;
-	if (kind == K_STOCK && chance(w, 50)) {
-		struct nvme_uring_cmd *c = (void *)sqe->cmd;
-
-		if (c->opcode == OP_READ && c->addr >= (uintptr_t)w->stock &&
-		    c->addr < (uintptr_t)w->stock + STOCK_LEN && c->data_len <= PAGE) {
-			c->addr = (uintptr_t)r->fixed + PAGE - c->data_len;
-			sqe->rw_flags = IORING_URING_CMD_FIXED;
-		}
-	}
 }
 
 /* Eight pages of the worker's own, for as long as the command may look. */
@@ -478,7 +463,12 @@ static unsigned int draw_kind(struct worker *w, const struct fuzz_ring *r)
 
 	if (n >= 85 && n < 96 && r->mode == MODE_POLL_DEFER)
 		n = 0;
-	return n < 85 ? K_PMAP : n < 92 ? K_STOCK : n < 96 ? K_STOCK_VEC : K_NEAR_CMD;
+	return n < 72 ? K_PMAP :
+	       n < 84 ? K_FIXED :
+	       n < 85 ? K_FIXED_VEC :
+	       n < 92 ? K_STOCK :
+	       n < 96 ? K_STOCK_VEC :
+			K_NEAR_CMD;
 }
 
 static void fill_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe *sqe,
@@ -493,14 +483,20 @@ static void fill_sqe(struct worker *w, struct fuzz_ring *r, struct io_uring_sqe 
 	memset(sqe, 0, 2 * sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = fd;
-	sqe->cmd_op = kind == K_STOCK	  ? NVME_URING_CMD_IO :
-		      kind == K_STOCK_VEC ? NVME_URING_CMD_IO_VEC :
-					    NVME_URING_CMD_PMAP;
+	sqe->cmd_op = kind == K_STOCK || kind == K_FIXED	 ? NVME_URING_CMD_IO :
+		      kind == K_STOCK_VEC || kind == K_FIXED_VEC ? NVME_URING_CMD_IO_VEC :
+								   NVME_URING_CMD_PMAP;
 	if (kind == K_STOCK || kind == K_STOCK_VEC) {
 		stock = gen_stock(w, file, kind == K_STOCK_VEC);
 		if (kind == K_STOCK_VEC)
 			vectored(w, &stock, iovs[w->id % NR_WORKERS]);
 		memcpy(sqe->cmd, &stock, sizeof(stock));
+	} else if (kind == K_FIXED || kind == K_FIXED_VEC) {
+		uint16_t index;
+
+		stock = gen_fixed(w, r, file, &index);
+		memcpy(sqe->cmd, &stock, sizeof(stock));
+		sqe_fixed(sqe, index);
 	} else {
 		cmd = gen_pmap(w, file);
 		memcpy(sqe->cmd, &cmd, sizeof(cmd));

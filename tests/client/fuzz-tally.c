@@ -45,6 +45,15 @@ static const struct {
 			  { 0, EINVAL, EFAULT, EACCES },
 			  { RESULT_STATUS, ENOMEM, ECANCELED, EBADF } },
 	[K_NEAR_CMD] = { "cmd_ops beside ours", { ENOTTY }, { EBADF, ECANCELED } },
+	[K_FIXED] = { "fixed commands",
+		      { 0, RESULT_STATUS, EINVAL, EFAULT, EACCES, EBADF },
+		      { ENOMEM, ECANCELED } },
+	[K_FIXED_VEC] = { "fixed vectored",
+			  { EINVAL, EFAULT, EACCES },
+			  { EBADF, ECANCELED, ENOMEM } },
+	[K_BUFFERS] = { "io_uring's buffers",
+			{ 0, EINVAL, EFAULT, EBUSY, ENXIO, ENOMEM },
+			{ EINTR, EBADF, EOVERFLOW, EOPNOTSUPP } },
 };
 
 /* The lists end with a zero, which as an answer can only be the first. */
@@ -115,6 +124,20 @@ static void report_queued(const struct tally *sum, bool complete)
 		      "no command went by a queue of one of the kinds");
 }
 
+static void report_ways(const struct tally *sum, bool complete)
+{
+	const uint64_t *n = sum->by_way;
+
+	note("auto door: blk-mq %" PRIu64 ", by queue %" PRIu64 ", starting %" PRIu64
+	     ", command %" PRIu64 ", refused %" PRIu64 ", failed %" PRIu64,
+	     n[WAY_MQ], n[WAY_QUEUE], n[WAY_STARTING], n[WAY_COMMAND], n[WAY_REFUSED],
+	     n[WAY_FAILED]);
+	if (complete && opt.door)
+		CHECK(n[WAY_MQ] && n[WAY_QUEUE] && n[WAY_STARTING] && n[WAY_COMMAND],
+		      "the auto door has not had one of the ways");
+	CHECK(opt.door || (!n[WAY_MQ] && !n[WAY_QUEUE]), "a door that is shut has served");
+}
+
 void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
 {
 	struct tally sum = { 0 };
@@ -138,6 +161,10 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
 	for (i = 0; i < nr; i++)
 		for (j = 0; j < NR_QUEUED; j++)
 			sum.by_queue[j] += tallies[i].by_queue[j];
+	for (i = 0; i < nr; i++)
+		for (j = 0; j < NR_WAYS; j++)
+			sum.by_way[j] += tallies[i].by_way[j];
 	report_queued(&sum, complete);
+	report_ways(&sum, complete);
 	note("%" PRIu64 " calls in all", all);
 }

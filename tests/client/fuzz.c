@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "auto.h"
 #include "fuzz.h"
 
 #define NOBODY	 65534
@@ -47,8 +48,16 @@ static void count_queued(struct worker *w, unsigned int file)
 {
 	struct nvme_pmap_stats stats;
 
-	if (!nvme_pmap_stats_file(fuzz.fd[file], &stats))
-		w->tally->by_queue[file_queues(file)] += stats.queue;
+	if (nvme_pmap_stats_file(fuzz.fd[file], &stats))
+		return;
+	/* those of the auto door may have any queue */
+	w->tally->by_queue[file_queues(file)] += stats.queue - stats.auto_queue;
+	w->tally->by_way[WAY_MQ] += stats.auto_mq;
+	w->tally->by_way[WAY_QUEUE] += stats.auto_queue;
+	w->tally->by_way[WAY_STARTING] += stats.stock_starting;
+	w->tally->by_way[WAY_COMMAND] += stats.stock_command;
+	w->tally->by_way[WAY_REFUSED] += stats.stock_refused;
+	w->tally->by_way[WAY_FAILED] += stats.stock_failed;
 }
 
 /* Close a file under all who use it, and open another in its place. */
@@ -118,7 +127,8 @@ static void reopen_ring(struct worker *w)
 {
 	enum mode mode = own_modes[draw_below(w, ARRAY_SIZE(own_modes))];
 
-	if (chance(w, 500))
+	/* see draw_kind() */
+	if (w->own.mode == MODE_POLL_DEFER || chance(w, 500))
 		fuzz_ring_drain(w, &w->own);
 	fuzz_ring_close(&w->own);
 	fuzz_ring_open(&w->own, mode);
@@ -153,6 +163,11 @@ static void step(struct worker *w)
 
 	if (chance(w, 20)) {
 		special(w);
+	} else if (chance(w, 100)) {
+		struct fuzz_ring *r = draw_ring(w);
+
+		for (i = 0; i < 4; i++)
+			fuzz_buffers(w, r);
 	} else if (chance(w, 600)) {
 		fuzz_batch(w, draw_ring(w));
 	} else {
@@ -326,6 +341,33 @@ static bool prp_files(void)
 	return true;
 }
 
+/* With -a, as root: the auto door, which is open for queues most of the time. */
+static void *switches(void *arg)
+{
+	static const char *const modes[] = { "on", "queue", "off", "queue" };
+	unsigned int i;
+
+	for (i = 0; !__atomic_load_n(&fuzz.over, __ATOMIC_RELAXED); i++) {
+		set_door(arg, modes[i % 4]);
+		sleep_ms((i % 2 ? 300 : 20) + (unsigned int)rnd_below(i % 2 ? 1000 : 200));
+	}
+	return NULL;
+}
+
+/* The child's files are closed: nothing is kept. */
+static void wait_switching(pid_t pid)
+{
+	pthread_t thread;
+
+	if (!CHECK(!pthread_create(&thread, NULL, switches, &fuzz.dev), "pthread_create"))
+		return;
+	child_wait(pid);
+	__atomic_store_n(&fuzz.over, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	pinned_becomes(&fuzz.dev, 0, 10000);
+	set_door(&fuzz.dev, "off");
+}
+
 static void calls(void)
 {
 	const struct rlimit limit = { MEMLOCK, MEMLOCK };
@@ -341,13 +383,17 @@ static void calls(void)
 	chmod(fuzz.dev.path, 0666);
 	if (fuzz.tallies && prp_files()) {
 		setrlimit(RLIMIT_MEMLOCK, &limit);
+		if (opt.door)
+			set_door(&fuzz.dev, "queue");
 		pid = child_start(fuzz_child, &total, NOBODY);
 	}
 	/* The child's alone: what it registers there ends with it. */
 	for (i = 0; i < NR_KEPT; i++)
 		close(fuzz.fd[i]);
-	if (pid > 0 && child_wait(pid))
+	if (pid > 0) {
+		opt.door ? wait_switching(pid) : (void)child_wait(pid);
 		arena_check(&fuzz.prp, "root's");
+	}
 	munmap(fuzz.prp.map, fuzz.prp.len);
 	dev_close(&fuzz.dev);
 }

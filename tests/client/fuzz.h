@@ -6,12 +6,14 @@
  *   fuzz-gen.c		random values, generators of arguments and commands
  *   fuzz-call.c	ioctls, and commands from SQE to CQE
  *   fuzz-tally.c	what each kind of call may answer, and how often it has
+ *   fuzz-buf.c		buffers of io_uring's, and stock commands with them
  *   fuzz-mem.c		registered memory between guards, memory that vanishes
  */
 #ifndef PMAP_TEST_FUZZ_H
 #define PMAP_TEST_FUZZ_H
 
 #include <pthread.h>
+#include <sys/uio.h>
 
 #include "util.h"
 
@@ -28,11 +30,17 @@ enum kind {
 	K_STOCK,
 	K_STOCK_VEC,
 	K_NEAR_CMD, /* cmd_op beside ours */
+	K_FIXED,    /* NVME_URING_CMD_IO with buffers of the ring */
+	K_FIXED_VEC,
+	K_BUFFERS, /* io_uring_register() */
 	NR_KINDS
 };
 
 /* Commands that passthrough queues took, by the queues that their file can have. */
 enum { QUEUED_IRQ, QUEUED_POLLED, QUEUED_EITHER, NR_QUEUED };
+
+/* Commands with buffers of the ring, by how the auto door had them go. */
+enum { WAY_MQ, WAY_QUEUE, WAY_STARTING, WAY_COMMAND, WAY_REFUSED, WAY_FAILED, NR_WAYS };
 
 /* Results: 0, an errno, and one for every positive NVMe status. */
 #define RESULT_STATUS 255
@@ -44,12 +52,14 @@ struct tally {
 	uint64_t results[NR_KINDS][NR_RESULTS];
 	uint64_t wrong;
 	uint64_t by_queue[NR_QUEUED];
+	uint64_t by_way[NR_WAYS];
 };
 
 #define NR_WORKERS 8u
 #define NR_SLOTS   6u
 #define NR_SHARED  4u
 #define DEPTH	   64u
+#define NR_BUFFERS 8u /* of a ring */
 
 /*
  * Two files hold buffers in the PRP form that root registered, and stay open;
@@ -83,7 +93,8 @@ struct fuzz_ring {
 	struct io_uring ring;
 	pthread_mutex_t lock;
 	enum mode mode;
-	unsigned char *fixed; /* the ring's registered buffer, one page */
+	unsigned int table; /* its registered buffers, as far as known */
+	struct iovec buffer[NR_BUFFERS];
 	unsigned int busy;
 	bool chained; /* linked SQEs are with the kernel: they must stay */
 	uint64_t sqes, cqes;
@@ -129,6 +140,7 @@ struct fuzz {
 	unsigned char *unstable; /* VOLATILE_LEN of it, remapped by a thread */
 	pid_t pid;		 /* of the process with the threads */
 	bool stop;
+	bool over; /* in the parent */
 };
 extern struct fuzz fuzz;
 
@@ -180,6 +192,14 @@ bool fuzz_ring_open(struct fuzz_ring *r, enum mode mode);
 /* Every command has its completion; false, with a failed CHECK, if not. */
 bool fuzz_ring_drain(struct worker *w, struct fuzz_ring *r);
 void fuzz_ring_close(struct fuzz_ring *r);
+
+/* ---- fuzz-buf.c ---- */
+
+/* One call that registers, changes or ends the ring's buffers. */
+void fuzz_buffers(struct worker *w, struct fuzz_ring *r);
+/* @index: of the buffer. */
+struct nvme_uring_cmd gen_fixed(struct worker *w, const struct fuzz_ring *r, unsigned int file,
+				uint16_t *index);
 
 /* ---- fuzz-tally.c ---- */
 

@@ -47,10 +47,8 @@ static bool prep_one(struct load *l, unsigned int i, uint8_t opcode, unsigned in
 		sqe = prep_cmd(&l->ring, l->dev->fd, &cmd, user_data);
 	if (!CHECK(sqe, "%s: the submission queue is full", l->name))
 		return false;
-	if (stock && l->fixed_buf) {
-		sqe->rw_flags = IORING_URING_CMD_FIXED;
-		sqe->buf_index = 0;
-	}
+	if (stock && l->fixed_buf)
+		sqe_fixed(sqe, 0);
 	if (l->fixed_file) {
 		sqe->fd = 0;
 		flags |= IOSQE_FIXED_FILE;
@@ -163,6 +161,18 @@ static bool prepare(struct load *l)
 	return CHECK_RET(ret, 0, "%s: io_uring_register", l->name);
 }
 
+/* More or less of the memory; commands in flight have the buffer that they began with. */
+static bool renew(struct load *l)
+{
+	size_t lead = l->renewed % 2 ? 0 : l->lead;
+	struct iovec iov = { l->base - lead, LOAD_BYTES(l->depth, l->len) + lead };
+	__u64 tag = 0;
+
+	l->renewed++;
+	return CHECK_RET(io_uring_register_buffers_update_tag(&l->ring, 0, &iov, &tag, 1), 1,
+			 "%s: buffer anew", l->name);
+}
+
 static bool turn(struct load *l)
 {
 	struct completion done;
@@ -174,6 +184,8 @@ static bool turn(struct load *l)
 	do {
 		good = completed(l, &done);
 	} while (good && !ring_reap(&l->ring, &done, 0));
+	if (good && l->renew && l->renewed < *l->renew)
+		good = renew(l);
 	return good && push(l);
 }
 

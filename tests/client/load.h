@@ -30,14 +30,17 @@ struct load {
 	/* -errno that a command may also end with; the pair is then given up. */
 	const int *tolerated;
 	const volatile bool *stop; /* ends it early */
-	uint64_t first_gen;	   /* of the patterns; for blocks that were used before */
+	/* The ring's buffer is registered anew when this changes, with the bytes before it. */
+	const volatile unsigned int *renew;
+	size_t lead;
+	uint64_t first_gen; /* of the patterns; for blocks that were used before */
 	/* out */
 	uint64_t pmap_sent, failed, verified;
 	/* private */
 	struct slot *slots;
 	bool kept;
 	struct io_uring ring;
-	unsigned int started, busy;
+	unsigned int started, busy, renewed;
 	uint64_t sent;
 	pthread_t thread;
 };

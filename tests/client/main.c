@@ -13,7 +13,7 @@ extern const struct subject subject_integrity, subject_modes, subject_namespaces
 	subject_chaos_slow, subject_chaos_plug, subject_chaos_end, subject_chaos_ns, subject_soak,
 	subject_fuzz, subject_bounds, subject_overrun, subject_control, subject_faults,
 	subject_parallel, subject_answers, subject_queue, subject_queue_slow, subject_queue_few,
-	subject_queue_big, subject_queue_ends;
+	subject_queue_big, subject_queue_ends, subject_auto, subject_chaos_door;
 
 static const struct subject *const subjects[] = {
 	&subject_integrity,  &subject_modes,	    &subject_namespaces, &subject_ioctl,
@@ -25,6 +25,7 @@ static const struct subject *const subjects[] = {
 	&subject_fuzz,	     &subject_bounds,	    &subject_overrun,	 &subject_control,
 	&subject_faults,     &subject_parallel,	    &subject_answers,	 &subject_queue,
 	&subject_queue_slow, &subject_queue_few,    &subject_queue_big,	 &subject_queue_ends,
+	&subject_auto,	     &subject_chaos_door,
 };
 
 static int usage(void)
@@ -32,9 +33,10 @@ static int usage(void)
 	size_t i, j;
 
 	fprintf(stderr,
-		"usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [-q] [CASE...]\n"
+		"usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [-a] [-q] [CASE...]\n"
 		"       pmap-test check-image IMAGE MANIFEST\n"
-		"DEV is a path, or serial=S or serial=S:NSID.  -q: with passthrough queues.\n");
+		"DEV is a path, or serial=S or serial=S:NSID.  -q: with passthrough queues.\n"
+		"-a: by the auto door, which with -q is open for queues.\n");
 	for (i = 0; i < ARRAY_SIZE(subjects); i++) {
 		fprintf(stderr, "%s:", subjects[i]->name);
 		for (j = 0; j < subjects[i]->nr; j++)
@@ -48,7 +50,7 @@ static bool parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "d:D:s:n:t:q")) != -1) {
+	while ((c = getopt(argc, argv, "d:D:s:n:t:aq")) != -1) {
 		switch (c) {
 		case 'd':
 			opt.dev = optarg;
@@ -64,6 +66,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 't':
 			opt.limit = (unsigned int)atoi(optarg);
+			break;
+		case 'a':
+			opt.door = true;
 			break;
 		case 'q':
 			opt.queues = true;

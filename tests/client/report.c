@@ -191,10 +191,11 @@ static uint64_t name_hash(const char *name)
 /* True when the case passed or was skipped. */
 static bool run_case(const struct subject *subject, const struct test_case *tc)
 {
+	static const char *const by[2][2] = { { "", " (queue)" }, { " (auto)", " (auto queue)" } };
 	uint64_t start = now_ms();
 
 	snprintf(case_name, sizeof(case_name), "%s/%s%s", subject->name, tc->name,
-		 opt.queues ? " (queue)" : "");
+		 by[opt.door][opt.queues]);
 	failures = 0;
 	skipped[0] = 0;
 	rnd_seed(opt.seed ^ name_hash(case_name));

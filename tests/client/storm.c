@@ -59,6 +59,10 @@ static bool stream_open(struct storm *s, unsigned int i)
 			    .entries = 32,
 			    .tolerated = s->tolerated,
 			    .stop = &s->stop,
+			    .stock = opt.door,
+			    .fixed_buf = opt.door,
+			    .renew = opt.door ? &s->renew : NULL,
+			    .lead = opt.door ? PAGE : 0,
 			    .first_gen = next_gen() };
 	st->flags = any_form(s->unprivileged);
 	if (i == 1) {
@@ -72,11 +76,27 @@ static bool stream_open(struct storm *s, unsigned int i)
 	return load_keep(l);
 }
 
+/*
+ * What comes before a controller is prepared is stock's, and not counted.  By another
+ * file: those of the storm know nothing of it.
+ */
+static bool prepare(const struct storm *s)
+{
+	int fd = open(s->stream[0].dev.path, O_RDONLY | O_CLOEXEC);
+	struct nvme_pmap_stats stats;
+	bool good = CHECK_RET(nvme_pmap_stats_file(fd, &stats), 0, "stats of another file");
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
 bool storm_open(struct storm *s)
 {
 	unsigned int i;
 
 	s->stop = false;
+	s->renew = 0;
 	for (i = 0; i < STREAMS; i++) {
 		s->stream[i] = (struct stream){ .dev = { .fd = -1 }, .mem = { .fd = -1 } };
 		s->stream[i].load.kept = false;
@@ -84,18 +104,19 @@ bool storm_open(struct storm *s)
 	for (i = 0; i < STREAMS; i++)
 		if (!stream_open(s, i))
 			return false;
-	return true;
+	return !opt.door || (door_open(&s->stream[0].dev) && (s->shut || prepare(s)));
 }
 
 static bool stream_run(struct stream *st)
 {
 	struct load *l = &st->load;
-	size_t len = LOAD_BYTES(l->depth, l->len) + PAGE;
+	size_t len = LOAD_BYTES(l->depth, l->len) + PAGE + l->lead;
 
 	if (!CHECK(mem_alloc(&st->mem, MEM_4K, len), "no memory"))
 		return false;
-	l->base = st->mem.map + l->offset;
-	return must_register(&st->dev, st->mem.map, len, st->flags, &l->index) && load_start(l);
+	l->base = st->mem.map + l->lead + l->offset;
+	return (opt.door || must_register(&st->dev, st->mem.map, len, st->flags, &l->index)) &&
+	       load_start(l);
 }
 
 bool storm_run(struct storm *s)
@@ -110,7 +131,9 @@ bool storm_run(struct storm *s)
 
 bool storm_start(struct storm *s)
 {
-	return storm_open(s) && storm_run(s) && storm_moves(s, STREAM_DEPTH);
+	return storm_open(s) && storm_run(s) && storm_moves(s, STREAM_DEPTH) &&
+	       /* under load, where not all need be counted: new commands are from then on */
+	       (!opt.door || !s->shut || (prepare(s) && storm_moves(s, STREAM_DEPTH + 1)));
 }
 
 uint64_t storm_progress(const struct storm *s)
@@ -204,6 +227,7 @@ bool storm_stop(struct storm *s)
 			      l->verified, l->busy);
 	}
 	s->queued = count_queued(s);
+	good &= !opt.door || storm_served(s);
 	for (i = 0; good && i < STREAMS; i++)
 		good = counters_agree(&s->stream[i]);
 	return good;
@@ -234,7 +258,7 @@ bool storm_drop(struct storm *s)
 	bool good = true;
 	unsigned int i;
 
-	for (i = 0; i < STREAMS; i++)
+	for (i = 0; !opt.door && i < STREAMS; i++)
 		good &= must_unregister(&s->stream[i].dev, s->stream[i].load.index);
 	for (i = 0; good && i < STREAMS; i++)
 		good = empty(&s->stream[i]);
@@ -276,6 +300,81 @@ bool storm_end(struct storm *s)
 	note("%s: %" PRIu64 " pairs verified, %" PRIu64 " commands failed", s->name ?: opt.dev,
 	     s->verified, s->failed);
 	return good;
+}
+
+/* ---- the auto door ---- */
+
+bool door_open(const struct dev *dev)
+{
+	const char *mode = door_mode();
+	char path[160], is[16];
+
+	/* switching ends what others have mapped */
+	return (dev_sysfs(dev, "pmap/auto_door", path, sizeof(path)) &&
+		read_file(path, is, sizeof(is)) && !strncmp(is, mode, strlen(mode))) ||
+	       set_door(dev, mode);
+}
+
+struct ways door_ways(const struct dev *dev)
+{
+	struct ways w = { 0 };
+	const struct {
+		const char *name;
+		uint64_t *value;
+	} told[] = {
+		{ "auto_mq", &w.mq },
+		{ "auto_queue", &w.queue },
+		{ "stock_starting", &w.starting },
+		{ "stock_command", &w.command },
+		{ "stock_refused", &w.refused },
+		{ "stock_failed", &w.failed },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(told); i++)
+		CHECK(fdinfo_counter(dev->fd, told[i].name, told[i].value), "no pmap-%s in fdinfo",
+		      told[i].name);
+	w.fast = w.mq + w.queue;
+	w.stock = w.starting + w.command + w.refused + w.failed;
+	return w;
+}
+
+bool door_served(const struct ways *w, uint64_t pairs, const char *what)
+{
+	return CHECK(w->fast && w->fast + pairs / 4 + 4 * STREAM_DEPTH >= 2 * pairs,
+		     "%s: of %" PRIu64 " pairs %" PRIu64 " commands by blk-mq and %" PRIu64
+		     " by queue; stock had starting %" PRIu64 " command %" PRIu64
+		     " refused %" PRIu64 " failed %" PRIu64,
+		     what, pairs, w->mq, w->queue, w->starting, w->command, w->refused, w->failed);
+}
+
+bool storm_served(const struct storm *s)
+{
+	uint64_t mq = 0, queue = 0, all = 0, pairs;
+	bool good = true;
+	unsigned int i;
+
+	for (i = 0; i < STREAMS; i++) {
+		const struct stream *st = &s->stream[i];
+		struct ways w;
+
+		/* first: it may go on */
+		pairs = st->load.verified;
+		/* which are one file */
+		if (!i)
+			pairs += s->stream[++i].load.verified;
+		w = door_ways(&st->dev);
+		good &= s->shut || door_served(&w, pairs, st->load.name);
+		mq += w.mq;
+		queue += w.queue;
+		all += pairs;
+	}
+	note("%" PRIu64 " pairs: %" PRIu64 " commands by blk-mq, %" PRIu64 " by queue", all, mq,
+	     queue);
+	/* half of the streams need no list, which is not for queues */
+	return good && CHECK(mq + queue, "the door has served nothing") &&
+	       CHECK(!opt.queues || s->shut || all < 1000 || queue > mq / 16,
+		     "of %" PRIu64 " commands %" PRIu64 " by queue", mq + queue, queue);
 }
 
 /* ---- pins ---- */

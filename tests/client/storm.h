@@ -10,11 +10,15 @@
  *	storm_forget()
  *
  * storm_end() is the last four.
+ *
+ * With opt.door (-a) nothing is registered with the driver: the loads are stock
+ * commands with buffers of io_uring's, and storm_stop() sees that the auto door has
+ * served them.
  */
 #ifndef PMAP_TEST_STORM_H
 #define PMAP_TEST_STORM_H
 
-#include "load.h"
+#include "auto.h"
 
 #define STREAMS	     4
 #define STREAM_DEPTH 6
@@ -29,11 +33,13 @@ struct stream {
 };
 
 struct storm {
-	const char *name;     /* device, as for dev_open() */
-	uint64_t lba;	      /* first of its blocks */
-	const int *tolerated; /* ends with zero; NULL: no error at all */
-	bool unprivileged;    /* no PRP form, which needs CAP_SYS_ADMIN */
-	unsigned int queues;  /* streams whose files have passthrough queues, as bits */
+	const char *name;	     /* device, as for dev_open() */
+	uint64_t lba;		     /* first of its blocks */
+	const int *tolerated;	     /* ends with zero; NULL: no error at all */
+	bool unprivileged;	     /* no PRP form, which needs CAP_SYS_ADMIN */
+	unsigned int queues;	     /* streams whose files have passthrough queues, as bits */
+	bool shut;		     /* the auto door is not open all the time */
+	volatile unsigned int renew; /* buffers of io_uring's are registered anew */
 	/* private */
 	volatile bool stop;
 	uint64_t verified, failed, queued;
@@ -52,9 +58,20 @@ bool storm_end(struct storm *s);
 /* Files and memory, whatever state the registrations are in. */
 void storm_close(struct storm *s);
 
+/* Of the pairs verified so far, nearly all were the auto door's, or with s->shut some. */
+bool storm_served(const struct storm *s);
+
 uint64_t storm_progress(const struct storm *s);
 /* Wait until each stream has verified @pairs more; false when it does not. */
 bool storm_moves(struct storm *s, unsigned int pairs);
+
+/* ---- the auto door: as the run asks; unless it is so already ---- */
+
+bool door_open(const struct dev *dev);
+/* By fdinfo: the device may be gone, the program has made no call of ours. */
+struct ways door_ways(const struct dev *dev);
+/* Of so many pairs of a file the door has served nearly all. */
+bool door_served(const struct ways *w, uint64_t pairs, const char *what);
 
 /* ---- what goes on beside a storm ---- */
 
@@ -71,6 +88,8 @@ void beside_stop(struct beside *b, const char *what);
 /* Threads: a buffer that is registered and used, turn by turn; O_DIRECT. */
 void *beside_registers(void *arg);
 void *beside_block(void *arg);
+/* The auto door switched; where the controller is gone, it is looked for. */
+void *beside_switches(void *arg);
 
 /* A process with a storm, which is killed; in memory shared with it. */
 struct owner {
@@ -95,6 +114,9 @@ bool pins_back(long before, unsigned int ms);
 
 /* Commands that a controller reset finds in flight: cancelled or failed. */
 extern const int by_reset[];
+
+/* chaos-share.c */
+void chaos_shared_file(void);
 
 bool ctrl_is_live(const struct dev *dev);
 bool ctrl_reset(const struct dev *dev);

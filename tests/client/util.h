@@ -79,6 +79,7 @@ struct options {
 	unsigned int rounds; /* zero: the subject's own choice */
 	unsigned int limit;  /* seconds a case may take */
 	bool queues;	     /* files have passthrough queues, see dev_open() */
+	bool door;	     /* storms are of programs that know nothing of pmaps */
 };
 extern struct options opt;
 
@@ -127,7 +128,10 @@ struct dev {
 bool dev_open(struct dev *dev, const char *name, int flags);
 bool dev_path(const char *name, char *path, size_t size);
 void dev_close(struct dev *dev);
-/* Both kinds of passthrough queue, which dev_open() does where opt.queues says so. */
+/*
+ * Both kinds of passthrough queue, which dev_open() does where opt.queues says so;
+ * by the auto door it is the driver that attaches them.
+ */
 bool dev_attach(const struct dev *dev);
 /* The block device of the same namespace, opened O_DIRECT; -1 if there is none. */
 int dev_open_block(const struct dev *dev, int flags);
@@ -199,6 +203,12 @@ struct io_uring_sqe *prep_cmd(struct io_uring *ring, int fd, const struct nvme_p
 			      uint64_t user_data);
 struct io_uring_sqe *prep_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode,
 				void *buf, uint32_t len, uint64_t slba, uint64_t user_data);
+/* The memory of a stock command is of buffer @index of the ring. */
+static inline void sqe_fixed(struct io_uring_sqe *sqe, unsigned int index)
+{
+	sqe->rw_flags = IORING_URING_CMD_FIXED;
+	sqe->buf_index = (uint16_t)index;
+}
 /* Send one command and wait for it: cqe->res, or -ETIME. */
 int run_cmd(struct io_uring *ring, int fd, const struct nvme_pmap_cmd *cmd);
 int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode, uint32_t index,

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the auto door may pin, and when it lets go: limits, idleness, the switch. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "auto.h"
+#include "queue.h"
+
+#define NOBODY 65534
+
+/* ---- limits ---- */
+
+/* Buffer @index of @len bytes: eight commands, right data, and how they went. */
+static struct ways use(struct prog *p, unsigned int index, unsigned char *at, size_t len)
+{
+	struct ways before = ways_of(&p->dev);
+	unsigned char *end = at + len - LEN;
+
+	pattern_fill(at, p->dev.block, 0, LEN / p->dev.block, len);
+	if (move(p, OP_WRITE, index, at, 0, "write")) {
+		poison(end, LEN);
+		if (move(p, OP_READ, index, end, 0, "read"))
+			shows(p, end, LEN, 0, len, "limited");
+	}
+	return ways_since(&p->dev, &before);
+}
+
+#define USED (2 * LEN / SLICE)
+
+static void expect_refused(struct ways w, const char *what)
+{
+	/* more than USED: with no tag left, a worker sends it once more */
+	CHECK(w.refused >= USED && !w.fast,
+	      "%s: of %u commands %" PRIu64 " refused, %" PRIu64 " served", what, USED, w.refused,
+	      w.fast);
+}
+
+static void expect_served(struct ways w, const char *what)
+{
+	CHECK(w.fast == USED && !w.stock,
+	      "%s: of %u commands %" PRIu64 " served, %" PRIu64 " by stock, %" PRIu64 " refused",
+	      what, USED, w.fast, w.stock, w.refused);
+}
+
+struct own_queue {
+	struct prog p;
+	volatile bool stop;
+};
+
+struct locked {
+	struct prog p;
+	size_t len;
+	rlim_t limit;
+	bool served;
+};
+
+/*
+ * A buffer, and another in its place: io_uring must be able to take it, whatever
+ * the door still holds of the first.
+ */
+static void locked_child(void *arg)
+{
+	struct locked *l = arg;
+	struct rlimit limit = { l->limit, l->limit };
+	struct prog *p = &l->p;
+	struct mem second;
+	struct iovec iov;
+	struct ways w;
+
+	if (!CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit") ||
+	    !prog_start(p, MODE_IRQ, MEM_4K, l->len) ||
+	    !CHECK(mem_alloc(&second, MEM_4K, l->len), "memory"))
+		return;
+	CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "first read");
+	expect_served(use(p, 0, p->mem.map, l->len), "the first");
+	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister");
+	iov = (struct iovec){ second.map, l->len };
+	CHECK_RET(io_uring_register_buffers(&p->ring, &iov, 1), 0, "register another");
+	w = use(p, 0, second.map, l->len);
+	if (l->served)
+		expect_served(w, "within the limit");
+	else
+		expect_refused(w, "over the limit");
+	/* at once, and not some time after the end of this process */
+	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister");
+	mem_free(&second);
+}
+
+/* A file of its own, which goes with the child, and what it has charged. */
+static void locked(size_t len, rlim_t limit, bool served)
+{
+	struct locked l = { .len = len, .limit = limit, .served = served };
+	struct prog owner;
+	pid_t pid;
+
+	if (!prog_open(&owner, MODE_IRQ, MEM_4K, PAGE) || !pinned_becomes(&owner.dev, 0, 5000))
+		goto out;
+	l.p.dev = owner.dev;
+	pid = child_start(locked_child, &l, NOBODY);
+	child_wait(pid);
+out:
+	prog_close(&owner);
+}
+
+/* What the door holds is counted apart from what io_uring has charged. */
+void auto_memlock(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		locked(MIB(1), 2 * MIB(1) - PAGE, false);
+		locked(MIB(1), 2 * MIB(1), true);
+	}
+}
+
+/* A refusal lasts until the file's work has twice looked at a buffer not used. */
+static void served_after_all(struct prog *p, unsigned int index, unsigned char *at, size_t len)
+{
+	uint64_t end = now_ms() + 20000;
+	struct ways w;
+
+	do {
+		sleep_ms(1500);
+		w = use(p, index, at, len);
+	} while (!w.fast && now_ms() < end && !case_failed());
+	expect_served(w, "with the limit raised");
+}
+
+/* Two buffers of which one fits, and one that does not by itself. */
+void auto_mib(void)
+{
+	const size_t part = MIB(1) / 2;
+	struct mem mem = { .fd = -1 };
+	struct prog p;
+
+	set_param("pmap_auto_idle", 1);
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
+	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(4)), "no memory"))
+		goto out;
+	buffer_set(&p, 1, mem.map, part);
+	buffer_set(&p, 2, mem.map + MIB(1), part);
+	buffer_set(&p, 3, mem.map + MIB(2), MIB(2));
+	set_param("pmap_auto_mib", 1);
+	expect_refused(use(&p, 3, mem.map + MIB(2), MIB(2)), "2 MiB of 1");
+	expect_served(use(&p, 1, mem.map, part), "half a MiB");
+	expect_refused(use(&p, 2, mem.map + MIB(1), part), "a page and a whole MiB");
+	CHECK(auto_pinned(&p.dev) <= (long)MIB(1), "auto_pinned is %ld", auto_pinned(&p.dev));
+	set_param("pmap_auto_mib", 0);
+	served_after_all(&p, 3, mem.map + MIB(2), MIB(2));
+	served_after_all(&p, 2, mem.map + MIB(1), part);
+out:
+	prog_close(&p);
+	mem_free(&mem);
+	reset_params();
+}
+
+/* ---- idle ---- */
+
+/* What is used now and then stays: two looks are a second apart. */
+static void not_idle(struct prog *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < 15; i++) {
+		sleep_ms(200);
+		CHECK(auto_pinned(&p->dev) == (long)MIB(1), "auto_pinned is %ld in use",
+		      auto_pinned(&p->dev));
+		use(p, 0, p->mem.map, MIB(1));
+	}
+}
+
+void auto_idle(void)
+{
+	const long kib = MIB(1) / 1024;
+	struct prog p;
+	unsigned int i;
+
+	set_param("pmap_auto_idle", 1);
+	if (prog_open(&p, MODE_IRQ, MEM_4K, MIB(1)) && prog_warm(&p)) {
+		not_idle(&p);
+		for (i = 0; i < 3; i++) {
+			expect_served(use(&p, 0, p.mem.map, MIB(1)), "after a while");
+			CHECK(auto_pinned(&p.dev) == (long)MIB(1), "auto_pinned is %ld",
+			      auto_pinned(&p.dev));
+			pinned_becomes(&p.dev, 0, 5000);
+			/* by io_uring, and only so */
+			CHECK(status_kib(getpid(), "VmPin") == kib, "VmPin is %ld KiB",
+			      status_kib(getpid(), "VmPin"));
+		}
+	}
+	prog_close(&p);
+	reset_params();
+}
+
+/* ---- switched ---- */
+
+/* Neither memory nor a queue is kept for a door that is shut. */
+bool all_returned(const struct dev *dev)
+{
+	uint64_t end = now_ms() + (slow_kernel() ? 50000 : 10000);
+	struct nvme_pmap_query q;
+
+	if (!pinned_becomes(dev, 0, 10000))
+		return false;
+	do {
+		q = queue_query(dev->fd);
+		if (!q.queue_irq && !q.queue_polled)
+			return true;
+		sleep_ms(10);
+	} while (now_ms() < end);
+	return CHECK(false, "the door is off, the file has queues %u and %u", q.queue_irq,
+		     q.queue_polled);
+}
+
+static void switch_about(const struct dev *dev)
+{
+	static const char *const modes[] = { "off", "on", "queue" };
+	unsigned int i;
+
+	for (i = 0; i < (opt.rounds ?: 150); i++) {
+		set_door(dev, modes[rnd_below(3)]);
+		sleep_ms((unsigned int)rnd_below(30));
+	}
+	/* each way has been taken, however short the rounds were */
+	for (i = 0; i < 3; i++) {
+		set_door(dev, modes[i]);
+		sleep_ms(300);
+	}
+}
+
+/* Shut, with commands going on: those are stock's. */
+static void shut(const struct dev *dev, const struct load *loads)
+{
+	uint64_t verified;
+	struct ways before, w;
+
+	set_door(dev, "off");
+	all_returned(dev);
+	before = ways_of(dev);
+	verified = loads[0].verified + loads[1].verified;
+	sleep_ms(300);
+	w = ways_since(dev, &before);
+	CHECK(!w.fast && !w.stock, "shut, it served %" PRIu64 " and counted %" PRIu64, w.fast,
+	      w.stock);
+	CHECK(loads[0].verified + loads[1].verified > verified, "nothing goes on");
+}
+
+/* Two loads on one file, of which one polls. */
+void auto_switched(void)
+{
+	static const enum mode modes[] = { MODE_IRQ, MODE_POLL };
+	volatile bool stop = false;
+	struct load loads[2];
+	struct mem mem[2] = { { .fd = -1 }, { .fd = -1 } };
+	struct prog p;
+	struct ways w;
+	unsigned int i;
+
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p))
+		goto out;
+	for (i = 0; i < 2; i++) {
+		CHECK(mem_alloc(&mem[i], MEM_4K, LOAD_BYTES(8, LEN)), "no memory");
+		loads[i] = (struct load){ .name = mode_names[modes[i]],
+					  .mode = modes[i],
+					  .dev = &p.dev,
+					  .base = mem[i].map,
+					  .len = 4 * PAGE,
+					  .lba = i * 4096,
+					  .depth = 8,
+					  .count = 10000000,
+					  .stock = 1,
+					  .fixed_buf = true,
+					  .stop = &stop };
+		load_start(&loads[i]);
+	}
+	switch_about(&p.dev);
+	shut(&p.dev, loads);
+	stop = true;
+	for (i = 0; i < 2; i++) {
+		load_join(&loads[i]);
+		CHECK(loads[i].verified > 100 && !loads[i].failed,
+		      "%s: %" PRIu64 " verified, %" PRIu64 " failed", loads[i].name,
+		      loads[i].verified, loads[i].failed);
+		mem_free(&mem[i]);
+	}
+	w = ways_of(&p.dev);
+	note("%" PRIu64 " by blk-mq, %" PRIu64 " by queue, %" PRIu64 " by stock", w.mq, w.queue,
+	     w.stock);
+	CHECK(w.mq > 100 && w.queue > 100, "%" PRIu64 " by blk-mq, %" PRIu64 " by queue", w.mq,
+	      w.queue);
+out:
+	prog_close(&p);
+}
+
+/* Nothing else runs on this CPU, so that what waits for it waits. */
+static bool hold_cpu(bool hold)
+{
+	struct sched_param param = { .sched_priority = hold ? 1 : 0 };
+
+	return CHECK(!sched_setscheduler(0, hold ? SCHED_FIFO : SCHED_OTHER, &param),
+		     "sched_setscheduler: %s", strerror(errno));
+}
+
+static void spin_ms(unsigned int ms)
+{
+	uint64_t end = now_ms() + ms;
+
+	while (now_ms() < end)
+		;
+}
+
+/*
+ * The second command asks for a queue, which is attached by a worker of this CPU:
+ * before the door is shut, meanwhile, or with @hold not before all looks are over.
+ */
+static bool shut_early(struct prog *p, unsigned int ms, bool hold)
+{
+	struct ways w;
+	bool good;
+
+	if (!CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "first read"))
+		return false;
+	good = !hold || hold_cpu(true);
+	good = CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "second read") && good;
+	w = ways_of(&p->dev);
+	good = CHECK(w.fast == 1,
+		     "of two reads %" PRIu64 " served, %" PRIu64 " starting, %" PRIu64 " by stock",
+		     w.fast, w.starting, w.stock) &&
+	       good;
+	if (ms && !hold)
+		sleep_ms(ms - 1);
+	good = set_door(&p->dev, "off") && good;
+	if (hold) {
+		spin_ms(600);
+		hold_cpu(false);
+		/* the worker's turn */
+		sleep_ms(100);
+	}
+	return good && all_returned(&p->dev);
+}
+
+static void shuts_early(void *arg)
+{
+	unsigned int i, rounds = opt.rounds ?: 24;
+	bool good = run_on(0);
+	struct prog p;
+
+	(void)arg;
+	for (i = 0; good && i < rounds; i++) {
+		good = prog_open(&p, i % 2 ? MODE_POLL : MODE_IRQ, MEM_4K, LEN) &&
+		       shut_early(&p, (unsigned int)rnd_below(5), i % 8 == 1);
+		prog_close(&p);
+		if (!good)
+			note("in round %u of %u", i, rounds);
+	}
+}
+
+/* Shut while the file is about to get its mapping and its queue; a child's CPU. */
+void auto_switched_early(void) { in_child(shuts_early, NULL, 0); }
+
+#define LARGE MIB(128)
+
+/* As soon as a buffer beside the program's first is being mapped, which takes a while. */
+static void *shuts_meanwhile(void *arg)
+{
+	const struct dev *dev = arg;
+	uint64_t end = now_ms() + 20000;
+
+	while (auto_pinned(dev) <= (long)LEN && now_ms() < end)
+		;
+	set_door(dev, "off");
+	return NULL;
+}
+
+/* Shut while a mapping is being made; what is kept for the file's life is too long. */
+void auto_switched_making(void)
+{
+	struct mem mem = { .fd = -1 };
+	pthread_t thread;
+	unsigned int i;
+	struct prog p;
+
+	set_param("pmap_auto_mib", 2 * LARGE >> 20);
+	for (i = 0; i < 3 && !case_failed(); i++) {
+		if (prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p) &&
+		    CHECK(mem_alloc(&mem, MEM_4K, LARGE), "no memory") &&
+		    buffer_set(&p, 1, mem.map, LARGE) &&
+		    CHECK(!pthread_create(&thread, NULL, shuts_meanwhile, &p.dev), "thread")) {
+			CHECK_RET(run_fixed(&p, OP_READ, 1, mem.map, PAGE, 0), 0, "read");
+			pthread_join(thread, NULL);
+			all_returned(&p.dev);
+		}
+		prog_close(&p);
+		mem_free(&mem);
+	}
+	reset_params();
+}
+
+/* ---- whose queue it is ---- */
+
+static void *keeps_reading(void *arg)
+{
+	struct own_queue *o = arg;
+
+	while (!o->stop &&
+	       CHECK_RET(run_fixed(&o->p, OP_READ, 0, o->p.mem.map, PAGE, 0), 0, "read"))
+		;
+	return NULL;
+}
+
+/* Has the file this queue?  Then it is given back; it may be the door's or ours. */
+static void give_back(struct own_queue *o)
+{
+	int ret = nvme_pmap_detach_queue(o->p.dev.fd, 0);
+
+	CHECK(!ret || ret == -ENOTCONN || ret == -EALREADY, "detach: %s", err_name(ret));
+}
+
+/*
+ * While the door attaches queues and gives them back, as it is told to: what the
+ * program has attached stays until the program detaches it.
+ */
+static void own_rounds(struct own_queue *o)
+{
+	unsigned int i, kept = 0;
+	int ret;
+
+	for (i = 0; i < 200 && !case_failed(); i++) {
+		give_back(o);
+		ret = nvme_pmap_attach_queue(o->p.dev.fd, 0);
+		CHECK(!ret || ret == -EALREADY, "attach: %s", err_name(ret));
+		set_door(&o->p.dev, "on");
+		if (i % 4 == 3)
+			sleep_ms(1);
+		set_door(&o->p.dev, "queue");
+		if (ret)
+			continue;
+		kept++;
+		sleep_ms((unsigned int)rnd_below(3));
+		CHECK_RET(nvme_pmap_detach_queue(o->p.dev.fd, 0), 0, "our own queue");
+	}
+	note("%u of %u times the queue was the program's", kept, i);
+	CHECK(kept, "the program never had a queue");
+}
+
+void auto_own_queue(void)
+{
+	struct own_queue o = { .stop = false };
+	uint64_t end = now_ms() + 60000;
+	unsigned int free;
+	pthread_t thread;
+
+	/* the door attaches none otherwise */
+	if (!opt.queues)
+		return;
+	if (prog_open(&o.p, MODE_IRQ, MEM_4K, LEN)) {
+		free = queue_query(o.p.dev.fd).queues_free;
+		pthread_create(&thread, NULL, keeps_reading, &o);
+		own_rounds(&o);
+		o.stop = true;
+		pthread_join(thread, NULL);
+		/* and what is the door's goes with it */
+		give_back(&o);
+		prog_warm(&o.p);
+		set_door(&o.p.dev, "off");
+		pinned_becomes(&o.p.dev, 0, 5000);
+		while (queue_query(o.p.dev.fd).queues_free != free &&
+		       CHECK(now_ms() < end, "the door keeps a queue"))
+			sleep_ms(10);
+	}
+	prog_close(&o.p);
+}

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+DESCRIPTION="programs that know nothing of pmaps take the fast way, and see nothing else of it"
+TIMEOUT=520
+KERNELS="plain kasan"
+. "$(dirname "$0")/lib.sh"
+
+requires() { have "$client" fio; }
+
+# shellcheck disable=SC2016 # for the guest's shell
+cases() {
+	guest_results auto --with "$client" --mem 2048 --append hugepages=16 "${args[@]}" \
+		--timeout 300 -- sh -c 'status=0
+			"$0" auto -d serial=pmap || status=1
+			"$0" auto -q -d serial=pmap || status=1
+			exit $status' "$client"
+}
+
+# Written for the guest's shell: fio of the distribution, as it is.
+guest() {
+	cat <<-'SCRIPT'
+	door=/sys/class/nvme/nvme0/pmap/auto_door
+	# What the files of a process count, in sum: mq, queue, starting, other stock.
+	counted() {
+		cat /proc/$1/fdinfo/* 2>/dev/null | awk '
+			$1 == "pmap-auto_mq:" { mq += $2 }
+			$1 == "pmap-auto_queue:" { queue += $2 }
+			$1 == "pmap-stock_starting:" { starting += $2; next }
+			/^pmap-stock_/ { stock += $2 }
+			END { print mq + 0, queue + 0, starting + 0, stock + 0 }'
+	}
+	# The counters of a live fio go with it: the last sample counts, but for one that
+	# was taken while files were being closed.
+	watch() {
+		mq=0 queue=0 starting=0 stock=0
+		while kill -0 $1 2>/dev/null; do
+			set -- $1 $(counted $1)
+			[ $(($2 + $3)) -lt $((mq + queue)) ] || mq=$2 queue=$3 starting=$4 stock=$5
+			sleep 0.05
+		done
+	}
+	# The door must have served nearly all; a file's first commands are stock's, and in
+	# queue mode blk-mq has what needs a list, and what comes before there is a queue.
+	judge() {
+		case $1 in
+		off) [ $((mq + queue + starting + stock)) -eq 0 ] ;;
+		on) [ $mq -ge 50 ] && [ $queue -eq 0 ] && [ $stock -eq 0 ] && [ $starting -le 16 ] ;;
+		queue) [ $queue -ge 50 ] && [ $queue -gt $mq ] && [ $stock -eq 0 ] && [ $starting -le 16 ] ;;
+		esac
+	}
+	# run MODE NAME OPTION...: two jobs, each with a part of the disk, in one process
+	run() {
+		mode=$1 name="fio-$1-$2"
+		shift 2
+		echo $mode >$door
+		fio --name=f --ioengine=io_uring_cmd --cmd_type=nvme --fixedbufs=1 --thread=1 \
+			--filename=/dev/ng0n1 --numjobs=2 --offset_increment=96m --size=32m \
+			--rw=randrw --verify=crc32c --verify_fatal=1 --iodepth=8 \
+			--output-format=terse "$@" >/tmp/out 2>&1 &
+		pid=$!
+		watch $pid
+		echo "# $name: $mq by blk-mq, $queue by queue, $starting starting, $stock by stock"
+		if ! wait $pid; then
+			echo "not ok - $name: fio fails"
+			head -n 20 /tmp/out | sed 's/^/# /'
+			failed=1
+		elif judge $mode; then
+			echo "ok - $name"
+		else
+			echo "not ok - $name: the door did not serve as it should"
+			failed=1
+		fi
+	}
+	failed=0
+	run off irq --bsrange=4k-128k
+	for mode in on queue; do
+		run $mode irq --bsrange=4k-128k
+		run $mode hipri --bsrange=4k-128k --hipri=1
+		run $mode large --bs=1m --mem=shmhuge --hugepage-size=2m --size=90m
+		run $mode large-hipri --bs=1m --mem=shmhuge --hugepage-size=2m --size=90m --hipri=1
+	done
+	exit $failed
+	SCRIPT
+}
+
+with_fio() {
+	guest_results fio --with fio --nvme mdts=8 --append hugepages=32 "${args[@]}" \
+		--timeout 200 -- sh -c "$(guest)"
+}
+
+test() {
+	local args=()
+	overlapping
+	# behind an IOMMU stock takes no more than 128 KiB, which is what is compared with
+	[ "$TEST_KERNEL" = plain ] || args+=(--iommu off)
+	cases
+	with_fio
+}
+
+run_test
