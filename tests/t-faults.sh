@@ -25,7 +25,7 @@ one() {
 			set -f
 			for words; do "$client" $words || status=1; done
 			counts=$(find /sys/kernel/debug/gcov -name pmap-pin.gcda)
-			for file in ioctl pci pmap-ctrl pmap-file pmap-ioctl pmap-map pmap-pin \
+			for file in ioctl pci pmap-auto pmap-ctrl pmap-file pmap-ioctl pmap-map pmap-pin \
 				pmap-queue pmap-sysfs; do
 				cat "${counts%/*}/$file.gcda" >"$file.gcda" || status=1
 			done
@@ -52,19 +52,38 @@ queues() {
 		'modes -q -d serial=pmap'
 }
 
+# Fixed buffers of unmodified programs: likewise.  What is mapped for them the stock
+# way maps as well.
+auto() {
+	local args=(--qemu "$(slow second 0)")
+	overlapping
+	one auto --timeout 400 --iommu off --nvme mdts=7 --mem 2048 --append hugepages=16 "${args[@]}" -- \
+		'auto -d serial=pmap memlock mib switched switched-early switched-making remapped
+			remapped-huge remapped-used as-stock reregistered idle' \
+		'auto -q -d serial=pmap switched served' \
+		'faults -d serial=pmap -D serial=second auto-hungry auto-no-tags auto-first-race
+			auto-clone-race auto-unprepared auto-removed auto-operated auto-mixed
+			auto-two auto-full' \
+		'faults -q -d serial=pmap auto-hungry auto-first-race auto-operated auto-mixed
+			auto-removed'
+}
+
 # What is a race may need more than one try, and so may a first use, which asks
 # for more memory at one time than at another.
 rungs() {
-	"$TESTS/rungs" "$notes" "$dir"/{strict,queues,used,off*,bounce,race*} >"$dir/rungs"
+	"$TESTS/rungs" "$notes" "$dir"/{strict,queues,used,auto,off*,bounce,race*} >"$dir/rungs"
 }
 
 test() {
 	local try again=()
 	queues
+	auto
 	one strict --timeout 240 -- 'faults -d serial=pmap small large chunks refused-registers
 		refused-commands statuses no-tags formatting lost copies first-use probe identify-fails removed'
 	one off --iommu off --modparam 'nvme pmap_queues=0' -- 'faults -d serial=pmap small built-lists'
-	one bounce --iommu off --nvme max_ioqpairs=2 --append swiotlb=force -- 'faults -d serial=pmap bounced'
+	# and a door that the operator has misspelt
+	one bounce --iommu off --nvme max_ioqpairs=2 --append swiotlb=force \
+		--modparam 'nvme_core pmap_auto=ajar' -- 'faults -d serial=pmap bounced auto-bounced'
 	for try in 1 2 3; do
 		# where a break of a run finds no memory is luck, and needs no IOMMU
 		[ "$try" = 1 ] || one "off$try" --iommu off -- 'faults -d serial=pmap small'

@@ -31,6 +31,18 @@ void statuses(void);
 void lost(void);
 void no_tags(void);
 void formatting(void);
+/* faults-auto.c: fixed buffers of a program that knows nothing of pmaps */
+void auto_hungry(void);
+void auto_no_tags(void);
+void auto_full(void);
+void auto_bounced(void);
+void auto_first_race(void);
+void auto_clone_race(void);
+void auto_unprepared(void);
+void auto_removed(void);
+void auto_operated(void);
+void auto_mixed(void);
+void auto_two(void); /* needs -D */
 /* faults-race.c */
 void first_race(void);
 void killed(void);
