@@ -160,7 +160,66 @@ out:
 	reset_params();
 }
 
-/* ---- idle ---- */
+/*
+ * One that has no room asks for it again and again: those in use do not make it, nor
+ * are they made anew.
+ */
+void auto_crowded(void)
+{
+	struct mem mem = { .fd = -1 };
+	uint64_t end = now_ms() + 4000;
+	struct prog p;
+	unsigned int i;
+
+	set_param("pmap_auto_mib", 3);
+	set_param("pmap_auto_idle", 1);
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
+	    !CHECK(mem_alloc(&mem, MEM_4K, 3 * MIB(1)), "no memory"))
+		goto out;
+	for (i = 0; i < 3; i++)
+		buffer_set(&p, 1 + i, mem.map + i * MIB(1), MIB(1));
+	do {
+		CHECK_RET(run_fixed(&p, OP_READ, 0, p.mem.map, PAGE, 0), 0, "a page");
+		expect_served(use(&p, 1, mem.map, MIB(1)), "the first");
+		expect_served(use(&p, 2, mem.map + MIB(1), MIB(1)), "the second");
+		expect_refused(use(&p, 3, mem.map + 2 * MIB(1), MIB(1)), "the third");
+	} while (now_ms() < end && !case_failed());
+out:
+	prog_close(&p);
+	mem_free(&mem);
+	reset_params();
+}
+
+/* ---- given up, and idle ---- */
+
+/* io_uring does not say that it has let go, and the driver sees it all the same. */
+void auto_given_up(void)
+{
+	static const enum mem_kind kinds[] = { MEM_4K, MEM_THP, MEM_HUGE, MEM_MEMFD };
+	struct mem mem;
+	struct prog p;
+	unsigned int i;
+
+	set_param("pmap_auto_idle", 600);
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!CHECK(mem_alloc(&mem, kinds[i], MIB(2)), "no memory"))
+			break;
+		buffer_set(&p, 1, mem.map, MIB(2));
+		expect_served(use(&p, 1, mem.map, MIB(2)), mem_names[kinds[i]]);
+		/* what io_uring has is kept */
+		sleep_ms(1500);
+		CHECK(auto_pinned(&p.dev) == (long)(MIB(2) + PAGE), "%s: auto_pinned is %ld",
+		      mem_names[kinds[i]], auto_pinned(&p.dev));
+		buffer_set(&p, 1, NULL, 0);
+		pinned_becomes(&p.dev, PAGE, 3000);
+		mem_free(&mem);
+	}
+out:
+	prog_close(&p);
+	reset_params();
+}
 
 /* What is used now and then stays: two looks are a second apart. */
 static void not_idle(struct prog *p)

@@ -410,6 +410,8 @@ static const struct test_case auto_cases[] = {
 	{ "as-stock-rdonly", auto_as_stock_rdonly },
 	{ "memlock", auto_memlock },
 	{ "mib", auto_mib },
+	{ "crowded", auto_crowded },
+	{ "given-up", auto_given_up },
 	{ "idle", auto_idle },
 	{ "switched", auto_switched },
 	{ "switched-early", auto_switched_early },

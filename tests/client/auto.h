@@ -102,6 +102,8 @@ void auto_as_stock_rdwr(void);
 void auto_as_stock_rdonly(void);
 void auto_memlock(void);
 void auto_mib(void);
+void auto_crowded(void);
+void auto_given_up(void);
 void auto_idle(void);
 void auto_switched(void);
 void auto_switched_early(void);

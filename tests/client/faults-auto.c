@@ -132,8 +132,8 @@ static bool use_all(struct prog *p, unsigned char *page)
 	unsigned int i, n;
 	bool good;
 
-	if (!CHECK(iov, "no memory"))
-		return false;
+	if (!iov)
+		return CHECK(false, "no memory");
 	for (i = 0; i < ENTRIES; i++)
 		iov[i] = (struct iovec){ page, PAGE };
 	io_uring_unregister_buffers(&p->ring);

@@ -58,6 +58,9 @@ static DEFINE_MUTEX(nvme_pmap_auto_switching);
 /* How soon to look again for commands on what is to end. */
 #define PMAP_AUTO_SOON (HZ / 10 ?: 1)
 
+/* What has not been used for so long can end when memory is short. */
+#define PMAP_AUTO_LULL (HZ / 2)
+
 /* How soon to see that io_uring has let go of a buffer. */
 #define PMAP_AUTO_TICK HZ
 
@@ -182,7 +185,9 @@ static bool nvme_pmap_auto_over(struct nvme_pmap_autos *autos,
 static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 {
 	bool all = test_and_clear_bit(PMAP_AUTOS_ALL, &autos->flags);
-	bool pressure = test_and_clear_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
+	/* what has not been used since the last round: that was not just now */
+	bool pressure = !time_before(jiffies, autos->aged + PMAP_AUTO_LULL) &&
+			test_and_clear_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
 	bool round = all || pressure ||
 		     !time_before(jiffies,
 				  autos->aged + nvme_pmap_auto_interval());
@@ -258,7 +263,8 @@ static void nvme_pmap_autos_look(struct work_struct *work)
 	if (autos->nr)
 		again = PMAP_AUTO_TICK;
 	nvme_pmap_autos_ended(autos, &ended);
-	if (!list_empty(&autos->ending))
+	if (!list_empty(&autos->ending) ||
+	    test_bit(PMAP_AUTOS_PRESSURE, &autos->flags))
 		again = PMAP_AUTO_SOON;
 	mutex_unlock(&autos->lock);
 
@@ -340,6 +346,7 @@ struct nvme_pmap_autos *nvme_pmap_autos_get(struct nvme_pmap_file *pf)
 	INIT_DELAYED_WORK(&autos->idle, nvme_pmap_autos_look);
 	INIT_WORK(&autos->attach, nvme_pmap_autos_attach);
 	autos->pf = pf;
+	autos->aged = jiffies;
 	/* another thread may be first */
 	old = cmpxchg(&pf->autos, NULL, autos);
 	if (old) {
