@@ -4,7 +4,8 @@
  * has registered (IORING_URING_CMD_FIXED), and know nothing of pmaps.
  *
  *   pmap-auto.c   which mapping belongs to which of io_uring's buffers: made at the
- *		   first use, limited, ended when idle or given up
+ *		   first use, ended when idle or given up
+ *   pmap-auto-ctrl.c  limits, the switch, pressure, counts: what is a controller's
  *   pmap-fixed.c  (end of ioctl.c) a command
  *
  * Identity.  What io_uring has for a buffer is used as a hint: it is compared, and
@@ -32,6 +33,9 @@
 struct file;
 
 #define PMAP_AUTO_BITS 10
+
+/* Rounds for which a mapping is not used before it ends. */
+#define PMAP_AUTO_LOOKS 2
 
 /* Entries of a file: what a ring can have of buffers. */
 #define PMAP_AUTO_MAX 16384u
@@ -107,6 +111,21 @@ nvme_pmap_auto_bucket(struct nvme_pmap_autos *a, const void *hint)
 /* Whether the door of any controller is open. */
 extern bool nvme_pmap_auto_open;
 
+/* At once, or so many jiffies from now. */
+static inline void nvme_pmap_autos_kick(struct nvme_pmap_autos *autos,
+					unsigned long delay)
+{
+	mod_delayed_work(system_unbound_wq, &autos->idle, delay);
+}
+
+/* pmap-auto-ctrl.c */
+unsigned long nvme_pmap_auto_limit(void);
+unsigned long nvme_pmap_auto_interval(void);
+void nvme_pmap_auto_press(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_autos_enlist(struct nvme_pmap_autos *autos);
+void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos);
+
+/* pmap-auto.c */
 struct nvme_pmap_autos *nvme_pmap_autos_get(struct nvme_pmap_file *pf);
 void nvme_pmap_auto_make(struct nvme_pmap_file *pf, const void *hint, u64 base,
 			 u64 len, const struct iov_iter *iter);

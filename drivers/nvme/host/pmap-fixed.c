@@ -229,6 +229,39 @@ static struct nvme_pmap *nvme_pmap_fixed_map(struct nvme_pmap_file *pf,
 	}
 }
 
+/* What one command may transfer, by the auto door and by stock. */
+static u32 nvme_pmap_fixed_max(const struct nvme_pmap_file *pf)
+{
+	const struct request_queue *q =
+		container_of(pf->usage, struct request_queue, q_usage_counter);
+
+	return min_t(u64, pf->max_transfer,
+		     (u64)READ_ONCE(q->limits.max_hw_sectors) << SECTOR_SHIFT);
+}
+
+/* On a buffer of the auto door's, which is referenced. */
+static __always_inline bool
+nvme_pmap_begin_fixed(struct nvme_pmap_queue *q, struct nvme_ns *ns,
+		      struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
+		      struct nvme_pmap *pmap, const struct nvme_pmap_fixed *fx)
+{
+	bool live;
+
+	if (!nvme_pmap_may_begin(q, pf))
+		return false;
+	pmap_rcu_acquire();
+	live = percpu_ref_tryget_live_rcu(pf->usage);
+	pmap_rcu_release();
+	if (!live)
+		return false;
+	percpu_ref_get(&pmap->ref);
+	q->batch.table = NULL;
+	q->batch.hint = fx->hint;
+	q->batch.base = fx->base;
+	q->batch.max = nvme_pmap_fixed_max(pf);
+	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
+}
+
 /* Open a batch on the buffer, with this command as its first. */
 static noinline bool
 nvme_pmap_fixed_first(struct nvme_ns *ns, struct nvme_pmap_file *pf,

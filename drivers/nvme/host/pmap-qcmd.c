@@ -5,7 +5,6 @@
  * pmap-check.c and pmap-reap.c.
  */
 #include <linux/blkdev.h>
-#include <linux/uio.h>
 
 #include "pmap.h"
 
@@ -352,21 +351,6 @@ static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
 	return -EIOCBQUEUED;
 }
 
-/*
- * A command of the auto door: user address and length, once read; what io_uring
- * has for its buffer, and the pages it imports; and where that is in a mapping.
- * See pmap-fixed.c.
- */
-struct nvme_pmap_fixed {
-	const void *hint;
-	u64 addr;
-	u64 base;
-	u64 offset;
-	u32 len;
-	bool known;
-	struct iov_iter iter;
-};
-
 enum pmap_next {
 	PMAP_NEXT_QUEUED,
 	PMAP_NEXT_ALONE,     /* not just one more of the batch */
@@ -545,39 +529,6 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	q->batch.index = index;
 	q->batch.hint = NULL;
 	q->batch.table = pf;
-	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
-}
-
-/* What one command may transfer, by the auto door and by stock. */
-static u32 nvme_pmap_fixed_max(const struct nvme_pmap_file *pf)
-{
-	const struct request_queue *q =
-		container_of(pf->usage, struct request_queue, q_usage_counter);
-
-	return min_t(u64, pf->max_transfer,
-		     (u64)READ_ONCE(q->limits.max_hw_sectors) << SECTOR_SHIFT);
-}
-
-/* On a buffer of the auto door's, which is referenced. */
-static __always_inline bool
-nvme_pmap_begin_fixed(struct nvme_pmap_queue *q, struct nvme_ns *ns,
-		      struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
-		      struct nvme_pmap *pmap, const struct nvme_pmap_fixed *fx)
-{
-	bool live;
-
-	if (!nvme_pmap_may_begin(q, pf))
-		return false;
-	pmap_rcu_acquire();
-	live = percpu_ref_tryget_live_rcu(pf->usage);
-	pmap_rcu_release();
-	if (!live)
-		return false;
-	percpu_ref_get(&pmap->ref);
-	q->batch.table = NULL;
-	q->batch.hint = fx->hint;
-	q->batch.base = fx->base;
-	q->batch.max = nvme_pmap_fixed_max(pf);
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }
 

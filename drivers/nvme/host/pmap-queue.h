@@ -139,6 +139,21 @@ struct nvme_pmap_batch {
 	u8 lba_shift;
 };
 
+/*
+ * A command of the auto door: user address and length, once read; what io_uring
+ * has for its buffer, and the pages it imports; and where that is in a mapping.
+ * See pmap-fixed.c.
+ */
+struct nvme_pmap_fixed {
+	const void *hint;
+	u64 addr;
+	u64 base;
+	u64 offset;
+	u32 len;
+	bool known;
+	struct iov_iter iter;
+};
+
 /**
  * struct nvme_pmap_queue - an SQ/CQ pair
  * @sq_lock: guards this part, while @batch.plug is PMAP_NO_PLUG or the

@@ -93,7 +93,7 @@ enum nvme_pmap_way {
  * @fallback: commands that a queue did not take, by reason
  * @mode: enum nvme_pmap_auto_mode; written by the operator
  * @auto_pages: pages that the auto door keeps pinned
- * @way: commands of the auto door of files that are closed (pmap-auto.c's lock)
+ * @way: commands of the auto door of files that are closed (pmap-auto-ctrl.c's lock)
  * @shrinker: gives them back when memory is short; or NULL
  * @unreachable: memory was found that the device cannot reach: no more tries by
  *	the auto door
@@ -281,7 +281,7 @@ void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
 
-/* pmap-auto.c; more in pmap-auto.h */
+/* pmap-auto.c and pmap-auto-ctrl.c; more in pmap-auto.h */
 extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
 void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);
 void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc);

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The auto door of a controller: what the operator sets and sees, and who tells its
+ * files that mappings are to end.
+ */
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/percpu.h>
+#include <linux/shrinker.h>
+
+#include "nvme.h"
+#include "pmap.h"
+#include "pmap-auto.h"
+
+static char *pmap_auto = "on";
+module_param(pmap_auto, charp, 0444);
+MODULE_PARM_DESC(pmap_auto,
+		 "fixed buffers of unmodified programs: off, on, or queue");
+
+static unsigned int pmap_auto_mib;
+module_param(pmap_auto_mib, uint, 0644);
+MODULE_PARM_DESC(pmap_auto_mib,
+		 "MiB of them that a controller keeps (0: an eighth of memory)");
+
+static unsigned int pmap_auto_idle = 10;
+static int nvme_pmap_auto_set_idle(const char *value,
+				   const struct kernel_param *param);
+static const struct kernel_param_ops nvme_pmap_auto_idle_ops = {
+	.set = nvme_pmap_auto_set_idle,
+	.get = param_get_uint,
+};
+module_param_cb(pmap_auto_idle, &nvme_pmap_auto_idle_ops, &pmap_auto_idle,
+		0644);
+MODULE_PARM_DESC(pmap_auto_idle,
+		 "seconds after which one that is not used is given back");
+
+const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES] = {
+	[PMAP_AUTO_OFF] = "off",
+	[PMAP_AUTO_ON] = "on",
+	[PMAP_AUTO_QUEUE] = "queue",
+};
+
+/*
+ * Where it is shut for all, stock commands do not pay for it.  Not a static key:
+ * QEMU's TCG does not survive code that is changed under it for long.  So many
+ * controllers have opened it; the mutex guards both, and their modes.
+ */
+bool nvme_pmap_auto_open __read_mostly;
+static unsigned int nvme_pmap_auto_opened;
+static DEFINE_MUTEX(nvme_pmap_auto_switching);
+
+/* The auto doors of all files: for those who end mappings of many. */
+static LIST_HEAD(nvme_pmap_autos_list);
+static DEFINE_SPINLOCK(nvme_pmap_autos_lock);
+
+/* What new controllers do. */
+static u8 nvme_pmap_auto_default(void)
+{
+	int mode = match_string(nvme_pmap_auto_modes, PMAP_AUTO_MODES,
+				pmap_auto);
+
+	if (mode >= 0)
+		return mode;
+	pr_warn_once("pmap_auto=%s: neither off, on, nor queue; it is off\n",
+		     pmap_auto);
+	return PMAP_AUTO_OFF;
+}
+
+/**
+ * nvme_pmap_auto_limit - pages that the auto door may hold for one controller
+ */
+unsigned long nvme_pmap_auto_limit(void)
+{
+	unsigned long mib = READ_ONCE(pmap_auto_mib);
+
+	return mib ? mib << (20 - PAGE_SHIFT) : totalram_pages() / 8;
+}
+
+/**
+ * nvme_pmap_auto_interval - jiffies between rounds, in which mappings age
+ */
+unsigned long nvme_pmap_auto_interval(void)
+{
+	unsigned long idle = clamp(READ_ONCE(pmap_auto_idle), 1u, 86400u);
+
+	return idle * HZ / PMAP_AUTO_LOOKS;
+}
+
+/* Which way the commands of a file went, of those that went this one. */
+static u64 nvme_pmap_auto_sum(const struct nvme_pmap_file *pf,
+			      enum nvme_pmap_way way)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(pf->counts, cpu)->way[way]);
+	return sum;
+}
+
+/**
+ * nvme_pmap_autos_enlist - from now on a file's auto door is told what to do
+ * @autos: the file's auto door
+ */
+void nvme_pmap_autos_enlist(struct nvme_pmap_autos *autos)
+{
+	spin_lock(&nvme_pmap_autos_lock);
+	list_add_tail(&autos->node, &nvme_pmap_autos_list);
+	spin_unlock(&nvme_pmap_autos_lock);
+}
+
+/**
+ * nvme_pmap_autos_delist - the file is being released; its counts stay
+ * @autos: the file's auto door
+ */
+void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos)
+{
+	struct nvme_pmap_file *pf = autos->pf;
+	unsigned int i;
+
+	spin_lock(&nvme_pmap_autos_lock);
+	list_del(&autos->node);
+	for (i = 0; i < PMAP_WAYS; i++)
+		pf->pc->way[i] += nvme_pmap_auto_sum(pf, i);
+	spin_unlock(&nvme_pmap_autos_lock);
+}
+
+/* Those of a controller, or of all, are to end mappings: all, or by age. */
+static void nvme_pmap_autos_end(const struct nvme_pmap_ctrl *pc, int flag)
+{
+	struct nvme_pmap_autos *autos;
+
+	spin_lock(&nvme_pmap_autos_lock);
+	list_for_each_entry(autos, &nvme_pmap_autos_list, node) {
+		if (pc && autos->pf->pc != pc)
+			continue;
+		set_bit(flag, &autos->flags);
+		nvme_pmap_autos_kick(autos, 0);
+	}
+	spin_unlock(&nvme_pmap_autos_lock);
+}
+
+/**
+ * nvme_pmap_auto_press - memory, or a controller's share of it, is short
+ * @pc: the controller
+ *
+ * Told to its files once a second at most.
+ */
+void nvme_pmap_auto_press(struct nvme_pmap_ctrl *pc)
+{
+	unsigned long last = READ_ONCE(pc->pressed);
+
+	if (time_before(jiffies, last + HZ) ||
+	    cmpxchg(&pc->pressed, last, jiffies) != last)
+		return;
+	nvme_pmap_autos_end(pc, PMAP_AUTOS_PRESSURE);
+}
+
+/* From now on, for what is mapped already as well. */
+static int nvme_pmap_auto_set_idle(const char *value,
+				   const struct kernel_param *param)
+{
+	struct nvme_pmap_autos *autos;
+	int ret = param_set_uint(value, param);
+
+	spin_lock(&nvme_pmap_autos_lock);
+	list_for_each_entry(autos, &nvme_pmap_autos_list, node)
+		nvme_pmap_autos_kick(autos, 0);
+	spin_unlock(&nvme_pmap_autos_lock);
+	return ret;
+}
+
+/**
+ * nvme_pmap_auto_switch - the operator's choice for a controller
+ * @pc: the controller
+ * @mode: enum nvme_pmap_auto_mode
+ */
+void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
+{
+	u8 old;
+
+	mutex_lock(&nvme_pmap_auto_switching);
+	old = xchg(&pc->mode, mode);
+	/* another chance, after memory that could not be reached */
+	WRITE_ONCE(pc->unreachable, false);
+	nvme_pmap_auto_opened += mode != PMAP_AUTO_OFF;
+	nvme_pmap_auto_opened -= old != PMAP_AUTO_OFF;
+	WRITE_ONCE(nvme_pmap_auto_open, nvme_pmap_auto_opened);
+	mutex_unlock(&nvme_pmap_auto_switching);
+	/* mappings are cheap to make again; queues are given back with them */
+	if (mode != PMAP_AUTO_QUEUE)
+		nvme_pmap_autos_end(pc, PMAP_AUTOS_ALL);
+}
+
+static unsigned long nvme_pmap_auto_shrinkable(struct shrinker *shrinker,
+					       struct shrink_control *sc)
+{
+	struct nvme_pmap_ctrl *pc = shrinker->private_data;
+
+	return atomic_long_read(&pc->auto_pages) ?: SHRINK_EMPTY;
+}
+
+/*
+ * Memory is short.  What has not been used lately ends soon, by the work of each
+ * file: here it could not wait for the locks, which may be held by who allocates.
+ */
+static unsigned long nvme_pmap_auto_shrink(struct shrinker *shrinker,
+					   struct shrink_control *sc)
+{
+	nvme_pmap_auto_press(shrinker->private_data);
+	return SHRINK_STOP;
+}
+
+/**
+ * nvme_pmap_auto_start - a controller that does as the module was told
+ * @pc: the controller
+ */
+void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
+{
+	pc->pressed = jiffies - HZ;
+	pc->shrinker = shrinker_alloc(0, "nvme-pmap-%s",
+				      dev_name(pc->ctrl->device));
+	/* without it, what is idle still ends in time */
+	if (pc->shrinker) {
+		pc->shrinker->count_objects = nvme_pmap_auto_shrinkable;
+		pc->shrinker->scan_objects = nvme_pmap_auto_shrink;
+		pc->shrinker->private_data = pc;
+		shrinker_register(pc->shrinker);
+	}
+	nvme_pmap_auto_switch(pc, nvme_pmap_auto_default());
+}
+
+/**
+ * nvme_pmap_auto_stop - a controller that is being removed
+ * @pc: the controller, which nobody finds any more
+ */
+void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc)
+{
+	shrinker_free(pc->shrinker);
+	nvme_pmap_auto_switch(pc, PMAP_AUTO_OFF);
+}
+
+/**
+ * nvme_pmap_auto_count - commands of all files of a controller, closed ones too
+ * @pc: the controller
+ * @way: which way they went
+ */
+u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
+			 enum nvme_pmap_way way)
+{
+	struct nvme_pmap_autos *autos;
+	u64 sum;
+
+	spin_lock(&nvme_pmap_autos_lock);
+	sum = pc->way[way];
+	list_for_each_entry(autos, &nvme_pmap_autos_list, node)
+		if (autos->pf->pc == pc)
+			sum += nvme_pmap_auto_sum(autos->pf, way);
+	spin_unlock(&nvme_pmap_autos_lock);
+	return sum;
+}
