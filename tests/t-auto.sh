@@ -8,7 +8,7 @@ requires() { have "$client" fio; }
 
 # shellcheck disable=SC2016 # for the guest's shell
 cases() {
-	guest_results auto --with "$client" --mem 2048 --append hugepages=16 "${args[@]}" \
+	guest_results auto --with "$client" --mem "$mem" --append hugepages=16 "${args[@]}" \
 		--timeout 300 -- sh -c 'status=0
 			"$0" auto -d serial=pmap || status=1
 			"$0" auto -q -d serial=pmap || status=1
@@ -88,10 +88,10 @@ with_fio() {
 }
 
 test() {
-	local args=()
+	local args=() mem=3072
 	overlapping
 	# behind an IOMMU stock takes no more than 128 KiB, which is what is compared with
-	[ "$TEST_KERNEL" = plain ] || args+=(--iommu off)
+	[ "$TEST_KERNEL" = plain ] || { args+=(--iommu off); mem=2048; }
 	cases
 	with_fio
 }

@@ -97,30 +97,40 @@ out:
 
 /* ---- arena ---- */
 
-#define ARENA MIB(512)
+/* What io_uring takes at most, or half of that where memory is short. */
+static size_t arena_size(void)
+{
+	struct sysinfo info;
+	uint64_t free_bytes;
+
+	sysinfo(&info);
+	free_bytes = (uint64_t)info.freeram * info.mem_unit;
+	if (free_bytes >= MIB(1536))
+		return MIB(1024);
+	if (free_bytes >= MIB(1024))
+		return MIB(512);
+	skip_case("%" PRIu64 " MiB are free, an arena needs 1024", free_bytes >> 20);
+	return 0;
+}
 
 void auto_arena(void)
 {
-	struct sysinfo info;
+	size_t size = arena_size();
 	unsigned int i;
 	struct prog p;
 
-	sysinfo(&info);
-	if ((uint64_t)info.freeram * info.mem_unit < ARENA + MIB(512)) {
-		skip_case("%" PRIu64 " MiB are free, an arena needs 1024",
-			  (uint64_t)info.freeram * info.mem_unit >> 20);
+	if (!size)
 		return;
-	}
-	set_param("pmap_auto_mib", ARENA >> 20);
-	if (prog_open(&p, MODE_IRQ, MEM_4K, ARENA) && prog_warm(&p)) {
+	set_param("pmap_auto_mib", (unsigned int)(size >> 20));
+	if (prog_open(&p, MODE_IRQ, MEM_4K, size) && prog_warm(&p)) {
 		struct ways before = ways_of(&p.dev);
 		uint64_t sent = p.sent;
 
 		for (i = 0; i < 150 && one_pair(&p, 1 + i); i++)
 			;
 		all_fast(&p, &before, p.sent - sent, "arena");
-		CHECK(auto_pinned(&p.dev) == (long)ARENA, "auto_pinned is %ld",
-		      auto_pinned(&p.dev));
+		CHECK(auto_pinned(&p.dev) == (long)size, "auto_pinned is %ld", auto_pinned(&p.dev));
+		note("%zu MiB", size >> 20);
 	}
 	prog_close(&p);
 	reset_params();

@@ -70,6 +70,13 @@ static noinline bool nvme_pmap_same_folios(const struct nvme_pmap *pmap,
 	}
 }
 
+/* Not zero if they do: without a branch for each. */
+static __always_inline unsigned long pmap_differ(const struct page *a,
+						 const struct page *b)
+{
+	return (unsigned long)a ^ (unsigned long)b;
+}
+
 /*
  * Are the @len bytes that io_uring has imported those of the mapping from @at_offset
  * on?  @len is not zero, and no more than PMAP_MAX_TRANSFER.  The offset is masked,
@@ -81,7 +88,7 @@ static __always_inline bool nvme_pmap_same_pages(const struct nvme_pmap *pmap,
 {
 	u64 offset = *at_offset;
 	const struct bio_vec *bv = iter->bvec;
-	u32 at = bv->bv_offset + iter->iov_offset, more;
+	u32 at = bv->bv_offset + iter->iov_offset, more, left;
 	struct page *const *page;
 	unsigned long differ;
 
@@ -95,18 +102,20 @@ static __always_inline bool nvme_pmap_same_pages(const struct nvme_pmap *pmap,
 		     bv[1].bv_len > PAGE_SIZE))
 		return nvme_pmap_same_folios(pmap, iter, offset, len);
 	page = &pmap->pages[offset >> PAGE_SHIFT];
-	differ = (unsigned long)nth_page(bv->bv_page, at >> PAGE_SHIFT) ^
-		 (unsigned long)*page;
-	differ |= offset_in_page(at ^ (u32)offset);
-	for (; more >= 4; more -= 4, bv += 4, page += 4) {
-		differ |= (unsigned long)bv[1].bv_page ^ (unsigned long)page[1];
-		differ |= (unsigned long)bv[2].bv_page ^ (unsigned long)page[2];
-		differ |= (unsigned long)bv[3].bv_page ^ (unsigned long)page[3];
-		differ |= (unsigned long)bv[4].bv_page ^ (unsigned long)page[4];
+	differ = offset_in_page(at ^ (u32)offset);
+	if (!more)
+		return !(differ |
+			 pmap_differ(nth_page(bv->bv_page, at >> PAGE_SHIFT),
+				     *page));
+	/* most transfers are of a multiple of four pages */
+	for (left = more + 1; left >= 4; left -= 4, bv += 4, page += 4) {
+		differ |= pmap_differ(bv[0].bv_page, page[0]);
+		differ |= pmap_differ(bv[1].bv_page, page[1]);
+		differ |= pmap_differ(bv[2].bv_page, page[2]);
+		differ |= pmap_differ(bv[3].bv_page, page[3]);
 	}
-	for (; more; more--)
-		differ |= (unsigned long)(++bv)->bv_page ^
-			  (unsigned long)*++page;
+	for (; left; left--)
+		differ |= pmap_differ((bv++)->bv_page, *page++);
 	return !differ;
 }
 
