@@ -55,15 +55,16 @@ queues() {
 # Fixed buffers of unmodified programs: likewise.  What is mapped for them the stock
 # way maps as well.
 auto() {
-	local args=(--qemu "$(slow second 0)")
+	local args=(--qemu "$(slow second 0)" --qemu "$(slow lagging 250000000)")
 	overlapping
 	one auto --timeout 400 --iommu off --nvme mdts=7 --mem 2048 --append hugepages=16 "${args[@]}" -- \
 		'auto -d serial=pmap memlock mib switched switched-early switched-making remapped
-			remapped-huge remapped-used as-stock reregistered idle' \
+			remapped-huge shifted remapped-used as-stock as-stock-rdonly reregistered idle' \
 		'auto -q -d serial=pmap switched served' \
 		'faults -d serial=pmap -D serial=second auto-hungry auto-no-tags auto-first-race
 			auto-clone-race auto-unprepared auto-removed auto-operated auto-mixed
 			auto-two auto-full' \
+		'faults -D serial=lagging auto-ending' \
 		'faults -q -d serial=pmap auto-hungry auto-first-race auto-operated auto-mixed
 			auto-removed'
 }

@@ -260,6 +260,37 @@ void auto_remapped_huge(void)
 	prog_close(&p);
 }
 
+/* Huge pages where no address has their alignment. */
+void auto_shifted(void)
+{
+	struct mem mem = { .fd = -1 };
+	unsigned char *at = mmap(NULL, 4 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ways before;
+	struct prog p;
+
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p) ||
+	    !CHECK(at != MAP_FAILED && mem_alloc(&mem, MEM_THP, 2 * HUGE), "no memory"))
+		goto out;
+	at += HUGE - (uintptr_t)at % HUGE + PAGE;
+	if (!CHECK(mremap(mem.map, 2 * HUGE, 2 * HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, at) == at,
+		   "mremap: %s", strerror(errno)) ||
+	    !buffer_set(&p, 1, at, 2 * HUGE))
+		goto out;
+	before = ways_of(&p.dev);
+	pattern_fill(at, p.dev.block, 0, 2 * HUGE / p.dev.block, 3);
+	if (huge_move(&p, OP_WRITE, at, 0) &&
+	    huge_move(&p, OP_WRITE, at + HUGE, HUGE / p.dev.block)) {
+		poison(at, 2 * HUGE);
+		if (huge_move(&p, OP_READ, at, 0) &&
+		    huge_move(&p, OP_READ, at + HUGE, HUGE / p.dev.block) &&
+		    shows(&p, at, 2 * HUGE, 0, 3, "shifted"))
+			all_fast(&p, &before, 4 * HUGE / (32 * PAGE), "shifted");
+	}
+out:
+	mem_free(&mem);
+	prog_close(&p);
+}
+
 /* ---- shrunk ---- */
 
 /* io_uring needs no mapping of what it has pinned. */

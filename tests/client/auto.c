@@ -400,6 +400,7 @@ static const struct test_case auto_cases[] = {
 	{ "remapped-page", auto_remapped_page },
 	{ "remapped-swapped", auto_remapped_swapped },
 	{ "remapped-huge", auto_remapped_huge },
+	{ "shifted", auto_shifted },
 	{ "remapped-used", auto_remapped_used },
 	{ "shrunk", auto_shrunk },
 	{ "cloned", auto_cloned },

@@ -92,6 +92,7 @@ void auto_remapped(void);
 void auto_remapped_page(void);
 void auto_remapped_swapped(void);
 void auto_remapped_huge(void);
+void auto_shifted(void);
 void auto_remapped_used(void);
 void auto_shrunk(void);
 void auto_cloned(void);

@@ -436,6 +436,29 @@ void auto_two(void)
 	dev_close(&second);
 }
 
+/* The file is closed when its mapping has ended, and nobody has seen that yet. */
+void auto_ending(void)
+{
+	unsigned int round;
+	struct dev slow;
+	struct prog p;
+
+	for (round = 0; round < 4; round++) {
+		memset(&p, 0, sizeof(p));
+		p.mem.fd = -1;
+		if (!dev_open(&p.dev, opt.dev2, O_RDWR) || !set_door(&p.dev, "on") ||
+		    !prog_start(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p))
+			break;
+		prep_fixed(&p, OP_READ, 0, p.mem.map, PAGE, 0);
+		io_uring_submit(&p.ring);
+		set_door(&p.dev, "off");
+		slow = p.dev;
+		run_batch(&p, 1, "the last");
+		prog_close(&p);
+		pinned_becomes(&slow, 0, 5000);
+	}
+}
+
 /* What has to go alone, in the middle of a batch. */
 void auto_mixed(void)
 {

@@ -301,6 +301,7 @@ static const struct test_case faults_cases[] = {
 	{ "auto-operated", auto_operated },
 	{ "auto-mixed", auto_mixed },
 	{ "auto-two", auto_two },
+	{ "auto-ending", auto_ending },
 	{ "first-race", first_race },
 	{ "killed", killed },
 	{ "removal-races", removal_races },

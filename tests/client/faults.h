@@ -42,7 +42,8 @@ void auto_unprepared(void);
 void auto_removed(void);
 void auto_operated(void);
 void auto_mixed(void);
-void auto_two(void); /* needs -D */
+void auto_two(void);	/* needs -D */
+void auto_ending(void); /* likewise; a slow one */
 /* faults-race.c */
 void first_race(void);
 void killed(void);

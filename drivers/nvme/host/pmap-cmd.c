@@ -141,7 +141,10 @@ nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return nvme_pmap_set_dptr(pf, pdu, c, io->offset, len);
 }
 
-/* A command on a referenced buffer; from here the reference is the request's. */
+/*
+ * A command on a slice of a referenced buffer; from here the reference is the
+ * request's.
+ */
 static __always_inline int
 nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	       struct io_uring_cmd *ioucmd, const struct nvme_pmap_cmd *cmd,
@@ -151,9 +154,6 @@ nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	struct request *req;
 	int ret;
 
-	ret = nvme_pmap_check_slice(pf, pdu->pmap, io->offset, io->data_len);
-	if (unlikely(ret))
-		return ret;
 	req = nvme_pmap_alloc_request(ns, io->opcode, issue_flags);
 	/* no free tag, or the queue is frozen by a reset: -EAGAIN */
 	if (IS_ERR(req))
@@ -188,7 +188,9 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	pdu->pmap = nvme_pmap_lookup(pf, READ_ONCE(cmd->index));
 	if (unlikely(!pdu->pmap))
 		return nvme_pmap_no_buffer(pf);
-	ret = nvme_pmap_send(ns, pf, ioucmd, cmd, &io, issue_flags);
+	ret = nvme_pmap_check_slice(pf, pdu->pmap, io.offset, io.data_len);
+	if (likely(!ret))
+		ret = nvme_pmap_send(ns, pf, ioucmd, cmd, &io, issue_flags);
 	if (unlikely(ret != -EIOCBQUEUED))
 		percpu_ref_put(&pdu->pmap->ref);
 	return ret;
