@@ -19,24 +19,16 @@ cases() {
 guest() {
 	cat <<-'SCRIPT'
 	door=/sys/class/nvme/nvme0/pmap/auto_door
-	# What the files of a process count, in sum: mq, queue, starting, other stock.
+	# What the controller has counted: mq, queue, starting, other stock.
 	counted() {
-		cat /proc/$1/fdinfo/* 2>/dev/null | awk '
-			$1 == "pmap-auto_mq:" { mq += $2 }
-			$1 == "pmap-auto_queue:" { queue += $2 }
-			$1 == "pmap-stock_starting:" { starting += $2; next }
-			/^pmap-stock_/ { stock += $2 }
-			END { print mq + 0, queue + 0, starting + 0, stock + 0 }'
+		cd /sys/class/nvme/nvme0/pmap
+		echo $(cat auto_mq auto_queue stock_starting) \
+			$(($(cat stock_command) + $(cat stock_refused) + $(cat stock_failed)))
 	}
-	# The counters of a live fio go with it: the last sample counts, but for one that
-	# was taken while files were being closed.
-	watch() {
-		mq=0 queue=0 starting=0 stock=0
-		while kill -0 $1 2>/dev/null; do
-			set -- $1 $(counted $1)
-			[ $(($2 + $3)) -lt $((mq + queue)) ] || mq=$2 queue=$3 starting=$4 stock=$5
-			sleep 0.05
-		done
+	# counts of now, less those: sets mq, queue, starting, stock
+	since() {
+		set -- "$@" $(counted)
+		mq=$(($5 - $1)) queue=$(($6 - $2)) starting=$(($7 - $3)) stock=$(($8 - $4))
 	}
 	# The door must have served nearly all; a file's first commands are stock's, and in
 	# queue mode blk-mq has what needs a list, and what comes before there is a queue.
@@ -52,14 +44,14 @@ guest() {
 		mode=$1 name="fio-$1-$2"
 		shift 2
 		echo $mode >$door
+		before=$(counted) status=0
 		fio --name=f --ioengine=io_uring_cmd --cmd_type=nvme --fixedbufs=1 --thread=1 \
 			--filename=/dev/ng0n1 --numjobs=2 --offset_increment=96m --size=32m \
 			--rw=randrw --verify=crc32c --verify_fatal=1 --iodepth=8 \
-			--output-format=terse "$@" >/tmp/out 2>&1 &
-		pid=$!
-		watch $pid
+			--output-format=terse "$@" >/tmp/out 2>&1 || status=1
+		since $before
 		echo "# $name: $mq by blk-mq, $queue by queue, $starting starting, $stock by stock"
-		if ! wait $pid; then
+		if [ $status -ne 0 ]; then
 			echo "not ok - $name: fio fails"
 			head -n 20 /tmp/out | sed 's/^/# /'
 			failed=1
