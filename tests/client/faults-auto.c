@@ -172,6 +172,8 @@ void auto_full(void)
 		io_uring_queue_exit(&other.ring);
 	mem_free(&other.mem);
 out:
+	/* it takes long where the kernel is slow: not after the case */
+	io_uring_unregister_buffers(&p.ring);
 	close_clean(&p);
 	reset_params();
 }

@@ -379,11 +379,12 @@ static int nvme_pmap_fixed_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	io->data_len = fx->len;
 	pdu->built = NULL;
 	pdu->pmap = pmap;
+	/* where a worker sends it, the program may look before that goes on */
+	this_cpu_inc(pf->counts->way[PMAP_WAY_MQ]);
 	ret = nvme_pmap_send(ns, pf, ioucmd, cmd, io, issue_flags);
-	if (likely(ret == -EIOCBQUEUED)) {
-		this_cpu_inc(pf->counts->way[PMAP_WAY_MQ]);
+	if (likely(ret == -EIOCBQUEUED))
 		return ret;
-	}
+	this_cpu_dec(pf->counts->way[PMAP_WAY_MQ]);
 	percpu_ref_put(&pmap->ref);
 	return ret == -EAGAIN ? ret : PMAP_WAY_FAILED;
 }
