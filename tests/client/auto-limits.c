@@ -357,6 +357,27 @@ out:
 	prog_close(&p);
 }
 
+/* Neither of the two ways is off: whichever it is when, mappings stay. */
+void auto_switched_way(void)
+{
+	bool queue = !strcmp(door_mode(), "queue");
+	unsigned int i, rounds = opt.rounds ?: 20;
+	struct prog p;
+
+	if (prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p)) {
+		for (i = 0; i < rounds && !case_failed(); i++) {
+			set_door(&p.dev, queue ? "on" : "queue");
+			set_door(&p.dev, door_mode());
+			/* whatever a worker makes of the two, soon or late */
+			sleep_ms((unsigned int)rnd_below(100));
+			CHECK(auto_pinned(&p.dev) == (long)LEN, "%ld bytes are pinned",
+			      auto_pinned(&p.dev));
+			expect_served(use(&p, 0, p.mem.map, LEN), "switched");
+		}
+	}
+	prog_close(&p);
+}
+
 /* Nothing else runs on this CPU, so that what waits for it waits. */
 static bool hold_cpu(bool hold)
 {

@@ -415,6 +415,7 @@ static const struct test_case auto_cases[] = {
 	{ "given-up", auto_given_up },
 	{ "idle", auto_idle },
 	{ "switched", auto_switched },
+	{ "switched-way", auto_switched_way },
 	{ "switched-early", auto_switched_early },
 	{ "switched-making", auto_switched_making },
 	{ "own-queue", auto_own_queue },

@@ -107,6 +107,7 @@ void auto_crowded(void);
 void auto_given_up(void);
 void auto_idle(void);
 void auto_switched(void);
+void auto_switched_way(void);
 void auto_switched_early(void);
 void auto_switched_making(void);
 void auto_own_queue(void);

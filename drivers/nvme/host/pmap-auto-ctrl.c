@@ -125,8 +125,9 @@ void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos)
 	spin_unlock(&nvme_pmap_autos_lock);
 }
 
-/* Those of a controller, or of all, are to end mappings: all, or by age. */
-static void nvme_pmap_autos_end(const struct nvme_pmap_ctrl *pc, int flag)
+/* The files of a controller, or all, are to look what is to end now. */
+static void nvme_pmap_autos_kick_all(const struct nvme_pmap_ctrl *pc,
+				     bool pressure)
 {
 	struct nvme_pmap_autos *autos;
 
@@ -134,7 +135,8 @@ static void nvme_pmap_autos_end(const struct nvme_pmap_ctrl *pc, int flag)
 	list_for_each_entry(autos, &nvme_pmap_autos_list, node) {
 		if (pc && autos->pf->pc != pc)
 			continue;
-		set_bit(flag, &autos->flags);
+		if (pressure)
+			set_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
 		nvme_pmap_autos_kick(autos, 0);
 	}
 	spin_unlock(&nvme_pmap_autos_lock);
@@ -153,20 +155,16 @@ void nvme_pmap_auto_press(struct nvme_pmap_ctrl *pc)
 	if (time_before(jiffies, last + HZ) ||
 	    cmpxchg(&pc->pressed, last, jiffies) != last)
 		return;
-	nvme_pmap_autos_end(pc, PMAP_AUTOS_PRESSURE);
+	nvme_pmap_autos_kick_all(pc, true);
 }
 
 /* From now on, for what is mapped already as well. */
 static int nvme_pmap_auto_set_idle(const char *value,
 				   const struct kernel_param *param)
 {
-	struct nvme_pmap_autos *autos;
 	int ret = param_set_uint(value, param);
 
-	spin_lock(&nvme_pmap_autos_lock);
-	list_for_each_entry(autos, &nvme_pmap_autos_list, node)
-		nvme_pmap_autos_kick(autos, 0);
-	spin_unlock(&nvme_pmap_autos_lock);
+	nvme_pmap_autos_kick_all(NULL, false);
 	return ret;
 }
 
@@ -187,9 +185,9 @@ void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
 	nvme_pmap_auto_opened -= old != PMAP_AUTO_OFF;
 	WRITE_ONCE(nvme_pmap_auto_open, nvme_pmap_auto_opened);
 	mutex_unlock(&nvme_pmap_auto_switching);
-	/* mappings are cheap to make again; queues are given back with them */
+	/* what the mode does not allow is given back */
 	if (mode != PMAP_AUTO_QUEUE)
-		nvme_pmap_autos_end(pc, PMAP_AUTOS_ALL);
+		nvme_pmap_autos_kick_all(pc, false);
 }
 
 static unsigned long nvme_pmap_auto_shrinkable(struct shrinker *shrinker,

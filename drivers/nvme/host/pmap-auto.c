@@ -103,7 +103,7 @@ static bool nvme_pmap_auto_over(struct nvme_pmap_autos *autos,
 /* Evict what has been given up, and in turns, or when told to, what is old, or all. */
 static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 {
-	bool all = test_and_clear_bit(PMAP_AUTOS_ALL, &autos->flags);
+	bool all = READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_OFF;
 	/* what has not been used since the last round: that was not just now */
 	bool pressure = !time_before(jiffies, autos->aged + PMAP_AUTO_LULL) &&
 			test_and_clear_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
@@ -385,7 +385,7 @@ static struct nvme_pmap *nvme_pmap_auto_create(struct nvme_pmap_file *pf,
 	nvme_pmap_own(pf, pmap);
 	pmap->page_above = PMAP_RUN_NONE;
 	/* the removal of the controller may end it at any time */
-	if (iter->bvec->bv_len > PAGE_SIZE &&
+	if (iter->nr_segs < pmap->nr_pages &&
 	    percpu_ref_tryget_live(&pmap->ref)) {
 		nvme_pmap_note_pages(pmap, base);
 		percpu_ref_put(&pmap->ref);
@@ -421,10 +421,8 @@ void nvme_pmap_auto_make(struct nvme_pmap_file *pf, const void *hint, u64 base,
 	mutex_unlock(&autos->lock);
 	/* not to be missed by who switches the door off */
 	smp_mb();
-	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_OFF) {
-		set_bit(PMAP_AUTOS_ALL, &autos->flags);
+	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_OFF)
 		nvme_pmap_autos_kick(autos, 0);
-	}
 	/* where it ticks already, that will do */
 	queue_delayed_work(system_unbound_wq, &autos->idle, PMAP_AUTO_TICK);
 }

@@ -99,7 +99,6 @@ enum nvme_pmap_autos_flags {
 	PMAP_AUTOS_TRIED_POLLED,
 	PMAP_AUTOS_ATTACHING,
 	PMAP_AUTOS_PRESSURE, /* end what has not been used lately */
-	PMAP_AUTOS_ALL,	     /* end everything: switched off */
 };
 
 static inline struct hlist_head *
