@@ -263,7 +263,7 @@ nvme_pmap_begin_fixed(struct nvme_pmap_queue *q, struct nvme_ns *ns,
 	pmap_rcu_release();
 	if (!live)
 		return false;
-	percpu_ref_get(&pmap->ref);
+	pmap_ref_get_many(&pmap->ref, 1);
 	q->batch.table = NULL;
 	q->batch.hint = fx->hint;
 	q->batch.base = fx->base;
@@ -277,16 +277,13 @@ nvme_pmap_fixed_first(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		      struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
 		      struct nvme_pmap *pmap, const struct nvme_pmap_fixed *fx)
 {
-	enum pmap_next next = PMAP_NEXT_ALONE;
-	struct nvme_pmap_batch *b = &q->batch;
+	bool sent;
 
 	spin_lock(&q->sq_lock);
-	/* where there is a batch with credit left, the command is not plain */
-	if (nvme_pmap_sq_free(q) && (b->pf != pf || b->limit == q->sent) &&
-	    nvme_pmap_begin_fixed(q, ns, pf, ioucmd, pmap, fx))
-		next = nvme_pmap_first_of_batch(pf, q, ioucmd, fx);
+	sent = nvme_pmap_begin_fixed(q, ns, pf, ioucmd, pmap, fx) &&
+	       nvme_pmap_first_of_batch(pf, q, ioucmd, fx);
 	spin_unlock(&q->sq_lock);
-	return next == PMAP_NEXT_QUEUED;
+	return sent;
 }
 
 /* Why a queue that has been tried did not take a command; a guess, afterwards. */

@@ -464,13 +464,14 @@ static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
 	nvme_pmap_plug(q, current->plug);
 }
 
-/* May a batch of the file begin? */
+/* May a batch of the file begin?  Not where one that has begun did not take it. */
 static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
 						struct nvme_pmap_file *pf)
 {
-	/* or it has been detached, and is another file's by now */
-	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q ||
-	    !nvme_pmap_room(q))
+	/* it may have been detached, and be another file's by now */
+	if (!nvme_pmap_sq_free(q) || !q->live ||
+	    READ_ONCE(pf->queue[q->polled]) != q || !nvme_pmap_room(q) ||
+	    (q->batch.pf == pf && q->batch.limit != q->sent))
 		return false;
 	if (unlikely(q->batch.pf))
 		nvme_pmap_drop_credit(q);
@@ -532,22 +533,23 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }
 
-/* In a batch that has been opened for it. */
-static __always_inline enum pmap_next
+/* In a batch that has been opened for it.  Return: whether it has been sent. */
+static __always_inline bool
 nvme_pmap_first_of_batch(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 			 struct io_uring_cmd *ioucmd,
 			 const struct nvme_pmap_fixed *fx)
 {
-	enum pmap_next next = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL, fx);
+	bool sent = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL, fx) ==
+		    PMAP_NEXT_QUEUED;
 
 	/* a batch is of a file that has a command in it: none may close */
-	if (unlikely(next != PMAP_NEXT_QUEUED))
+	if (unlikely(!sent))
 		nvme_pmap_drop_credit(q);
 	else if (likely(current->plug))
 		nvme_pmap_extend_batch(q);
 	else
 		nvme_pmap_end_batch_locked(q);
-	return next;
+	return sent;
 }
 
 /* A command that begins a batch.  Return: whether it has been sent. */
@@ -556,16 +558,13 @@ static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 						    struct nvme_pmap_queue *q,
 						    struct io_uring_cmd *ioucmd)
 {
-	enum pmap_next next = PMAP_NEXT_ALONE;
+	bool sent;
 
 	spin_lock(&q->sq_lock);
-	/* where there is a batch with credit left, the command is not plain */
-	if (likely(nvme_pmap_sq_free(q) &&
-		   (q->batch.pf != pf || q->batch.limit == q->sent) &&
-		   nvme_pmap_begin_batch(q, ns, pf, ioucmd)))
-		next = nvme_pmap_first_of_batch(pf, q, ioucmd, NULL);
+	sent = likely(nvme_pmap_begin_batch(q, ns, pf, ioucmd)) &&
+	       nvme_pmap_first_of_batch(pf, q, ioucmd, NULL);
 	spin_unlock(&q->sq_lock);
-	return next == PMAP_NEXT_QUEUED;
+	return sent;
 }
 
 /*
