@@ -8,45 +8,60 @@
 #include "nvme.h"
 #include "pmap.h"
 
+/* A file with a number in it. */
 struct nvme_pmap_attr {
 	struct device_attribute attr;
-	union {
-		enum nvme_pmap_fallback why;
-		enum nvme_pmap_way way;
-	};
+	/* Return: the number, or an errno */
+	s64 (*value)(struct nvme_pmap_ctrl *pc, unsigned int which);
+	unsigned int which;
 };
 
-/* Queues that the controller has to spare beside blk-mq's. */
-static ssize_t queues_show(struct device *dev, struct device_attribute *attr,
-			   char *buf)
+static ssize_t value_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
 {
+	struct nvme_pmap_attr *pa = container_of(attr, struct nvme_pmap_attr,
+						 attr);
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
-	unsigned int granted = 0;
+	s64 value;
 
 	if (!pc)
 		return -ENODEV;
-	if (pc->queues)
-		granted = READ_ONCE(pc->queues->granted);
+	value = pa->value(pc, pa->which);
 	nvme_pmap_ctrl_put(pc);
-	return sysfs_emit(buf, "%u\n", granted);
+	return value < 0 ? value : sysfs_emit(buf, "%lld\n", value);
 }
-static DEVICE_ATTR_RO(queues);
+
+/* Queues that the controller has to spare beside blk-mq's. */
+static s64 nvme_pmap_granted(struct nvme_pmap_ctrl *pc, unsigned int which)
+{
+	return pc->queues ? READ_ONCE(pc->queues->granted) : 0;
+}
 
 /* Those of them that no file has attached. */
-static ssize_t queues_free_show(struct device *dev,
-				struct device_attribute *attr, char *buf)
+static s64 nvme_pmap_spare(struct nvme_pmap_ctrl *pc, unsigned int which)
 {
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
 	u16 irq, polled;
-	int free;
 
-	if (!pc)
-		return -ENODEV;
-	free = nvme_pmap_queues_free(pc->queues, NULL, &irq, &polled);
-	nvme_pmap_ctrl_put(pc);
-	return free < 0 ? free : sysfs_emit(buf, "%d\n", free);
+	return nvme_pmap_queues_free(pc->queues, NULL, &irq, &polled);
 }
-static DEVICE_ATTR_RO(queues_free);
+
+/* Bytes that the auto door keeps pinned. */
+static s64 nvme_pmap_auto_bytes(struct nvme_pmap_ctrl *pc, unsigned int which)
+{
+	return (s64)atomic_long_read(&pc->auto_pages) << PAGE_SHIFT;
+}
+
+/* Commands with fixed buffers, by the way they went. */
+static s64 nvme_pmap_went(struct nvme_pmap_ctrl *pc, unsigned int way)
+{
+	return nvme_pmap_auto_count(pc, way);
+}
+
+/* Commands of files with a queue that went by blk-mq, for one reason. */
+static s64 nvme_pmap_fell_back(struct nvme_pmap_ctrl *pc, unsigned int why)
+{
+	return atomic64_read(&pc->fallback[why]);
+}
 
 /* What is done with fixed buffers of unmodified programs: off, on, or queue. */
 static ssize_t auto_door_show(struct device *dev, struct device_attribute *attr,
@@ -80,100 +95,33 @@ static ssize_t auto_door_store(struct device *dev,
 }
 static DEVICE_ATTR_RW(auto_door);
 
-/* Bytes that it keeps pinned. */
-static ssize_t auto_pinned_show(struct device *dev,
-				struct device_attribute *attr, char *buf)
-{
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
-	u64 pages;
-
-	if (!pc)
-		return -ENODEV;
-	pages = atomic_long_read(&pc->auto_pages);
-	nvme_pmap_ctrl_put(pc);
-	return sysfs_emit(buf, "%llu\n", pages << PAGE_SHIFT);
-}
-static DEVICE_ATTR_RO(auto_pinned);
-
-/* Commands of files with a queue that went by blk-mq, for one reason. */
-static ssize_t fallback_show(struct device *dev, struct device_attribute *attr,
-			     char *buf)
-{
-	struct nvme_pmap_attr *pa = container_of(attr, struct nvme_pmap_attr,
-						 attr);
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
-	s64 count;
-
-	if (!pc)
-		return -ENODEV;
-	count = atomic64_read(&pc->fallback[pa->why]);
-	nvme_pmap_ctrl_put(pc);
-	return sysfs_emit(buf, "%lld\n", count);
-}
-
-#define PMAP_FALLBACK_ATTR(_name, _why)                                      \
-	{                                                                    \
-		.attr = __ATTR(fallback_##_name, 0444, fallback_show, NULL), \
-		.why = PMAP_FALLBACK_##_why,                                 \
-	}
-
-static struct nvme_pmap_attr nvme_pmap_fallbacks[] = {
-	PMAP_FALLBACK_ATTR(full, FULL),	    PMAP_FALLBACK_ATTR(down, DOWN),
-	PMAP_FALLBACK_ATTR(frozen, FROZEN), PMAP_FALLBACK_ATTR(list, LIST),
-	PMAP_FALLBACK_ATTR(mode, MODE),	    PMAP_FALLBACK_ATTR(logged, LOGGED),
-	PMAP_FALLBACK_ATTR(worker, WORKER), PMAP_FALLBACK_ATTR(busy, BUSY),
-};
-
-/* Commands with fixed buffers, by the way they went. */
-static ssize_t way_show(struct device *dev, struct device_attribute *attr,
-			char *buf)
-{
-	struct nvme_pmap_attr *pa = container_of(attr, struct nvme_pmap_attr,
-						 attr);
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
-	u64 count;
-
-	if (!pc)
-		return -ENODEV;
-	count = nvme_pmap_auto_count(pc, pa->way);
-	nvme_pmap_ctrl_put(pc);
-	return sysfs_emit(buf, "%llu\n", count);
-}
-
-#define PMAP_WAY_ATTR(_name, _way)                           \
-	{                                                    \
-		.attr = __ATTR(_name, 0444, way_show, NULL), \
-		.way = PMAP_WAY_##_way,                      \
-	}
-
-static struct nvme_pmap_attr nvme_pmap_ways[] = {
-	PMAP_WAY_ATTR(auto_mq, MQ),
-	PMAP_WAY_ATTR(auto_queue, QUEUE),
-	PMAP_WAY_ATTR(stock_starting, STARTING),
-	PMAP_WAY_ATTR(stock_command, COMMAND),
-	PMAP_WAY_ATTR(stock_refused, REFUSED),
-	PMAP_WAY_ATTR(stock_failed, FAILED),
-};
+#define PMAP_ATTR(_name, _value, _which)                       \
+	(&(struct nvme_pmap_attr){                             \
+		.attr = __ATTR(_name, 0444, value_show, NULL), \
+		.value = _value,                               \
+		.which = _which,                               \
+	}                                                      \
+		  .attr.attr)
 
 static struct attribute *nvme_pmap_attrs[] = {
 	&dev_attr_auto_door.attr,
-	&dev_attr_auto_pinned.attr,
-	&nvme_pmap_ways[0].attr.attr,
-	&nvme_pmap_ways[1].attr.attr,
-	&nvme_pmap_ways[2].attr.attr,
-	&nvme_pmap_ways[3].attr.attr,
-	&nvme_pmap_ways[4].attr.attr,
-	&nvme_pmap_ways[5].attr.attr,
-	&dev_attr_queues.attr,
-	&dev_attr_queues_free.attr,
-	&nvme_pmap_fallbacks[0].attr.attr,
-	&nvme_pmap_fallbacks[1].attr.attr,
-	&nvme_pmap_fallbacks[2].attr.attr,
-	&nvme_pmap_fallbacks[3].attr.attr,
-	&nvme_pmap_fallbacks[4].attr.attr,
-	&nvme_pmap_fallbacks[5].attr.attr,
-	&nvme_pmap_fallbacks[6].attr.attr,
-	&nvme_pmap_fallbacks[7].attr.attr,
+	PMAP_ATTR(queues, nvme_pmap_granted, 0),
+	PMAP_ATTR(queues_free, nvme_pmap_spare, 0),
+	PMAP_ATTR(auto_pinned, nvme_pmap_auto_bytes, 0),
+	PMAP_ATTR(auto_mq, nvme_pmap_went, PMAP_WAY_MQ),
+	PMAP_ATTR(auto_queue, nvme_pmap_went, PMAP_WAY_QUEUE),
+	PMAP_ATTR(stock_starting, nvme_pmap_went, PMAP_WAY_STARTING),
+	PMAP_ATTR(stock_command, nvme_pmap_went, PMAP_WAY_COMMAND),
+	PMAP_ATTR(stock_refused, nvme_pmap_went, PMAP_WAY_REFUSED),
+	PMAP_ATTR(stock_failed, nvme_pmap_went, PMAP_WAY_FAILED),
+	PMAP_ATTR(fallback_full, nvme_pmap_fell_back, PMAP_FALLBACK_FULL),
+	PMAP_ATTR(fallback_down, nvme_pmap_fell_back, PMAP_FALLBACK_DOWN),
+	PMAP_ATTR(fallback_frozen, nvme_pmap_fell_back, PMAP_FALLBACK_FROZEN),
+	PMAP_ATTR(fallback_list, nvme_pmap_fell_back, PMAP_FALLBACK_LIST),
+	PMAP_ATTR(fallback_mode, nvme_pmap_fell_back, PMAP_FALLBACK_MODE),
+	PMAP_ATTR(fallback_logged, nvme_pmap_fell_back, PMAP_FALLBACK_LOGGED),
+	PMAP_ATTR(fallback_worker, nvme_pmap_fell_back, PMAP_FALLBACK_WORKER),
+	PMAP_ATTR(fallback_busy, nvme_pmap_fell_back, PMAP_FALLBACK_BUSY),
 	NULL,
 };
 
