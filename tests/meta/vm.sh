@@ -57,6 +57,7 @@ END
 dead() {
 	try --driver none -- sh -c 'echo c >/proc/sysrq-trigger; sleep 20'
 	ends "an oops" 125
+	check "vm: an oops is told with its trace" told 'sysrq_handle_crash'
 	try --driver none -- poweroff -f
 	ends "silent power-off" 125
 	check "vm: silent power-off is told" told 'without a status'
