@@ -48,11 +48,6 @@ static void expect_served(struct ways w, const char *what)
 	      what, USED, w.fast, w.stock, w.refused);
 }
 
-struct own_queue {
-	struct prog p;
-	volatile bool stop;
-};
-
 struct locked {
 	struct prog p;
 	size_t len;
@@ -154,6 +149,35 @@ void auto_mib(void)
 	set_param("pmap_auto_mib", 0);
 	served_after_all(&p, 3, mem.map + MIB(2), MIB(2));
 	served_after_all(&p, 2, mem.map + MIB(1), part);
+out:
+	prog_close(&p);
+	mem_free(&mem);
+	reset_params();
+}
+
+/* What was refused stays so for some seconds, unless the operator writes the door. */
+void auto_written_again(void)
+{
+	struct mem mem = { .fd = -1 };
+	uint64_t end;
+	struct prog p;
+	struct ways w;
+
+	set_param("pmap_auto_idle", 600);
+	set_param("pmap_auto_mib", 1);
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
+	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(2)), "no memory") ||
+	    !buffer_set(&p, 1, mem.map, MIB(2)))
+		goto out;
+	expect_refused(use(&p, 1, mem.map, MIB(2)), "2 MiB of 1");
+	set_param("pmap_auto_mib", 0);
+	expect_refused(use(&p, 1, mem.map, MIB(2)), "nobody has said more");
+	set_door(&p.dev, door_mode());
+	end = now_ms() + 10000;
+	do
+		w = use(&p, 1, mem.map, MIB(2));
+	while (!w.fast && now_ms() < end);
+	CHECK(w.fast, "written, the door still refuses");
 out:
 	prog_close(&p);
 	mem_free(&mem);
@@ -480,79 +504,4 @@ void auto_switched_making(void)
 		mem_free(&mem);
 	}
 	reset_params();
-}
-
-/* ---- whose queue it is ---- */
-
-static void *keeps_reading(void *arg)
-{
-	struct own_queue *o = arg;
-
-	while (!o->stop &&
-	       CHECK_RET(run_fixed(&o->p, OP_READ, 0, o->p.mem.map, PAGE, 0), 0, "read"))
-		;
-	return NULL;
-}
-
-/* Has the file this queue?  Then it is given back; it may be the door's or ours. */
-static void give_back(struct own_queue *o)
-{
-	int ret = nvme_pmap_detach_queue(o->p.dev.fd, 0);
-
-	CHECK(!ret || ret == -ENOTCONN || ret == -EALREADY, "detach: %s", err_name(ret));
-}
-
-/*
- * While the door attaches queues and gives them back, as it is told to: what the
- * program has attached stays until the program detaches it.
- */
-static void own_rounds(struct own_queue *o)
-{
-	unsigned int i, kept = 0;
-	int ret;
-
-	for (i = 0; i < 200 && !case_failed(); i++) {
-		give_back(o);
-		ret = nvme_pmap_attach_queue(o->p.dev.fd, 0);
-		CHECK(!ret || ret == -EALREADY, "attach: %s", err_name(ret));
-		set_door(&o->p.dev, "on");
-		if (i % 4 == 3)
-			sleep_ms(1);
-		set_door(&o->p.dev, "queue");
-		if (ret)
-			continue;
-		kept++;
-		sleep_ms((unsigned int)rnd_below(3));
-		CHECK_RET(nvme_pmap_detach_queue(o->p.dev.fd, 0), 0, "our own queue");
-	}
-	note("%u of %u times the queue was the program's", kept, i);
-	CHECK(kept, "the program never had a queue");
-}
-
-void auto_own_queue(void)
-{
-	struct own_queue o = { .stop = false };
-	uint64_t end = now_ms() + 60000;
-	unsigned int free;
-	pthread_t thread;
-
-	/* the door attaches none otherwise */
-	if (!opt.queues)
-		return;
-	if (prog_open(&o.p, MODE_IRQ, MEM_4K, LEN)) {
-		free = queue_query(o.p.dev.fd).queues_free;
-		pthread_create(&thread, NULL, keeps_reading, &o);
-		own_rounds(&o);
-		o.stop = true;
-		pthread_join(thread, NULL);
-		/* and what is the door's goes with it */
-		give_back(&o);
-		prog_warm(&o.p);
-		set_door(&o.p.dev, "off");
-		pinned_becomes(&o.p.dev, 0, 5000);
-		while (queue_query(o.p.dev.fd).queues_free != free &&
-		       CHECK(now_ms() < end, "the door keeps a queue"))
-			sleep_ms(10);
-	}
-	prog_close(&o.p);
 }

@@ -411,6 +411,7 @@ static const struct test_case auto_cases[] = {
 	{ "as-stock-rdonly", auto_as_stock_rdonly },
 	{ "memlock", auto_memlock },
 	{ "mib", auto_mib },
+	{ "written-again", auto_written_again },
 	{ "crowded", auto_crowded },
 	{ "given-up", auto_given_up },
 	{ "idle", auto_idle },
@@ -419,6 +420,7 @@ static const struct test_case auto_cases[] = {
 	{ "switched-early", auto_switched_early },
 	{ "switched-making", auto_switched_making },
 	{ "own-queue", auto_own_queue },
+	{ "queue-stays", auto_queue_stays },
 };
 
 SUBJECT(auto);

@@ -84,7 +84,7 @@ bool pinned_becomes(const struct dev *dev, long bytes, unsigned int ms);
 /* Neither memory of the controller nor a queue of the file, within 10 s. */
 bool all_returned(const struct dev *dev);
 
-/* auto-many.c, auto-memory.c, auto-process.c, auto-stock.c and auto-limits.c */
+/* auto-many.c, auto-memory.c, auto-process.c, auto-stock.c, auto-limits.c and auto-queue.c */
 void auto_many(void);
 void auto_arena(void);
 void auto_reregistered(void);
@@ -103,6 +103,7 @@ void auto_as_stock_rdwr(void);
 void auto_as_stock_rdonly(void);
 void auto_memlock(void);
 void auto_mib(void);
+void auto_written_again(void);
 void auto_crowded(void);
 void auto_given_up(void);
 void auto_idle(void);
@@ -111,5 +112,6 @@ void auto_switched_way(void);
 void auto_switched_early(void);
 void auto_switched_making(void);
 void auto_own_queue(void);
+void auto_queue_stays(void);
 
 #endif /* PMAP_TEST_AUTO_H */

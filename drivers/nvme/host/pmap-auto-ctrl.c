@@ -125,9 +125,8 @@ void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos)
 	spin_unlock(&nvme_pmap_autos_lock);
 }
 
-/* The files of a controller, or all, are to look what is to end now. */
-static void nvme_pmap_autos_kick_all(const struct nvme_pmap_ctrl *pc,
-				     bool pressure)
+/* The files of a controller, or all, are to look what is to end or to be retried. */
+static void nvme_pmap_autos_tell(const struct nvme_pmap_ctrl *pc, int flag)
 {
 	struct nvme_pmap_autos *autos;
 
@@ -135,8 +134,7 @@ static void nvme_pmap_autos_kick_all(const struct nvme_pmap_ctrl *pc,
 	list_for_each_entry(autos, &nvme_pmap_autos_list, node) {
 		if (pc && autos->pf->pc != pc)
 			continue;
-		if (pressure)
-			set_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
+		set_bit(flag, &autos->flags);
 		nvme_pmap_autos_kick(autos, 0);
 	}
 	spin_unlock(&nvme_pmap_autos_lock);
@@ -155,7 +153,7 @@ void nvme_pmap_auto_press(struct nvme_pmap_ctrl *pc)
 	if (time_before(jiffies, last + HZ) ||
 	    cmpxchg(&pc->pressed, last, jiffies) != last)
 		return;
-	nvme_pmap_autos_kick_all(pc, true);
+	nvme_pmap_autos_tell(pc, PMAP_AUTOS_PRESSURE);
 }
 
 /* From now on, for what is mapped already as well. */
@@ -164,7 +162,7 @@ static int nvme_pmap_auto_set_idle(const char *value,
 {
 	int ret = param_set_uint(value, param);
 
-	nvme_pmap_autos_kick_all(NULL, false);
+	nvme_pmap_autos_tell(NULL, PMAP_AUTOS_RETRY);
 	return ret;
 }
 
@@ -185,9 +183,8 @@ void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
 	nvme_pmap_auto_opened -= old != PMAP_AUTO_OFF;
 	WRITE_ONCE(nvme_pmap_auto_open, nvme_pmap_auto_opened);
 	mutex_unlock(&nvme_pmap_auto_switching);
-	/* what the mode does not allow is given back */
-	if (mode != PMAP_AUTO_QUEUE)
-		nvme_pmap_autos_kick_all(pc, false);
+	/* what the mode does not allow is given back; they read it when they look */
+	nvme_pmap_autos_tell(pc, PMAP_AUTOS_RETRY);
 }
 
 static unsigned long nvme_pmap_auto_shrinkable(struct shrinker *shrinker,

@@ -33,7 +33,8 @@ static void nvme_pmap_auto_evict(struct nvme_pmap_autos *autos,
 					  lockdep_is_held(&autos->lock));
 
 	hlist_del_rcu(&a->node);
-	autos->nr--;
+	if (!--autos->nr)
+		WRITE_ONCE(autos->emptied, jiffies);
 	list_add_tail(&a->ending, &autos->ending);
 	if (pmap)
 		nvme_pmap_kill(pmap);
@@ -104,6 +105,7 @@ static bool nvme_pmap_auto_over(struct nvme_pmap_autos *autos,
 static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 {
 	bool all = READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_OFF;
+	bool retry = test_and_clear_bit(PMAP_AUTOS_RETRY, &autos->flags);
 	/* what has not been used since the last round: that was not just now */
 	bool pressure = !time_before(jiffies, autos->aged + PMAP_AUTO_LULL) &&
 			test_and_clear_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
@@ -115,8 +117,9 @@ static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 	unsigned int i;
 
 	lockdep_assert_held(&autos->lock);
-	if (round) {
+	if (round)
 		autos->aged = jiffies;
+	if (round || retry) {
 		/* there may be a queue to be had by now */
 		clear_bit(PMAP_AUTOS_TRIED, &autos->flags);
 		clear_bit(PMAP_AUTOS_TRIED_POLLED, &autos->flags);
@@ -124,7 +127,7 @@ static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 	for (i = 0; i < ARRAY_SIZE(autos->bucket); i++)
 		hlist_for_each_entry_safe(a, next, &autos->bucket[i], node) {
 			if (!a->making &&
-			    (all ||
+			    (all || (retry && !rcu_access_pointer(a->pmap)) ||
 			     nvme_pmap_auto_over(autos, a, round, pressure)))
 				nvme_pmap_auto_evict(autos, a);
 		}
@@ -145,27 +148,39 @@ static void nvme_pmap_autos_ended(struct nvme_pmap_autos *autos,
 	}
 }
 
+/* May the file have queues of the door's?  For a tick there may be nothing to use them. */
+static bool nvme_pmap_autos_want(const struct nvme_pmap_autos *autos)
+{
+	return READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_QUEUE &&
+	       (READ_ONCE(autos->nr) ||
+		time_before(jiffies,
+			    READ_ONCE(autos->emptied) + PMAP_AUTO_TICK));
+}
+
 /*
- * Queues that were attached here, and are not used any more.  Return: whether one
- * stays, because the program is about to detach it, and may not.
+ * Give back the queues that were attached here, if they are not wanted.  Return:
+ * when to look again for one that stays, or 0.
  */
-static bool nvme_pmap_autos_detach(struct nvme_pmap_autos *autos)
+static unsigned long nvme_pmap_autos_detach(struct nvme_pmap_autos *autos)
 {
 	struct nvme_pmap_file *pf = autos->pf;
-	bool stays = false;
-	int polled, ret;
+	unsigned long again = 0;
+	int polled;
 
-	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_QUEUE && READ_ONCE(autos->nr))
-		return false;
+	if (nvme_pmap_autos_want(autos))
+		return READ_ONCE(pf->by_door[0]) | READ_ONCE(pf->by_door[1]) ?
+			       PMAP_AUTO_TICK :
+			       0;
 	for (polled = 0; polled < 2; polled++) {
 		if (!READ_ONCE(pf->by_door[polled]))
 			continue;
-		ret = nvme_pmap_detach(pf, polled, true);
+		/* the program is about to detach it, and may not */
+		if (nvme_pmap_detach(pf, polled, true) == -EALREADY)
+			again = PMAP_AUTO_SOON;
 		/* at once, if there is something to use it again */
 		clear_bit(PMAP_AUTOS_TRIED + polled, &autos->flags);
-		stays |= ret == -EALREADY;
 	}
-	return stays;
+	return again;
 }
 
 static void nvme_pmap_autos_look(struct work_struct *work)
@@ -189,8 +204,7 @@ static void nvme_pmap_autos_look(struct work_struct *work)
 
 	list_for_each_entry_safe(a, next, &ended, ending)
 		nvme_pmap_auto_free(autos, a);
-	if (nvme_pmap_autos_detach(autos))
-		again = PMAP_AUTO_SOON;
+	again = min_not_zero(again, nvme_pmap_autos_detach(autos));
 	/* not sooner than somebody has asked for meanwhile */
 	if (again)
 		queue_delayed_work(system_unbound_wq, &autos->idle, again);
@@ -266,6 +280,7 @@ struct nvme_pmap_autos *nvme_pmap_autos_get(struct nvme_pmap_file *pf)
 	INIT_WORK(&autos->attach, nvme_pmap_autos_attach);
 	autos->pf = pf;
 	autos->aged = jiffies;
+	autos->emptied = jiffies;
 	/* another thread may be first */
 	old = cmpxchg(&pf->autos, NULL, autos);
 	if (old) {

@@ -76,6 +76,7 @@ struct nvme_pmap_auto {
  * @attach_file: see there
  * @attach_polled: which kind
  * @nr: entries in the table
+ * @emptied: when the last had left it, in jiffies
  * @aged: when their ages were looked at, in jiffies
  * @flags: enum nvme_pmap_autos_flags
  */
@@ -90,6 +91,7 @@ struct nvme_pmap_autos {
 	struct file *attach_file;
 	bool attach_polled;
 	unsigned int nr;
+	unsigned long emptied;
 	unsigned long aged;
 	unsigned long flags;
 };
@@ -99,6 +101,7 @@ enum nvme_pmap_autos_flags {
 	PMAP_AUTOS_TRIED_POLLED,
 	PMAP_AUTOS_ATTACHING,
 	PMAP_AUTOS_PRESSURE, /* end what has not been used lately */
+	PMAP_AUTOS_RETRY,    /* what was refused may be had by now */
 };
 
 static inline struct hlist_head *
