@@ -29,6 +29,10 @@ test() {
 	check "callers are known" grep -q 'submit;.*io_uring_cmd;nvme_pmap_chr_uring_cmd ' \
 		"$profile/fork-pmap-queue.folded"
 	check "a flame graph" grep -q nvme_pmap_queue_poll "$profile/fork-pmap-queue.svg"
+	check "a profile by interrupt" "$TOP/scripts/profile" fork:pmap-queue:1:irq >"$dir/table" || return
+	between "the interrupt's handler" nvme_pmap_queue_reap 10 60
+	between "the scheduler" __schedule 300 800
+	between "sleep and wake-up" all 8000 10500
 	# shellcheck disable=SC2016 # for sh
 	check "no such path is refused" sh -c '! "$0" stock:pmap:x' "$TOP/scripts/profile"
 }
