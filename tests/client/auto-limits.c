@@ -283,7 +283,7 @@ void auto_idle(void)
 
 /* ---- switched ---- */
 
-/* Neither memory nor a queue is kept for a door that is shut. */
+/* Neither memory nor a queue is kept for what is no more. */
 bool all_returned(const struct dev *dev)
 {
 	uint64_t end = now_ms() + (slow_kernel() ? 50000 : 10000);
@@ -297,8 +297,7 @@ bool all_returned(const struct dev *dev)
 			return true;
 		sleep_ms(10);
 	} while (now_ms() < end);
-	return CHECK(false, "the door is off, the file has queues %u and %u", q.queue_irq,
-		     q.queue_polled);
+	return CHECK(false, "the file still has queues %u and %u", q.queue_irq, q.queue_polled);
 }
 
 static void switch_about(const struct dev *dev)

@@ -162,7 +162,8 @@ static int nvme_pmap_auto_set_idle(const char *value,
 {
 	int ret = param_set_uint(value, param);
 
-	nvme_pmap_autos_tell(NULL, PMAP_AUTOS_RETRY);
+	if (!ret)
+		nvme_pmap_autos_tell(NULL, PMAP_AUTOS_RETRY);
 	return ret;
 }
 

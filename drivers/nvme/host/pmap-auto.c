@@ -21,7 +21,7 @@
 /* What has not been used for so long can end when memory is short. */
 #define PMAP_AUTO_LULL (HZ / 2)
 
-/* How soon to see that io_uring has let go of a buffer. */
+/* How soon to see that io_uring has let go of a buffer; a queue outlives the last. */
 #define PMAP_AUTO_TICK HZ
 
 /* No new commands on it; the entry is gone for those who look up. */
@@ -34,7 +34,7 @@ static void nvme_pmap_auto_evict(struct nvme_pmap_autos *autos,
 
 	hlist_del_rcu(&a->node);
 	if (!--autos->nr)
-		WRITE_ONCE(autos->emptied, jiffies);
+		autos->emptied = jiffies;
 	list_add_tail(&a->ending, &autos->ending);
 	if (pmap)
 		nvme_pmap_kill(pmap);
@@ -101,7 +101,7 @@ static bool nvme_pmap_auto_over(struct nvme_pmap_autos *autos,
 	return pmap && !nvme_pmap_auto_pinned(pmap);
 }
 
-/* Evict what has been given up, and in turns, or when told to, what is old, or all. */
+/* Evict what has been given up, in turns, or under pressure, what is old, or all. */
 static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 {
 	bool all = READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_OFF;
@@ -130,6 +130,9 @@ static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 			    (all || (retry && !rcu_access_pointer(a->pmap)) ||
 			     nvme_pmap_auto_over(autos, a, round, pressure)))
 				nvme_pmap_auto_evict(autos, a);
+			else if (a->making && retry)
+				/* by what was known before, it may be refused */
+				set_bit(PMAP_AUTOS_RETRY, &autos->flags);
 		}
 }
 
@@ -149,12 +152,16 @@ static void nvme_pmap_autos_ended(struct nvme_pmap_autos *autos,
 }
 
 /* May the file have queues of the door's?  For a tick there may be nothing to use them. */
-static bool nvme_pmap_autos_want(const struct nvme_pmap_autos *autos)
+static bool nvme_pmap_autos_want(struct nvme_pmap_autos *autos)
 {
-	return READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_QUEUE &&
-	       (READ_ONCE(autos->nr) ||
-		time_before(jiffies,
-			    READ_ONCE(autos->emptied) + PMAP_AUTO_TICK));
+	bool want;
+
+	mutex_lock(&autos->lock);
+	want = READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_QUEUE &&
+	       (autos->nr ||
+		time_before(jiffies, autos->emptied + PMAP_AUTO_TICK));
+	mutex_unlock(&autos->lock);
+	return want;
 }
 
 /*
@@ -167,13 +174,14 @@ static unsigned long nvme_pmap_autos_detach(struct nvme_pmap_autos *autos)
 	unsigned long again = 0;
 	int polled;
 
-	if (nvme_pmap_autos_want(autos))
-		return READ_ONCE(pf->by_door[0]) | READ_ONCE(pf->by_door[1]) ?
-			       PMAP_AUTO_TICK :
-			       0;
 	for (polled = 0; polled < 2; polled++) {
 		if (!READ_ONCE(pf->by_door[polled]))
 			continue;
+		/* for each: the one before may have taken its time */
+		if (nvme_pmap_autos_want(autos)) {
+			again = again ?: PMAP_AUTO_TICK;
+			continue;
+		}
 		/* the program is about to detach it, and may not */
 		if (nvme_pmap_detach(pf, polled, true) == -EALREADY)
 			again = PMAP_AUTO_SOON;
@@ -227,7 +235,7 @@ static void nvme_pmap_autos_attach(struct work_struct *work)
 		nvme_pmap_autos_kick(autos, 0);
 	else
 		queue_delayed_work(system_unbound_wq, &autos->idle,
-				   nvme_pmap_auto_interval());
+				   PMAP_AUTO_TICK);
 	clear_bit_unlock(PMAP_AUTOS_ATTACHING, &autos->flags);
 	/* which may be the last, and end all this */
 	fput(file);
@@ -239,8 +247,8 @@ static void nvme_pmap_autos_attach(struct work_struct *work)
  * @file: the open file, held by a command
  * @polled: which kind of queue
  *
- * Without one left, commands go by blk-mq; it is tried again when the file's work
- * looks next.
+ * Without one left, commands go by blk-mq; it is tried again in the next round, or
+ * when the operator writes the door.
  */
 void nvme_pmap_auto_attach(struct nvme_pmap_file *pf, struct file *file,
 			   bool polled)
