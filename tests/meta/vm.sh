@@ -24,6 +24,8 @@ statuses() {
 	ends "no command is bad usage" 2
 	try --driver other -- true
 	ends "an unknown driver is bad usage" 2
+	try --disk null:soon -- true
+	ends "a latency that is no number is bad usage" 2
 	try --driver none --qemu '-device no-such' -- true
 	ends "what QEMU refuses did not start" 2
 }
