@@ -95,8 +95,8 @@ namespace() {
 		--qemu "-device nvme-ns,drive=$1-$2,bus=$1,nsid=$2,$3")
 }
 
-# null NODE NANOSECONDS: a backing that takes so long for each command.
-null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=67108864' "$1" "$2"; }
+# null NODE NANOSECONDS [BYTES]: a backing that takes so long for each command.
+null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=%s' "$1" "$2" "${3:-67108864}"; }
 
 # formats: adds to the array args what a controller of that name has: a namespace
 # for each way in which blocks are laid out.

@@ -9,7 +9,7 @@ requires() { have "$client"; }
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
 	guest_results bounds --with "$client" --timeout 140 \
-		--qemu "-blockdev null-co,node-name=zones,latency-ns=500000000,size=33554432,read-zeroes=on" \
+		--qemu "$(null zones 500000000 33554432)" \
 		--qemu "-device nvme,serial=zones,id=zones" \
 		--qemu "-device nvme-ns,drive=zones,bus=zones,nsid=1,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M" \
 		-- sh -c 'status=0

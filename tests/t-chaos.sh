@@ -48,7 +48,7 @@ storms() {
 	local name=$1 options=$2 plugged=$3 cases=$4
 	shift 4
 	local args=(
-		--qemu "-blockdev null-co,node-name=slow,latency-ns=3000000000,read-zeroes=on,size=67108864"
+		--qemu "$(null slow 3000000000)"
 		--qemu "-device pcie-root-port,id=slot8,chassis=8,slot=8"
 		--qemu "$(blockdev plugged 64M)"
 		--qemu "-device pcie-root-port,id=slot7,chassis=7,slot=7"

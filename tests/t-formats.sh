@@ -14,7 +14,7 @@ test() {
 	namespace hidden 1 zoned=on,zoned.zone_size=3M 48M
 	namespace hidden 2 ms=8,mset=1,pi=1,pil=0
 	guest_results formats --with "$client" --timeout 180 \
-		--qemu "-blockdev null-co,node-name=slow,latency-ns=20000000,read-zeroes=on,size=268435456" \
+		--qemu "$(null slow 20000000 268435456)" \
 		--qemu "-device nvme,serial=slow,drive=slow" \
 		"${args[@]}" \
 		-- sh -c 'status=0

@@ -119,15 +119,22 @@ bool prog_start(struct prog *p, enum mode mode, enum mem_kind kind, size_t len)
 }
 
 /* dev_open() would attach queues, of which this program is to know nothing. */
-bool prog_open_flags(struct prog *p, int flags, enum mode mode, enum mem_kind kind, size_t len)
+bool prog_device(struct prog *p, const char *path, int flags)
 {
 	bool queues = opt.queues, good;
 
 	memset(p, 0, sizeof(*p));
 	p->mem.fd = -1;
 	opt.queues = false;
-	good = dev_open(&p->dev, NULL, flags);
+	good = dev_open(&p->dev, path, flags);
 	opt.queues = queues;
+	return good;
+}
+
+bool prog_open_flags(struct prog *p, int flags, enum mode mode, enum mem_kind kind, size_t len)
+{
+	bool good = prog_device(p, NULL, flags);
+
 	/*
 	 * A program makes no such call.  It prepares the controller, which else is done
 	 * in the background while the first commands go the stock way, not counted.

@@ -24,6 +24,8 @@ struct prog {
 	uint64_t sent; /* commands with a fixed buffer */
 };
 
+/* The device alone, or the usual one, without a queue; to be closed even if it fails. */
+bool prog_device(struct prog *p, const char *path, int flags);
 /* With the door open; to be closed even if it fails. */
 bool prog_open(struct prog *p, enum mode mode, enum mem_kind kind, size_t len);
 /* The same by a file that is not for writing. */

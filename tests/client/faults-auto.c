@@ -306,14 +306,8 @@ static long served_all(const struct dev *dev)
 /* As a program does that makes no call of ours: nobody has prepared the controller. */
 static bool open_unknowing(struct prog *p)
 {
-	bool queues = opt.queues, good;
-
-	memset(p, 0, sizeof(*p));
-	p->mem.fd = -1;
-	opt.queues = false;
-	good = dev_open(&p->dev, NULL, O_RDWR);
-	opt.queues = queues;
-	return good && set_door(&p->dev, door_mode()) && prog_start(p, MODE_IRQ, MEM_4K, LEN);
+	return prog_device(p, NULL, O_RDWR) && set_door(&p->dev, door_mode()) &&
+	       prog_start(p, MODE_IRQ, MEM_4K, LEN);
 }
 
 /* Soon after its probe the door serves. */
@@ -446,9 +440,7 @@ void auto_ending(void)
 	struct prog p;
 
 	for (round = 0; round < 4; round++) {
-		memset(&p, 0, sizeof(p));
-		p.mem.fd = -1;
-		if (!dev_open(&p.dev, opt.dev2, O_RDWR) || !set_door(&p.dev, "on") ||
+		if (!prog_device(&p, opt.dev2, O_RDWR) || !set_door(&p.dev, "on") ||
 		    !prog_start(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p))
 			break;
 		prep_fixed(&p, OP_READ, 0, p.mem.map, PAGE, 0);
