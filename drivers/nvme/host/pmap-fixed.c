@@ -77,6 +77,15 @@ static __always_inline unsigned long pmap_differ(const struct page *a,
 	return (unsigned long)a ^ (unsigned long)b;
 }
 
+static __always_inline unsigned long pmap_differ4(const struct bio_vec *bv,
+						  struct page *const *page)
+{
+	return pmap_differ(bv[0].bv_page, page[0]) |
+	       pmap_differ(bv[1].bv_page, page[1]) |
+	       pmap_differ(bv[2].bv_page, page[2]) |
+	       pmap_differ(bv[3].bv_page, page[3]);
+}
+
 /*
  * Are the @len bytes that io_uring has imported those of the mapping from @at_offset
  * on?  @len is not zero, and no more than PMAP_MAX_TRANSFER.  The offset is masked,
@@ -107,13 +116,12 @@ static __always_inline bool nvme_pmap_same_pages(const struct nvme_pmap *pmap,
 		return !(differ |
 			 pmap_differ(nth_page(bv->bv_page, at >> PAGE_SHIFT),
 				     *page));
-	/* most transfers are of a multiple of four pages */
-	for (left = more + 1; left >= 4; left -= 4, bv += 4, page += 4) {
-		differ |= pmap_differ(bv[0].bv_page, page[0]);
-		differ |= pmap_differ(bv[1].bv_page, page[1]);
-		differ |= pmap_differ(bv[2].bv_page, page[2]);
-		differ |= pmap_differ(bv[3].bv_page, page[3]);
-	}
+	/* most transfers are of a multiple of four pages, the long ones of eight */
+	for (left = more + 1; left >= 8; left -= 8, bv += 8, page += 8)
+		differ |= pmap_differ4(bv, page) |
+			  pmap_differ4(bv + 4, page + 4);
+	for (; left >= 4; left -= 4, bv += 4, page += 4)
+		differ |= pmap_differ4(bv, page);
 	for (; left; left--)
 		differ |= pmap_differ((bv++)->bv_page, *page++);
 	return !differ;
