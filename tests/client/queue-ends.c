@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -342,18 +341,26 @@ static void detach_waits(enum mode mode)
 static void detach_irq(void) { detach_waits(MODE_IRQ); }
 static void detach_poll(void) { detach_waits(MODE_POLL); }
 
-static void on_signal(int sig) { (void)sig; }
-
+/* Tried again where a slow machine lets the command end before. */
 static void detach_interrupted(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	unsigned int tries = 0;
 	struct io_uring ring;
+	pthread_t thread;
 	struct stage s;
+	int ret = 0;
 
-	sigaction(SIGALRM, &sa, NULL);
-	if (start_slow(&s, &ring, MODE_IRQ)) {
-		ualarm(30000, 0);
-		CHECK_RET(nvme_pmap_detach_queue(s.dev.fd, 0), -EINTR, "detach, interrupted");
+	while (start_slow(&s, &ring, MODE_IRQ)) {
+		thread = interrupt_soon();
+		ret = nvme_pmap_detach_queue(s.dev.fd, 0);
+		pthread_join(thread, NULL);
+		if (ret || ++tries == 10)
+			break;
+		slow_ends(&ring);
+		io_uring_queue_exit(&ring);
+		stage_close(&s);
+	}
+	if (CHECK_RET(ret, -EINTR, "detach, interrupted")) {
 		CHECK(queue_query(s.dev.fd).queue_irq, "the queue is gone");
 		slow_ends(&ring);
 		CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "still attached");

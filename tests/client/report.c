@@ -165,6 +165,25 @@ bool in_child(void (*fn)(void *), void *arg, uid_t uid)
 	return pid > 0 && child_wait(pid);
 }
 
+static void on_signal(int sig) { (void)sig; }
+
+static void *interrupts(void *target)
+{
+	sleep_ms(30);
+	pthread_kill((pthread_t)target, SIGUSR1);
+	return NULL;
+}
+
+pthread_t interrupt_soon(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal }; /* without SA_RESTART */
+	pthread_t thread;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	pthread_create(&thread, NULL, interrupts, (void *)pthread_self());
+	return thread;
+}
+
 /* Async-signal-safe: the case may hold the lock of stdout. */
 static void dies(int sig)
 {

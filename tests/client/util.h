@@ -7,6 +7,7 @@
 #ifndef PMAP_TEST_UTIL_H
 #define PMAP_TEST_UTIL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -107,6 +108,9 @@ bool in_child(void (*fn)(void *), void *arg, uid_t uid);
 /* A child to wait for with child_wait(); SIGKILLed when the case overruns. */
 pid_t child_start(void (*fn)(void *), void *arg, uid_t uid);
 bool child_wait(pid_t pid);
+
+/* In 30 ms a signal interrupts what this thread does, and nothing else; to be joined. */
+pthread_t interrupt_soon(void);
 
 uint64_t now_ms(void);
 void sleep_ms(unsigned int ms);
