@@ -14,14 +14,12 @@
 
 #include "load.h"
 
-#define LEN	   (8u * PAGE)
-#define NOBODY	   65534
+#define LEN	  (8u * PAGE)
+#define NOBODY	  65534
 /* The device is meant to take 200 ms; less than this was no waiting. */
-#define WAITED_MS  100
+#define WAITED_MS 100
 /* What the slow device takes for a command. */
-#define TAKES_MS   200
-/* How often something is tried that has to be over before that. */
-#define SLOW_TRIES 10
+#define TAKES_MS  200
 
 static bool setup_open(struct setup *s, enum mode mode)
 {
@@ -94,6 +92,7 @@ static bool interrupt(struct setup *s)
 		pthread_join(thread, NULL);
 		if (waited < TAKES_MS)
 			return CHECK_RET(ret, -EINTR, "unregister, interrupted");
+		note("late: %" PRIu64 " ms", waited);
 	}
 	return CHECK(false, "it took %" PRIu64 " ms to be interrupted", waited);
 }
@@ -167,9 +166,11 @@ static void unregister_refuses(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < SLOW_TRIES && !case_failed(); i++)
+	for (i = 0; i < SLOW_TRIES && !case_failed(); i++) {
 		if (refuses_meanwhile())
 			return;
+		note("late");
+	}
 	CHECK(false, "the test was too slow to tell");
 }
 

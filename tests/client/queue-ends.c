@@ -354,8 +354,9 @@ static void detach_interrupted(void)
 		thread = interrupt_soon();
 		ret = nvme_pmap_detach_queue(s.dev.fd, 0);
 		pthread_join(thread, NULL);
-		if (ret || ++tries == 10)
+		if (ret || ++tries == SLOW_TRIES)
 			break;
+		note("late");
 		slow_ends(&ring);
 		io_uring_queue_exit(&ring);
 		stage_close(&s);

@@ -111,6 +111,11 @@ bool child_wait(pid_t pid);
 
 /* In 30 ms a signal interrupts what this thread does, and nothing else; to be joined. */
 pthread_t interrupt_soon(void);
+/*
+ * How often something is tried that has to be over before a slow device answers, where
+ * a host that stalls was late.
+ */
+#define SLOW_TRIES 10
 
 uint64_t now_ms(void);
 void sleep_ms(unsigned int ms);
