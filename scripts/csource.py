@@ -35,12 +35,13 @@ def tokens(source):
 
 def join(words):
     """Tokens as one line, with a blank only where two would become one."""
-    line = ""
+    parts, last = [], ""
     for word in words:
-        if line and re.match(r"\w", word) and re.search(r"\w$", line):
-            line += " "
-        line += word
-    return line
+        if re.match(r"\w", word) and re.match(r"\w", last):
+            parts.append(" ")
+        parts.append(word)
+        last = word[-1:]
+    return "".join(parts)
 
 
 def squeeze(text):

@@ -91,6 +91,215 @@ test_pins() {
 	says "pins: a line that is none" $status 'not five fields'
 }
 
+# hooked NAME FILE SED-SCRIPT PATTERN [OTHER-FILE]: with the edit, of the other file if
+# one is named, the hooks of FILE are refused, by a message like that.
+hooked() {
+	local name="hooks: $1" edited=${5:-$2} status=0
+	edit "$host/$edited.c" "$3" || { not_ok "$name" "the edit changes nothing"; return; }
+	"$TOP/scripts/apply-hooks" "$TOP/$host/hooks/$2.cocci" "$dir/stock/$host/$2.c" \
+		"$dir/stock/$host" "$dir/stock/drivers/nvme/target" >"$dir/out" 2>&1 || status=$?
+	says "$name" $status "^prove-hooks: .*$4" 'a hook is not in place'
+	restore "$host/$2.c"
+	restore "$host/$edited.c"
+}
+
+# moved_up FUNCTION LINE BEFORE TEXT: SED-SCRIPT that deletes the line, and has the
+# text before the other
+moved_up() { of "$1" "/$2/d;s/^.*$3/\\t$4\\n&/"; }
+
+test_probe() {
+	hooked "drvdata at the top of probe" pci \
+		"$(moved_up nvme_probe '^\tpci_set_drvdata' 'result = nvme_add_ctrl' 'pci_set_drvdata(pdev, dev);')" \
+		'stand.* in nvme_probe'
+	hooked "drvdata before the controller is live" pci \
+		"$(moved_up nvme_probe '^\tpci_set_drvdata' 'nvme_dbbuf_dma_alloc' 'pci_set_drvdata(pdev, dev);')" \
+		'stand.* in nvme_probe'
+	hooked "namespaces looked for before" pci \
+		"$(moved_up nvme_probe 'nvme_start_ctrl' 'pci_set_drvdata' 'nvme_start_ctrl(\&dev->ctrl);')" \
+		'stands 0 times in nvme_probe'
+	hooked "probe fails afterwards" pci \
+		"$(of nvme_probe 's/^\tnvme_put_ctrl.*$/\tif (dev->online_queues < 2)\n\t\tgoto out_disable;\n&/')" \
+		'goto. stands before .* in nvme_probe'
+	hooked "probe returns early afterwards" pci \
+		"$(of nvme_probe 's/^\tflush_work.*$/\tif (!dev->hmb)\n\t\treturn 0;\n&/')" \
+		'return. stands before|stands 2 times in nvme_probe'
+	hooked "probe is another function" pci 's/^(\t\.probe\t*= )nvme_probe,/\1nvme_probe_slow,/' \
+		'stands 0 times in the file and 0 times in nvme_driver'
+	hooked "remove is another function" pci 's/^(\t\.remove\t*= )nvme_remove,/\1nvme_remove_fast,/' \
+		'stands 0 times in the file and 0 times in nvme_driver'
+}
+
+test_remove() {
+	hooked "remove returns early" pci \
+		"$(of nvme_remove 's/^\tflush_work.*$/\tif (!dev->bar)\n\t\treturn;\n&/')" 'return. stands before .* in nvme_remove'
+	hooked "remove jumps over the end" pci \
+		"$(of nvme_remove 's/^\tflush_work.*$/\tif (!dev->bar)\n\t\tgoto unmap;\n&/; s/^\tnvme_dev_unmap/unmap:\n&/')" \
+		'goto. stands before .* in nvme_remove'
+	hooked "a label before the end" pci "$(of nvme_remove 's/^\tnvme_remove_namespaces/again:\n&/')" \
+		'again:. stands before .* in nvme_remove'
+	hooked "remove disables under a condition" pci \
+		"$(of nvme_remove 's/^\tnvme_dev_disable.*$/\tif (dev->bar)\n\t&/')" 'nvme_remove'
+	hooked "queues freed before the end" pci \
+		"$(moved_up nvme_remove 'nvme_free_queues' 'nvme_remove_namespaces' 'nvme_free_queues(dev, 0);')" \
+		'`nvme_free_queues.*does not stand behind what it should in nvme_remove'
+	hooked "registers unmapped before the end" pci \
+		"$(moved_up nvme_remove 'nvme_dev_unmap' 'nvme_stop_ctrl' 'nvme_dev_unmap(dev);')" \
+		'`nvme_dev_unmap.*does not stand behind what it should in nvme_remove'
+	hooked "namespaces removed after the end" pci \
+		"$(of nvme_remove '/nvme_remove_namespaces/d; s/^\tnvme_dev_remove_admin.*$/&\n\tnvme_remove_namespaces(\&dev->ctrl);/')" \
+		'does not stand behind what it should in nvme_remove'
+	hooked "remove twice, by configuration" pci \
+		'/^static void nvme_remove\(/,/^}/{H;/^}/{G;s/^(}\n)(.*)$/\1#ifdef CONFIG_X\2\n#endif/}}' \
+		'nvme_remove is defined 2 times'
+}
+
+test_queues() {
+	hooked "queues for another number" pci \
+		"$(of nvme_pci_alloc_dev 's/kcalloc_node\(dev->nr_allocated_queues/kcalloc_node(nvme_max_io_queues(dev) + 1/')" \
+		'in nvme_pci_alloc_dev'
+	hooked "another number later" pci \
+		"$(of nvme_reset_work 's/^\tresult = nvme_setup_io_queues.*$/\tdev->nr_allocated_queues = 2;\n&/')" \
+		'stands 2 times in the file and 1 times in nvme_pci_alloc_dev'
+	hooked "the count asked for once more" pci \
+		"$(of nvme_reset_work 's/^\tresult = nvme_setup_io_queues.*$/\tresult = nvme_set_queue_count(\&dev->ctrl, \&n);\n&/')" \
+		'nvme_pmap_set_queue_count stands 2 times in the file, and 1 times in proofs'
+	hooked "and in another way" pci \
+		"$(of nvme_reset_work 's/^\tresult = nvme_setup_io_queues.*$/\tresult = nvme_set_queue_count(ctrl, 2);\n&/')" \
+		'nvme_set_queue_count is used by nvme_reset_work'
+	hooked "queues made before they are asked for" pci \
+		"$(of nvme_setup_io_queues 's/^\tnr_io_queues = min.*$/\tresult = nvme_create_io_queues(dev);\n&/')" \
+		'in nvme_setup_io_queues'
+	hooked "queues made by somebody else" pci \
+		"$(of nvme_reset_work 's/^\tnvme_dbbuf_dma_alloc.*$/&\n\tnvme_create_io_queues(dev);/')" \
+		'nvme_create_io_queues is used by nvme_reset_work'
+	hooked "an answer that is not looked at" pci \
+		"$(of nvme_setup_io_queues '/^\tresult = nvme_set_queue_count/{n;N;d}')" 'in nvme_setup_io_queues'
+}
+
+test_disable() {
+	hooked "cancelled before the device is disabled" pci \
+		"$(moved_up nvme_dev_disable 'nvme_reap_pending_cqes' 'pci_free_irq_vectors' 'nvme_reap_pending_cqes(dev);')" \
+		'does not stand behind what it should in nvme_dev_disable'
+	hooked "cancelled after blk-mq is" pci \
+		"$(of nvme_dev_disable '/nvme_reap_pending_cqes/d; s/^\tnvme_cancel_admin_tagset.*$/&\n\tnvme_reap_pending_cqes(dev);/')" \
+		'does not stand behind what it should in nvme_dev_disable'
+	hooked "the controller disabled after that" pci \
+		"$(of nvme_dev_disable '/nvme_disable_ctrl/d; s/^\tnvme_reap_pending_cqes.*$/&\n\tnvme_disable_ctrl(\&dev->ctrl, shutdown);/')" \
+		'in nvme_dev_disable'
+	hooked "stopped after the controller is" pci \
+		"$(of nvme_dev_disable '/nvme_quiesce_io_queues/d; s/^\tnvme_suspend_queue.*$/&\n\tnvme_quiesce_io_queues(\&dev->ctrl);/')" \
+		'does not stand behind what it should in nvme_dev_disable'
+	hooked "disable returns in between" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_suspend_queue.*$/&\n\tif (dead)\n\t\treturn;/')" \
+		'return. stands before .* in nvme_dev_disable'
+	hooked "disable returns before all" pci \
+		"$(of nvme_dev_disable 's/^\tmutex_lock.*$/\tif (shutdown)\n\t\treturn;\n&/')" \
+		'return. stands before .* in nvme_dev_disable'
+	hooked "disable jumps over it" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_quiesce_io_queues.*$/\tif (dead)\n\t\tgoto out;\n&/; s/^\tmutex_unlock/out:\n&/')" \
+		'goto. stands before .* in nvme_dev_disable'
+	hooked "stopped under a condition" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_quiesce_io_queues.*$/\tif (!dead)\n\t&/')" 'in nvme_dev_disable'
+	hooked "cancelled in a loop" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_reap_pending_cqes.*$/\tdo {\n\t&\n\t} while (dev->hmb);/')" \
+		'does not always run in nvme_dev_disable'
+	hooked "cancelled by configuration" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_reap_pending_cqes.*$/#ifdef CONFIG_PM\n&\n#endif/')" \
+		'in nvme_dev_disable'
+	hooked "stopped by configuration" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_quiesce_io_queues.*$/#if 0\n&\n#endif/')" \
+		'in nvme_dev_disable'
+	hooked "all of it by configuration" pci \
+		"$(of nvme_dev_disable 's/^static .*\)$/#ifdef CONFIG_PM\n&/; s/^\}/&\n#endif/')" \
+		'nvme_dev_disable under #ifdef CONFIG_PM'
+	hooked "the lock dropped in between" pci \
+		"$(of nvme_dev_disable 's/^\tnvme_suspend_io_queues.*$/&\n\tmutex_unlock(\&dev->shutdown_lock);\n\tmutex_lock(\&dev->shutdown_lock);/')" \
+		'stands 2 times in nvme_dev_disable'
+	hooked "another way to disable" pci \
+		'/^static void nvme_dev_disable.*\{?$/{/;$/!s/^/static void nvme_dev_halt(struct nvme_dev *dev)\n{\n\tnvme_disable_ctrl(\&dev->ctrl, true);\n}\n\n/}' \
+		'nvme_disable_ctrl is used by nvme_dev_halt'
+	hooked "another who cancels" pci "$(of nvme_timeout 's/^\tnvme_dev_disable\(dev, false\);/\tnvme_cancel_tagset(\&dev->ctrl);\n&/')" \
+		'nvme_cancel_tagset is used by nvme_timeout'
+	hooked "disable is a macro as well" pci '1i #define nvme_dev_disable(dev, shutdown) do { } while (0)' \
+		'nvme_dev_disable is defined 1 times, not once, or is a macro'
+}
+
+test_submit() {
+	hooked "an early return between start and end" ioctl \
+		"$(of nvme_submit_user_cmd 's/^\tif \(result\)$/\tif (ret < 0)\n\t\treturn ret;\n&/')" \
+		'return. stands before .* in nvme_submit_user_cmd'
+	hooked "the end depends on the status" ioctl \
+		"$(of nvme_submit_user_cmd 's/^\tif \(effects\)/\tif (effects \&\& !ret)/')" 'in nvme_submit_user_cmd'
+	hooked "the command sent before the start" ioctl \
+		"$(moved_up nvme_submit_user_cmd 'nvme_execute_rq' 'bio = req->bio' 'ret = nvme_execute_rq(req, false);')" \
+		'in nvme_submit_user_cmd'
+	hooked "the start under a condition" ioctl \
+		"$(of nvme_submit_user_cmd 's/^\teffects = nvme_passthru_start.*$/\tif (bufflen)\n\t&/')" 'in nvme_submit_user_cmd'
+	hooked "a second caller of nvme_passthru_start" ioctl \
+		"$(of nvme_uring_cmd_io 's/^\tblk_execute_rq_nowait.*$/\tnvme_passthru_start(ctrl, ns, c.common.opcode);\n&/')" \
+		'nvme_passthru_start is used by nvme_uring_cmd_io'
+	hooked "one in another file" ioctl \
+		"$(of nvme_scan_work 's/^\tmutex_lock.*$/&\n\tnvme_passthru_start(ctrl, NULL, 0);/')" \
+		'nvme_passthru_start is used by nvme_scan_work' core
+	hooked "one by a pointer" ioctl '1i static void *start[] = { nvme_passthru_start };' \
+		'nvme_passthru_start is used by start'
+	hooked "one by a macro" ioctl '1i #define begin(c) nvme_passthru_start(c, NULL, 0)' \
+		'nvme_passthru_start is used by begin'
+	hooked "requests allocated elsewhere" ioctl \
+		"$(of nvme_ns_head_ctrl_ioctl 's/^\tint ret;/&\n\tnvme_alloc_user_request(ns->queue, NULL, 0, 0);/')" \
+		'nvme_alloc_user_request is used by nvme_ns_head_ctrl_ioctl'
+}
+
+test_uring() {
+	hooked "an error that is not kept" ioctl \
+		"$(of nvme_uring_cmd_io 's/^(\tif \(IS_ERR\(req\)\))$/\1 {\n\t\tret = -EAGAIN;\n\t\treturn ret;\n\t}\n&/')" \
+		'in nvme_uring_cmd_io'
+	hooked "sent before the queue is noted" ioctl \
+		"$(moved_up nvme_uring_cmd_io '^\tblk_execute_rq_nowait' 'pdu->bio = ' 'blk_execute_rq_nowait(req, false);')" \
+		'does not stand behind what it should in nvme_uring_cmd_io'
+	hooked "a check before the pmap ioctls" ioctl \
+		"$(of nvme_ns_chr_ioctl 's/^\tif \(is_ctrl_ioctl.*$/\tif (!open_for_write)\n\t\treturn -EPERM;\n&/')" 'in nvme_ns_chr_ioctl'
+	hooked "the ioctls by another function" ioctl \
+		'1i const struct file_operations other = { .unlocked_ioctl = nvme_ns_chr_ioctl };' \
+		'nvme_ns_chr_ioctl is used by other'
+	hooked "the head's calls under another condition" ioctl 's/^#ifdef CONFIG_NVME_MULTIPATH/#ifdef CONFIG_NVME_HEADS/' \
+		'under #ifdef CONFIG_NVME_HEADS'
+}
+
+test_files() {
+	hooked "a file released early" core \
+		"$(of nvme_ns_chr_release 's/^\tnvme_ns_release/\tif (!inode->i_cdev)\n\t\treturn 0;\n&/')" \
+		'stands 0 times in nvme_ns_chr_release'
+	hooked "released by another function" core 's/^(\t\.release\t*= )nvme_ns_chr_release,/\1nvme_ns_chr_close,/' \
+		'nvme_ns_chr_fops'
+	hooked "no compat ioctl" core '/^\t\.compat_ioctl\t= compat_ptr_ioctl,/d' 'nvme_ns_chr_fops'
+	hooked "the operations of another device" core \
+'1i const void *more = { &nvme_ns_chr_fops };' \
+		'nvme_ns_chr_fops is used by more'
+	hooked "character devices added twice" core \
+		"$(of nvme_scan_work 's/^\tmutex_lock.*$/&\n\tnvme_add_ns_cdev(NULL);/')" 'nvme_add_ns_cdev is used by nvme_scan_work'
+	hooked "a device that is added otherwise" core \
+		"$(of nvme_add_ns_cdev 's/^\treturn nvme_cdev_add/\tret = nvme_cdev_add/; s/^\}/\treturn ret;\n}/')" 'nvme_add_ns_cdev'
+}
+
+# The hooks go into a source that is as it was, and one that is only written otherwise.
+test_hooks() {
+	local name
+	for name in core ioctl pci; do
+		sed -i 's,^\tmutex_lock(.*$,\t/* a } that is none */\n&,' "$dir/stock/$host/$name.c"
+		check "hooks: $name.c, with comments" "$TOP/scripts/apply-hooks" "$TOP/$host/hooks/$name.cocci" \
+			"$dir/stock/$host/$name.c" "$dir/stock/$host" "$dir/stock/drivers/nvme/target"
+		restore "$host/$name.c"
+	done
+	test_probe
+	test_remove
+	test_queues
+	test_disable
+	test_submit
+	test_uring
+	test_files
+}
+
 # stopped NAME PATTERN...: by scripts/overlay on the copy of the source.
 stopped() {
 	local name="overlay: $1" status=0
@@ -133,6 +342,7 @@ test_struct() {
 test() {
 	stock_source
 	test_pins
+	test_hooks
 	test_overlay
 	test_struct
 }

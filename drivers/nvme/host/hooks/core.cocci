@@ -7,6 +7,17 @@
 // proof: nvme_ns_chr_fops: .uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
 // proof: nvme_add_ns_cdev: return nvme_pmap_cdev_added(ns, nvme_cdev_add(
 // proof: -: #include "pmap.h"
+//
+// While the file still holds its namespace; and every call of a file is one of these:
+// order: nvme_ns_chr_release: { ... nvme_pmap_release(file); nvme_ns_release(
+// proof: nvme_ns_chr_fops: .release = nvme_ns_chr_release, .unlocked_ioctl = nvme_ns_chr_ioctl, .compat_ioctl = compat_ptr_ioctl,
+// users: nvme_ns_chr_fops: nvme_add_ns_cdev
+// users: nvme_ns_chr_release: nvme_ns_chr_fops
+//
+// Once for each namespace, with what stock made of it:
+// order: nvme_add_ns_cdev: { .... return nvme_pmap_cdev_added(ns, nvme_cdev_add(&ns->cdev, &ns->cdev_device,
+// users: nvme_add_ns_cdev: nvme_alloc_ns
+// users: nvme_cdev_add: nvme_add_ns_cdev, nvme_add_ns_head_cdev
 
 @@ @@
  #include "nvme.h"

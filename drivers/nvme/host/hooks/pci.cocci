@@ -10,6 +10,32 @@
 // proof: nvme_dev_disable: nvme_pmap_queues_stop(dev);
 // proof: nvme_dev_disable: nvme_pmap_queues_cancel(dev);
 // proof: -: #include "pmap-pci.h"
+//
+// After the last that can fail, and before namespaces are looked for:
+// order: nvme_probe: result = nvme_setup_io_queues(dev); .... if (!nvme_change_ctrl_state(&dev->ctrl, NVME_CTRL_LIVE)) .... pci_set_drvdata(pdev, dev); nvme_pmap_pci_add(dev); nvme_start_ctrl(&dev->ctrl); ... return 0;
+// proof: nvme_driver: .probe = nvme_probe, .remove = nvme_remove,
+//
+// Whatever happens before: disabled for good, and all that DMA needs still there:
+// order: nvme_remove: { ... nvme_stop_ctrl(&dev->ctrl); ... nvme_remove_namespaces(&dev->ctrl); ... nvme_dev_disable(dev, true); nvme_pmap_pci_del(dev); nvme_free_host_mem(dev); ... nvme_dev_remove_admin(dev); ... nvme_dbbuf_dma_free(dev); ... nvme_free_queues(dev, 0); ... nvme_dev_unmap(dev); ... nvme_uninit_ctrl(&dev->ctrl); }
+//
+// As many as there is room for, and no other number later:
+// order: nvme_pci_alloc_dev: dev->nr_allocated_queues = nvme_max_io_queues(dev) + 1 + nvme_pmap_queues_wanted(); dev->queues = kcalloc_node(dev->nr_allocated_queues,
+// proof: nvme_pci_alloc_dev: dev->nr_allocated_queues =
+//
+// Before any queue is created, and by nobody else:
+// order: nvme_setup_io_queues: result = nvme_pmap_set_queue_count(dev, &nr_io_queues); if (result < 0) return result; .... result = nvme_create_io_queues(dev);
+// users here: nvme_set_queue_count: -
+// users here: nvme_create_io_queues: nvme_setup_io_queues
+//
+// Stopped before the controller is, with a lock that is given back when it is
+// disabled and does no DMA; under stock's own lock; and there is no other way to
+// disable it:
+// order: nvme_dev_disable: { ... mutex_lock(&dev->shutdown_lock); ... nvme_quiesce_io_queues(&dev->ctrl); nvme_pmap_queues_stop(dev); ... if (!dead && dev->ctrl.queue_count > 0) { nvme_delete_io_queues(dev); nvme_disable_ctrl(&dev->ctrl, shutdown); ... nvme_suspend_io_queues(dev); ... pci_free_irq_vectors(pdev); ... if (pci_is_enabled(pdev)) pci_disable_device(pdev); ... nvme_reap_pending_cqes(dev); nvme_pmap_queues_cancel(dev); ... nvme_cancel_tagset(&dev->ctrl); ... mutex_unlock(&dev->shutdown_lock); }
+// users here: nvme_disable_ctrl: nvme_pci_configure_admin_queue, nvme_dev_disable
+// users here: pci_disable_device: nvme_pci_enable, nvme_dev_disable
+// users here: nvme_quiesce_io_queues: nvme_dev_disable
+// users here: nvme_cancel_tagset: nvme_dev_disable
+// users here: pci_free_irq_vectors: nvme_pci_enable, nvme_setup_io_queues, nvme_dev_disable
 
 @@ @@
  #include "nvme.h"
