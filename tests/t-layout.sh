@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2317 # read by lib.sh and the runner
-DESCRIPTION="a device model finds every slice of a buffer, and every length is the specification's"
+DESCRIPTION="a device model finds every slice, every length is the specification's, pages are io_uring's"
 TIMEOUT=300
 KERNELS="plain"
 # shellcheck source=tests/lib.sh
@@ -38,6 +38,8 @@ test_all() {
 	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout"/{exhaustive,far}.c "${buffer[@]}" \
 		-o "$dir/exhaustive"
 	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout/xfer.c" -o "$dir/xfer"
+	gcc "${flags[@]}" "${checked[@]}" -O2 "-I$headers" "$layout/bvec.c" -o "$dir/bvec"
+	cases "pages of io_uring's buffers" "$dir/bvec"
 	cases "lengths" "$dir/xfer"
 	cases "slices" "$dir/exhaustive"
 }
@@ -70,14 +72,14 @@ test_fuzz() {
 mutant() {
 	local name="a mistake is found: $1" mutant=$dir/mutant sources
 	rm -rf "$mutant" && mkdir "$mutant"
-	cp "$headers"/pmap-{layout,xfer}.h "$mutant"
+	cp "$headers"/pmap-{layout,xfer,bvec}.h "$mutant"
 	sed -i "$3" "$mutant/pmap-$2.h"
 	if cmp -s "$headers/pmap-$2.h" "$mutant/pmap-$2.h"; then
 		not_ok "$name" "the header has changed and this sed with it: $3"
 		return
 	fi
 	sources=("$layout"/{exhaustive,far,make,check}.c "$dir/device.o")
-	[ "$2" = layout ] || sources=("$layout/xfer.c")
+	[ "$2" = layout ] || sources=("$layout/$2.c")
 	if ! gcc "${flags[@]}" -Wno-error -O1 "-I$mutant" "${sources[@]}" -o "$mutant/test" 2>"$mutant/err"; then
 		not_ok "$name" "it does not compile: $(grep -m 1 error: "$mutant/err")"
 		return
@@ -134,6 +136,16 @@ test_xfer_mutants() {
 	mutant "vendor specific commands" xfer 's/opcode < nvme_cmd_vendor_start && //'
 }
 
+test_bvec_mutants() {
+	mutant "a folio's first page for all of it" bvec 's/for (at >>= PAGE_SHIFT; at << PAGE_SHIFT < end; at++)/for (at = 0; at << PAGE_SHIFT < end - bv->bv_offset; at++)/'
+	mutant "a page a segment" bvec 's/page\[done++\] = nth_page(bv->bv_page, at)/page[done++] = bv->bv_page/'
+	mutant "offsets of 12 bits" bvec 's/u64 at = bv->bv_offset,/u64 at = offset_in_page(bv->bv_offset),/'
+	mutant "a segment that begins inside a page" bvec 's/(i \&\& offset_in_page(at))/0/; s/(i + 1 < nr_bv \&\& offset_in_page(end))/0/'
+	mutant "pages are missing" bvec 's/return done == nr_pages;/return done <= nr_pages;/'
+	mutant "pages are too many" bvec 's/if (done == nr_pages)/if (0)/; s/return done == nr_pages;/return true;/'
+	mutant "empty segments" bvec 's/!bv->bv_len || //'
+}
+
 test() {
 	local max
 	max=$(built_max)
@@ -143,6 +155,7 @@ test() {
 	test_fuzz
 	test_layout_mutants
 	test_xfer_mutants
+	test_bvec_mutants
 }
 
 run_test

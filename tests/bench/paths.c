@@ -174,12 +174,13 @@ int session_enter(const struct session *session, unsigned int submit,
 	return ret < 0 ? -errno : (int)ret;
 }
 
-void session_read(struct session *session)
+/* Commands at a time before measuring. */
+#define WARM_BATCH 32u
+
+static void prep_read(struct session *session)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&session->ring);
 	size_t bs = session->bs;
-	struct io_uring_cqe *cqe;
-	int ret;
 
 	if (!sqe)
 		die("the submission queue is full");
@@ -188,28 +189,49 @@ void session_read(struct session *session)
 	session->path->prep(session, sqe, 0, 0);
 	session->bs = bs;
 	sqe->flags |= IOSQE_FIXED_FILE;
-	ret = io_uring_submit_and_wait(&session->ring, 1);
-	if (ret == 1)
-		ret = io_uring_wait_cqe(&session->ring, &cqe);
-	if (ret < 0 || cqe->res)
-		die("%s: a first read failed", session->path->name);
-	io_uring_cqe_seen(&session->ring, cqe);
 }
 
-/* The auto door makes mapping and queue of its own accord, and not at once. */
+static void read_batch(struct session *session, unsigned int n)
+{
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	for (unsigned int i = 0; i < n; i++)
+		prep_read(session);
+	ret = io_uring_submit_and_wait(&session->ring, n);
+	if (ret != (int)n)
+		die("%s: first reads failed", session->path->name);
+	for (unsigned int i = 0; i < n; i++) {
+		ret = io_uring_wait_cqe(&session->ring, &cqe);
+		if (ret || cqe->res)
+			die("%s: a first read failed", session->path->name);
+		io_uring_cqe_seen(&session->ring, cqe);
+	}
+}
+
+void session_read(struct session *session)
+{
+	read_batch(session, 1);
+}
+
+/*
+ * The auto door maps a buffer in the background, after commands in proportion to its
+ * size, and attaches a queue.
+ */
 static void await_door(struct session *session)
 {
 	struct nvme_pmap_stats before, now;
 
 	if (!session->path->pmap || !session->path->door)
 		return;
-	for (int tries = 0; tries < 1000; tries++) {
+	for (int tries = 0; tries < 5000; tries++) {
 		target_stats(session->target, &before);
-		session_read(session);
+		read_batch(session, WARM_BATCH);
 		target_stats(session->target, &now);
 		if (session->path->queue ? now.auto_queue > before.auto_queue :
 					   now.auto_mq > before.auto_mq)
 			return;
+		/* as soon as it is mapped, or attached */
 		sleep_ns(1000000);
 	}
 	die("%s: the driver does not serve it", session->path->name);
@@ -224,6 +246,9 @@ void session_open(struct session *session, unsigned int entries)
 
 	if (path->pmap && !(target->query.doors & NVME_PMAP_DOOR_PMAP))
 		die("no pmap here: the loaded driver has no persistent mappings");
+	/* a device that answers late is slow to have had the auto door's first commands */
+	if (entries < WARM_BATCH)
+		entries = WARM_BATCH;
 	ret = io_uring_queue_init(entries, &session->ring, ring_flags(session));
 	if (!ret)
 		ret = io_uring_register_files(&session->ring, &fd, 1);

@@ -35,8 +35,11 @@ static struct ways use(struct prog *p, unsigned int index, unsigned char *at, si
 
 static void expect_refused(struct ways w, const char *what)
 {
-	/* more than USED: with no tag left, a worker sends it once more */
-	CHECK(w.refused >= USED && !w.fast,
+	/*
+	 * More than USED: with no tag left, a worker sends it once more.  And now and then
+	 * it is tried again.
+	 */
+	CHECK(w.refused + w.starting >= USED && w.refused && !w.fast,
 	      "%s: of %u commands %" PRIu64 " refused, %" PRIu64 " served", what, USED, w.refused,
 	      w.fast);
 }
@@ -48,11 +51,12 @@ static void expect_served(struct ways w, const char *what)
 	      what, USED, w.fast, w.stock, w.refused);
 }
 
+/* @second: its length; at once, and whatever the limit is for the door. */
 struct locked {
 	struct prog p;
-	size_t len;
+	size_t len, second;
 	rlim_t limit;
-	bool served;
+	enum settled want;
 };
 
 /*
@@ -64,33 +68,33 @@ static void locked_child(void *arg)
 	struct locked *l = arg;
 	struct rlimit limit = { l->limit, l->limit };
 	struct prog *p = &l->p;
+	enum settled settled;
 	struct mem second;
 	struct iovec iov;
-	struct ways w;
 
 	if (!CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit") ||
 	    !prog_start(p, MODE_IRQ, MEM_4K, l->len) ||
-	    !CHECK(mem_alloc(&second, MEM_4K, l->len), "memory"))
+	    !CHECK(mem_alloc(&second, MEM_4K, l->second), "memory") || !prog_warm(p))
 		return;
-	CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "first read");
 	expect_served(use(p, 0, p->mem.map, l->len), "the first");
 	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister");
-	iov = (struct iovec){ second.map, l->len };
-	CHECK_RET(io_uring_register_buffers(&p->ring, &iov, 1), 0, "register another");
-	w = use(p, 0, second.map, l->len);
-	if (l->served)
-		expect_served(w, "within the limit");
-	else
-		expect_refused(w, "over the limit");
+	iov = (struct iovec){ second.map, l->second };
+	if (!CHECK_RET(io_uring_register_buffers(&p->ring, &iov, 1), 0,
+		       "register %zu at once, after %zu of %zu", l->second, l->len,
+		       (size_t)l->limit))
+		return;
+	settled = buffer_settle(p, 0, second.map);
+	CHECK(settled == l->want, "a second buffer of %zu after %zu of %zu is %s", l->second,
+	      l->len, (size_t)l->limit, settled == SERVED ? "served" : "refused");
 	/* at once, and not some time after the end of this process */
 	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister");
 	mem_free(&second);
 }
 
 /* A file of its own, which goes with the child, and what it has charged. */
-static void locked(size_t len, rlim_t limit, bool served)
+static void locked(size_t len, size_t second, rlim_t limit, enum settled want)
 {
-	struct locked l = { .len = len, .limit = limit, .served = served };
+	struct locked l = { .len = len, .second = second, .limit = limit, .want = want };
 	struct prog owner;
 	pid_t pid;
 
@@ -103,28 +107,33 @@ out:
 	prog_close(&owner);
 }
 
-/* What the door holds is counted apart from what io_uring has charged. */
+/*
+ * What the door holds is counted apart from what io_uring has charged: however much it
+ * still holds of the first, the second can be registered as on stock.
+ */
 void auto_memlock(void)
 {
 	unsigned int i;
 
 	for (i = 0; i < 3; i++) {
-		locked(MIB(1), 2 * MIB(1) - PAGE, false);
-		locked(MIB(1), 2 * MIB(1), true);
+		locked(MIB(1), MIB(1), 2 * MIB(1) - PAGE, REFUSED);
+		locked(MIB(1), MIB(1), 2 * MIB(1), SERVED);
+		locked(MIB(1), MIB(1), MIB(1), REFUSED);
+		locked(MIB(1) / 2, MIB(1), MIB(1), REFUSED);
+		locked(MIB(1) - PAGE, PAGE, MIB(1), SERVED);
 	}
 }
 
-/* A refusal lasts until the file's work has twice looked at a buffer not used. */
-static void served_after_all(struct prog *p, unsigned int index, unsigned char *at, size_t len)
+/* What was refused is served within so many ms. */
+static void served_again(struct prog *p, unsigned int index, unsigned char *at, unsigned int ms)
 {
-	uint64_t end = now_ms() + 20000;
-	struct ways w;
+	uint64_t end = now_ms() + (slow_kernel() ? 5 : 1) * (uint64_t)ms;
+	enum settled settled;
 
-	do {
-		sleep_ms(1500);
-		w = use(p, index, at, len);
-	} while (!w.fast && now_ms() < end && !case_failed());
-	expect_served(w, "with the limit raised");
+	do
+		settled = buffer_settle(p, index, at);
+	while (settled == REFUSED && now_ms() < end);
+	CHECK(settled == SERVED, "buffer %u is still refused after %u ms", index, ms);
 }
 
 /* Two buffers of which one fits, and one that does not by itself. */
@@ -142,26 +151,30 @@ void auto_mib(void)
 	buffer_set(&p, 2, mem.map + MIB(1), part);
 	buffer_set(&p, 3, mem.map + MIB(2), MIB(2));
 	set_param("pmap_auto_mib", 1);
+	buffer_settle(&p, 3, mem.map + MIB(2));
 	expect_refused(use(&p, 3, mem.map + MIB(2), MIB(2)), "2 MiB of 1");
+	buffer_warm(&p, 1, mem.map);
 	expect_served(use(&p, 1, mem.map, part), "half a MiB");
+	buffer_settle(&p, 2, mem.map + MIB(1));
 	expect_refused(use(&p, 2, mem.map + MIB(1), part), "a page and a whole MiB");
 	CHECK(auto_pinned(&p.dev) <= (long)MIB(1), "auto_pinned is %ld", auto_pinned(&p.dev));
 	set_param("pmap_auto_mib", 0);
-	served_after_all(&p, 3, mem.map + MIB(2), MIB(2));
-	served_after_all(&p, 2, mem.map + MIB(1), part);
+	served_again(&p, 3, mem.map + MIB(2), 3000);
+	served_again(&p, 2, mem.map + MIB(1), 3000);
 out:
 	prog_close(&p);
 	mem_free(&mem);
 	reset_params();
 }
 
-/* What was refused stays so for some seconds, unless the operator writes the door. */
-void auto_written_again(void)
+/*
+ * What was refused stays so for some seconds, whether it is used or not; it is tried
+ * again at once when the operator writes the limit, or the door.
+ */
+void auto_refused(void)
 {
 	struct mem mem = { .fd = -1 };
-	uint64_t end;
 	struct prog p;
-	struct ways w;
 
 	set_param("pmap_auto_idle", 600);
 	set_param("pmap_auto_mib", 1);
@@ -169,15 +182,40 @@ void auto_written_again(void)
 	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(2)), "no memory") ||
 	    !buffer_set(&p, 1, mem.map, MIB(2)))
 		goto out;
+	CHECK(buffer_settle(&p, 1, mem.map) == REFUSED, "2 MiB of 1 are not refused");
 	expect_refused(use(&p, 1, mem.map, MIB(2)), "2 MiB of 1");
 	set_param("pmap_auto_mib", 0);
-	expect_refused(use(&p, 1, mem.map, MIB(2)), "nobody has said more");
+	served_again(&p, 1, mem.map, 1000);
+	set_param("pmap_auto_mib", 1);
+	buffer_set(&p, 1, NULL, 0);
+	pinned_becomes(&p.dev, PAGE, 3000);
+	buffer_set(&p, 1, mem.map, MIB(2));
+	CHECK(buffer_settle(&p, 1, mem.map) == REFUSED, "2 MiB of 1 are not refused");
 	set_door(&p.dev, door_mode());
-	end = now_ms() + 10000;
-	do
-		w = use(&p, 1, mem.map, MIB(2));
-	while (!w.fast && now_ms() < end);
-	CHECK(w.fast, "written, the door still refuses");
+	CHECK(buffer_settle(&p, 1, mem.map) == REFUSED, "the door makes room");
+out:
+	prog_close(&p);
+	mem_free(&mem);
+	reset_params();
+}
+
+/* What nobody tells of, as more room in a limit: after some seconds, also while it is used. */
+void auto_refused_ages(void)
+{
+	struct mem mem = { .fd = -1 };
+	struct prog p;
+
+	set_param("pmap_auto_idle", 600);
+	set_param("pmap_auto_mib", 3);
+	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
+	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(4)), "no memory") ||
+	    !buffer_set(&p, 1, mem.map, MIB(2)) || !buffer_set(&p, 2, mem.map + MIB(2), MIB(2)))
+		goto out;
+	buffer_warm(&p, 1, mem.map);
+	CHECK(buffer_settle(&p, 2, mem.map + MIB(2)) == REFUSED, "4 MiB of 3 are not refused");
+	/* the first makes room */
+	buffer_set(&p, 1, NULL, 0);
+	served_again(&p, 2, mem.map + MIB(2), 9000);
 out:
 	prog_close(&p);
 	mem_free(&mem);
@@ -200,8 +238,11 @@ void auto_crowded(void)
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
 	    !CHECK(mem_alloc(&mem, MEM_4K, 3 * MIB(1)), "no memory"))
 		goto out;
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < 3; i++) {
 		buffer_set(&p, 1 + i, mem.map + i * MIB(1), MIB(1));
+		CHECK(buffer_settle(&p, 1 + i, mem.map + i * MIB(1)) == (i < 2 ? SERVED : REFUSED),
+		      "buffer %u of three", 1 + i);
+	}
 	do {
 		CHECK_RET(run_fixed(&p, OP_READ, 0, p.mem.map, PAGE, 0), 0, "a page");
 		expect_served(use(&p, 1, mem.map, MIB(1)), "the first");
@@ -231,6 +272,7 @@ void auto_given_up(void)
 		if (!CHECK(mem_alloc(&mem, kinds[i], MIB(2)), "no memory"))
 			break;
 		buffer_set(&p, 1, mem.map, MIB(2));
+		buffer_warm(&p, 1, mem.map);
 		expect_served(use(&p, 1, mem.map, MIB(2)), mem_names[kinds[i]]);
 		/* what io_uring has is kept */
 		sleep_ms(1500);
@@ -267,7 +309,7 @@ void auto_idle(void)
 	set_param("pmap_auto_idle", 1);
 	if (prog_open(&p, MODE_IRQ, MEM_4K, MIB(1)) && prog_warm(&p)) {
 		not_idle(&p);
-		for (i = 0; i < 3; i++) {
+		for (i = 0; i < 3 && prog_warm(&p); i++) {
 			expect_served(use(&p, 0, p.mem.map, MIB(1)), "after a while");
 			CHECK(auto_pinned(&p.dev) == (long)MIB(1), "auto_pinned is %ld",
 			      auto_pinned(&p.dev));
@@ -419,22 +461,25 @@ static void spin_ms(unsigned int ms)
 }
 
 /*
- * The second command asks for a queue, which is attached by a worker of this CPU:
- * before the door is shut, meanwhile, or with @hold not before all looks are over.
+ * The first command that is served asks for a queue, which is attached by a worker of
+ * this CPU: before the door is shut, meanwhile, or with @hold not before all looks are
+ * over.
  */
 static bool shut_early(struct prog *p, unsigned int ms, bool hold)
 {
-	struct ways w;
-	bool good;
+	bool queues = opt.queues, good;
+	struct ways before, w;
 
-	if (!CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "first read"))
-		return false;
-	good = !hold || hold_cpu(true);
-	good = CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "second read") && good;
-	w = ways_of(&p->dev);
+	opt.queues = false;
+	good = set_door(&p->dev, "on") && prog_warm(p) && set_door(&p->dev, "queue");
+	opt.queues = queues;
+	good = good && (!hold || hold_cpu(true));
+	before = ways_of(&p->dev);
+	good = CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "read") && good;
+	w = ways_since(&p->dev, &before);
 	good = CHECK(w.fast == 1,
-		     "of two reads %" PRIu64 " served, %" PRIu64 " starting, %" PRIu64 " by stock",
-		     w.fast, w.starting, w.stock) &&
+		     "a read was not served: %" PRIu64 " starting, %" PRIu64 " by stock",
+		     w.starting, w.stock) &&
 	       good;
 	if (ms && !hold)
 		sleep_ms(ms - 1);
@@ -469,15 +514,22 @@ void auto_switched_early(void) { in_child(shuts_early, NULL, 0); }
 
 #define LARGE MIB(128)
 
+struct meanwhile {
+	struct prog p;
+	volatile bool shut;
+};
+
 /* As soon as a buffer beside the program's first is being mapped, which takes a while. */
 static void *shuts_meanwhile(void *arg)
 {
-	const struct dev *dev = arg;
-	uint64_t end = now_ms() + 20000;
+	struct meanwhile *m = arg;
+	uint64_t end = now_ms() + (slow_kernel() ? 100000 : 20000);
 
-	while (auto_pinned(dev) <= (long)LEN && now_ms() < end)
+	while (auto_pinned(&m->p.dev) <= (long)LEN && now_ms() < end)
 		;
-	set_door(dev, "off");
+	CHECK(now_ms() < end, "a large buffer is not mapped");
+	set_door(&m->p.dev, "off");
+	m->shut = true;
 	return NULL;
 }
 
@@ -485,21 +537,23 @@ static void *shuts_meanwhile(void *arg)
 void auto_switched_making(void)
 {
 	struct mem mem = { .fd = -1 };
+	struct meanwhile m;
 	pthread_t thread;
 	unsigned int i;
-	struct prog p;
 
 	set_param("pmap_auto_mib", 2 * LARGE >> 20);
 	for (i = 0; i < 3 && !case_failed(); i++) {
-		if (prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p) &&
+		m.shut = false;
+		if (prog_open(&m.p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&m.p) &&
 		    CHECK(mem_alloc(&mem, MEM_4K, LARGE), "no memory") &&
-		    buffer_set(&p, 1, mem.map, LARGE) &&
-		    CHECK(!pthread_create(&thread, NULL, shuts_meanwhile, &p.dev), "thread")) {
-			CHECK_RET(run_fixed(&p, OP_READ, 1, mem.map, PAGE, 0), 0, "read");
+		    buffer_set(&m.p, 1, mem.map, LARGE) &&
+		    CHECK(!pthread_create(&thread, NULL, shuts_meanwhile, &m), "thread")) {
+			while (!m.shut && !case_failed())
+				CHECK_RET(run_fixed(&m.p, OP_READ, 1, mem.map, PAGE, 0), 0, "read");
 			pthread_join(thread, NULL);
-			all_returned(&p.dev);
+			all_returned(&m.p.dev);
 		}
-		prog_close(&p);
+		prog_close(&m.p);
 		mem_free(&mem);
 	}
 	reset_params();

@@ -69,7 +69,7 @@ void auto_many(void)
 {
 	struct many *m = calloc(1, sizeof(*m));
 	unsigned int i, round;
-	struct ways before;
+	struct ways before, w;
 	bool good = true;
 	uint64_t sent;
 
@@ -80,15 +80,23 @@ void auto_many(void)
 		m->place[i] = i;
 		buffer_set(&m->p, 1 + i, many_at(m, i), MANY_LEN);
 	}
+	for (i = 0; good && i < MANY; i++)
+		good = buffer_warm(&m->p, 1 + i, many_at(m, i));
 	before = ways_of(&m->p.dev);
 	sent = m->p.sent;
-	for (round = 0; good && round < 150; round++) {
+	for (round = 0; good && round < 50; round++)
 		good = many_batch(m, rnd_below(2), 1 + round);
-		for (i = 0; good && round >= 50 && i < 4; i++)
+	all_fast(&m->p, &before, m->p.sent - sent, "many");
+	for (; good && round < 150; round++) {
+		for (i = 0; good && i < 4; i++)
 			good = many_swap(m, (unsigned int)rnd_below(MANY),
 					 (unsigned int)rnd_below(MANY));
+		good = good && many_batch(m, rnd_below(2), 1 + round);
 	}
-	all_fast(&m->p, &before, m->p.sent - sent, "many");
+	w = ways_since(&m->p.dev, &before);
+	CHECK(w.stock == w.starting && w.starting < w.fast,
+	      "with swaps %" PRIu64 " served, %" PRIu64 " starting, %" PRIu64 " by stock", w.fast,
+	      w.starting, w.stock);
 out:
 	prog_close(&m->p);
 	mem_free(&m->mem);

@@ -84,6 +84,11 @@ static bool reregistered_round(struct prog *p, unsigned char *at, struct shown *
 	if (!shown_make(now) || !shown_at(now, at, 0, LEN / PAGE) ||
 	    !reregister(p, at, round % 3 == 0))
 		return false;
+	/* stock may serve these, or, were it not exact, the mapping of the memory before */
+	if (!move(p, OP_READ, 1, at, 0, "first read") ||
+	    !shows(p, now->look, LEN, 0, 1, "the new memory at first") ||
+	    (before->look && !untouched(before, "the memory before")) || !buffer_warm(p, 1, at))
+		return false;
 	ways = ways_of(&p->dev);
 	if (!move(p, OP_READ, 1, at, 0, "read") ||
 	    !shows(p, now->look, LEN, 0, 1, "the new memory") ||
@@ -126,9 +131,13 @@ void auto_reregistered(void)
 static void remapped_check(struct prog *p, unsigned char *at, const struct shown *old,
 			   const struct shown *other)
 {
-	struct ways before = ways_of(&p->dev);
-	uint64_t sent = p->sent;
+	struct ways before;
+	uint64_t sent;
 
+	if (!buffer_warm(p, 1, at))
+		return;
+	before = ways_of(&p->dev);
+	sent = p->sent;
 	if (!move(p, OP_READ, 1, at, 0, "read") ||
 	    !shows(p, old->look, LEN, 0, 1, "the registered memory") ||
 	    !untouched(other, "the memory mapped since"))
@@ -195,7 +204,8 @@ void auto_remapped_used(void)
 
 	if (!at || !disk_fill(&p, 0, LEN, 0, 1) || !shown_make(&old) || !shown_make(&other) ||
 	    !shown_at(&old, at, 0, LEN / PAGE) || !buffer_set(&p, 1, at, LEN) ||
-	    !move(&p, OP_READ, 1, at, 0, "read") || !shows(&p, at, LEN, 0, 1, "first use"))
+	    !move(&p, OP_READ, 1, at, 0, "read") || !shows(&p, at, LEN, 0, 1, "first use") ||
+	    !buffer_warm(&p, 1, at))
 		goto out;
 	before = ways_of(&p.dev);
 	shown_at(&other, at, 0, LEN / PAGE);
@@ -254,7 +264,7 @@ void auto_remapped_huge(void)
 
 	if (prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p) &&
 	    CHECK(mem_alloc(&huge, MEM_THP, HUGE), "no memory") && disk_fill(&p, 0, HUGE, 0, 1) &&
-	    buffer_set(&p, 1, huge.map, HUGE))
+	    buffer_set(&p, 1, huge.map, HUGE) && buffer_warm(&p, 1, huge.map))
 		huge_hole(&p, huge.map);
 	mem_free(&huge);
 	prog_close(&p);
@@ -274,7 +284,7 @@ void auto_shifted(void)
 	at += HUGE - (uintptr_t)at % HUGE + PAGE;
 	if (!CHECK(mremap(mem.map, 2 * HUGE, 2 * HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, at) == at,
 		   "mremap: %s", strerror(errno)) ||
-	    !buffer_set(&p, 1, at, 2 * HUGE))
+	    !buffer_set(&p, 1, at, 2 * HUGE) || !buffer_warm(&p, 1, at))
 		goto out;
 	before = ways_of(&p.dev);
 	pattern_fill(at, p.dev.block, 0, 2 * HUGE / p.dev.block, 3);
@@ -305,6 +315,8 @@ void auto_shrunk(void)
 	    !shown_at(&old, at, 0, LEN / PAGE) || !buffer_set(&p, 1, at, LEN))
 		goto out;
 	munmap(at + LEN / 2, LEN / 2);
+	if (!buffer_warm(&p, 1, at))
+		goto out;
 	before = ways_of(&p.dev);
 	if (move(&p, OP_READ, 1, at, 0, "read"))
 		shows(&p, old.look, LEN, 0, 1, "half unmapped");

@@ -27,6 +27,7 @@ static void cloned_check(struct prog *p, unsigned char *at)
 {
 	struct ways before = ways_of(&p->dev);
 
+	/* a clone is the same buffer, and mapped */
 	pattern_fill(p->mem.map, p->dev.block, 0, LEN / p->dev.block, 3);
 	poison(at, LEN);
 	if (move(p, OP_WRITE, 0, p->mem.map, 0, "write") && move(p, OP_READ, 1, at, 0, "read") &&
@@ -48,7 +49,7 @@ void auto_cloned(void)
 	if (ret == -EINVAL) {
 		skip_case("io_uring does not clone buffers");
 		io_uring_queue_exit(&ring);
-	} else if (CHECK_RET(ret, 0, "clone")) {
+	} else if (CHECK_RET(ret, 0, "clone") && buffer_warm(&p, 1, at)) {
 		cloned_check(&p, at);
 		io_uring_queue_exit(&p.ring);
 		p.ring = ring;
@@ -107,13 +108,14 @@ static void takes(void *arg)
 /* A buffer that comes and goes; the blocks are of generation @gen afterwards. */
 static bool passing(struct prog *p, uint64_t gen)
 {
-	struct ways before = ways_of(&p->dev);
+	struct ways before;
 	struct mem mem;
 	bool good;
 
 	if (!CHECK(mem_alloc(&mem, MEM_4K, LEN), "no memory"))
 		return false;
-	good = buffer_set(p, 1, mem.map, LEN);
+	good = buffer_set(p, 1, mem.map, LEN) && buffer_warm(p, 1, mem.map);
+	before = ways_of(&p->dev);
 	pattern_fill(mem.map, p->dev.block, 0, LEN / p->dev.block, gen);
 	good = good && move(p, OP_WRITE, 1, mem.map, 0, "write");
 	poison(mem.map, LEN);
@@ -190,6 +192,7 @@ static void child_reads(void *arg)
 	move(p, OP_READ, 1, f->used, 0, "child's read");
 	w = ways_since(&p->dev, &before);
 	CHECK(w.fast == LEN / SLICE, "of the buffer that was used %" PRIu64 " served", w.fast);
+	buffer_warm(p, 2, f->fresh);
 	before = ways_of(&p->dev);
 	move(p, OP_READ, 2, f->fresh, 0, "child's read");
 	w = ways_since(&p->dev, &before);
@@ -236,7 +239,7 @@ void auto_forked(void)
 	f.fresh = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (f.used && f.s && disk_fill(&p, 0, LEN, 0, 1) && buffer_set(&p, 1, f.used, LEN) &&
 	    buffer_set(&p, 2, f.fresh, LEN) && move(&p, OP_READ, 1, f.used, 0, "first use") &&
-	    shows(&p, f.used, LEN, 0, 1, "first use")) {
+	    shows(&p, f.used, LEN, 0, 1, "first use") && buffer_warm(&p, 1, f.used)) {
 		pid = child_start(child_reads, &f, 0);
 		parent_goes_on(&f);
 		f.s->step = 3;

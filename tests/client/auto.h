@@ -33,7 +33,14 @@ bool prog_open_flags(struct prog *p, int flags, enum mode mode, enum mem_kind ki
 /* The device is open already. */
 bool prog_start(struct prog *p, enum mode mode, enum mem_kind kind, size_t len);
 void prog_close(struct prog *p);
-/* Reads into buffer 0 until one has been served as it should be. */
+/*
+ * Reads a block into the buffer until one has been served as it should be, or refused:
+ * the driver maps a buffer in the background, when it has been used some times.
+ */
+enum settled { UNSETTLED, SERVED, REFUSED };
+enum settled buffer_settle(struct prog *p, unsigned int index, void *at);
+/* Served it must be; the second is for buffer 0. */
+bool buffer_warm(struct prog *p, unsigned int index, void *at);
 bool prog_warm(struct prog *p);
 /* Both, and an address for LEN bytes; NULL if there is none. */
 unsigned char *place(struct prog *p);
@@ -97,6 +104,8 @@ void auto_remapped_huge(void);
 void auto_shifted(void);
 void auto_remapped_used(void);
 void auto_shrunk(void);
+void auto_folios(void);
+void auto_folios_shuffled(void);
 void auto_cloned(void);
 void auto_reused(void);
 void auto_forked(void);
@@ -105,7 +114,8 @@ void auto_as_stock_rdwr(void);
 void auto_as_stock_rdonly(void);
 void auto_memlock(void);
 void auto_mib(void);
-void auto_written_again(void);
+void auto_refused(void);
+void auto_refused_ages(void);
 void auto_crowded(void);
 void auto_given_up(void);
 void auto_idle(void);

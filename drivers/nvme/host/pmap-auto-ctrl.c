@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The auto door of a controller: what the operator sets and sees, and who tells its
- * files that mappings are to end.
+ * The auto door of a controller: what the operator sets and sees, how a file gets its
+ * door, and who tells the files that mappings are to end.
  */
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
-#include <linux/shrinker.h>
 
 #include "nvme.h"
 #include "pmap.h"
@@ -17,20 +18,20 @@ module_param(pmap_auto, charp, 0444);
 MODULE_PARM_DESC(pmap_auto,
 		 "fixed buffers of unmodified programs: off, on, or queue");
 
+static int nvme_pmap_auto_set(const char *value,
+			      const struct kernel_param *param);
+static const struct kernel_param_ops nvme_pmap_auto_ops = {
+	.set = nvme_pmap_auto_set,
+	.get = param_get_uint,
+};
+
 static unsigned int pmap_auto_mib;
-module_param(pmap_auto_mib, uint, 0644);
+module_param_cb(pmap_auto_mib, &nvme_pmap_auto_ops, &pmap_auto_mib, 0644);
 MODULE_PARM_DESC(pmap_auto_mib,
 		 "MiB of them that a controller keeps (0: an eighth of memory)");
 
 static unsigned int pmap_auto_idle = 10;
-static int nvme_pmap_auto_set_idle(const char *value,
-				   const struct kernel_param *param);
-static const struct kernel_param_ops nvme_pmap_auto_idle_ops = {
-	.set = nvme_pmap_auto_set_idle,
-	.get = param_get_uint,
-};
-module_param_cb(pmap_auto_idle, &nvme_pmap_auto_idle_ops, &pmap_auto_idle,
-		0644);
+module_param_cb(pmap_auto_idle, &nvme_pmap_auto_ops, &pmap_auto_idle, 0644);
 MODULE_PARM_DESC(pmap_auto_idle,
 		 "seconds after which one that is not used is given back");
 
@@ -140,25 +141,9 @@ static void nvme_pmap_autos_tell(const struct nvme_pmap_ctrl *pc, int flag)
 	spin_unlock(&nvme_pmap_autos_lock);
 }
 
-/**
- * nvme_pmap_auto_press - memory, or a controller's share of it, is short
- * @pc: the controller
- *
- * Told to its files once a second at most.
- */
-void nvme_pmap_auto_press(struct nvme_pmap_ctrl *pc)
-{
-	unsigned long last = READ_ONCE(pc->pressed);
-
-	if (time_before(jiffies, last + HZ) ||
-	    cmpxchg(&pc->pressed, last, jiffies) != last)
-		return;
-	nvme_pmap_autos_tell(pc, PMAP_AUTOS_PRESSURE);
-}
-
 /* From now on, for what is mapped already as well. */
-static int nvme_pmap_auto_set_idle(const char *value,
-				   const struct kernel_param *param)
+static int nvme_pmap_auto_set(const char *value,
+			      const struct kernel_param *param)
 {
 	int ret = param_set_uint(value, param);
 
@@ -188,23 +173,58 @@ void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
 	nvme_pmap_autos_tell(pc, PMAP_AUTOS_RETRY);
 }
 
-static unsigned long nvme_pmap_auto_shrinkable(struct shrinker *shrinker,
-					       struct shrink_control *sc)
+/* A file's first command with a fixed buffer: what it needs is made here. */
+static void nvme_pmap_auto_begin_work(struct work_struct *work)
 {
-	struct nvme_pmap_ctrl *pc = shrinker->private_data;
+	struct nvme_pmap_ctrl *pc = container_of(work, struct nvme_pmap_ctrl,
+						 begin);
+	struct file *file = pc->begin_file;
+	struct nvme_ns *ns = container_of(file_inode(file)->i_cdev,
+					  struct nvme_ns, cdev);
+	struct nvme_pmap_file *pf = NULL;
 
-	return atomic_long_read(&pc->auto_pages) ?: SHRINK_EMPTY;
+	/* the file holds the controller, and this finds out that it is gone */
+	if (!nvme_pmap_ctrl_prepare(pc))
+		pf = nvme_pmap_file_get(file, ns, pc);
+	if (!pf || nvme_pmap_autos_make(pf))
+		WRITE_ONCE(pc->begin_at, jiffies + HZ);
+	/* pairs with the cmpxchg() of the next */
+	smp_store_release(&pc->begin_file, NULL);
+	fput(file);
+	nvme_pmap_ctrl_put(pc);
 }
 
-/*
- * Memory is short.  What has not been used lately ends soon, by the work of each
- * file: here it could not wait for the locks, which may be held by who allocates.
+/**
+ * nvme_pmap_auto_begin - a file should have what the auto door needs; not at once
+ * @ctrl: the controller of its namespace
+ * @file: the open file, held by a command
+ *
+ * One file of a controller at a time; the others ask again with their next command.
+ * Where it fails nobody tries for a second.
  */
-static unsigned long nvme_pmap_auto_shrink(struct shrinker *shrinker,
-					   struct shrink_control *sc)
+void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 {
-	nvme_pmap_auto_press(shrinker->private_data);
-	return SHRINK_STOP;
+	struct nvme_pmap_ctrl *pc;
+
+	rcu_read_lock();
+	pc = nvme_pmap_ctrl_find_rcu(ctrl);
+	if (pc && (READ_ONCE(pc->mode) == PMAP_AUTO_OFF ||
+		   READ_ONCE(pc->begin_file) ||
+		   time_before(jiffies, READ_ONCE(pc->begin_at)) ||
+		   /* or it is being removed */
+		   !kref_get_unless_zero(&pc->ref)))
+		pc = NULL;
+	rcu_read_unlock();
+	if (!pc)
+		return;
+	/* pairs with the release in nvme_pmap_auto_begin_work() */
+	if (cmpxchg(&pc->begin_file, NULL, file)) {
+		nvme_pmap_ctrl_put(pc);
+		return;
+	}
+	get_file(file);
+	/* which has the reference on the controller's state now */
+	queue_work(nvme_wq, &pc->begin);
 }
 
 /**
@@ -213,16 +233,8 @@ static unsigned long nvme_pmap_auto_shrink(struct shrinker *shrinker,
  */
 void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
 {
-	pc->pressed = jiffies - HZ;
-	pc->shrinker = shrinker_alloc(0, "nvme-pmap-%s",
-				      dev_name(pc->ctrl->device));
-	/* without it, what is idle still ends in time */
-	if (pc->shrinker) {
-		pc->shrinker->count_objects = nvme_pmap_auto_shrinkable;
-		pc->shrinker->scan_objects = nvme_pmap_auto_shrink;
-		pc->shrinker->private_data = pc;
-		shrinker_register(pc->shrinker);
-	}
+	INIT_WORK(&pc->begin, nvme_pmap_auto_begin_work);
+	pc->begin_at = jiffies;
 	nvme_pmap_auto_switch(pc, nvme_pmap_auto_default());
 }
 
@@ -232,7 +244,6 @@ void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
  */
 void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc)
 {
-	shrinker_free(pc->shrinker);
 	nvme_pmap_auto_switch(pc, PMAP_AUTO_OFF);
 }
 

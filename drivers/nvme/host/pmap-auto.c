@@ -1,41 +1,192 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which mapping belongs to which buffer that io_uring has registered: made at the
- * first use, and ended when it is given up, idle, or told to end.
+ * Which mapping belongs to which buffer that io_uring has registered: made when the
+ * buffer has been used enough, and ended when it is given up, idle, or told to end.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/mm.h>
+#include <linux/io_uring_types.h>
+#include <linux/memcontrol.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "nvme.h"
 #include "pmap.h"
 #include "pmap-auto.h"
 
-/* Nobody is to be killed for what only makes things faster. */
-#define PMAP_AUTO_GFP (GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
-
 /* How soon to look again for commands on what is to end. */
 #define PMAP_AUTO_SOON (HZ / 10 ?: 1)
 
-/* What has not been used for so long can end when memory is short. */
-#define PMAP_AUTO_LULL (HZ / 2)
-
 /* How soon to see that io_uring has let go of a buffer; a queue outlives the last. */
 #define PMAP_AUTO_TICK HZ
+
+/* How long what cannot be mapped is not tried again. */
+#define PMAP_AUTO_REFUSED (5 * HZ)
+
+/*
+ * Commands before a buffer is mapped: two, and one more for each 64 KiB.  They cost
+ * about what the mapping does, so that a buffer that is used no more has at most
+ * doubled what it cost.
+ */
+#define PMAP_AUTO_WAIT	     2
+#define PMAP_AUTO_WAIT_SHIFT 16
+
+/* ---- by commands ---- */
+
+/* An entry for a buffer that has none; NULL if another command is first. */
+static struct nvme_pmap_auto *
+nvme_pmap_auto_new(struct nvme_pmap_autos *autos,
+		   const struct io_mapped_ubuf *imu)
+{
+	struct nvme_pmap_auto *a;
+
+	if (atomic_read(&autos->nr) >= PMAP_AUTO_MAX)
+		return NULL;
+	/* no reclaim, nor is anybody killed, for what only makes things faster */
+	a = kzalloc(sizeof(*a), GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN);
+	if (!a)
+		return NULL;
+	a->imu = imu;
+	atomic_set(&a->wait,
+		   PMAP_AUTO_WAIT + (int)(imu->len >> PMAP_AUTO_WAIT_SHIFT));
+	if (rhashtable_insert_fast(&autos->table, &a->hash,
+				   nvme_pmap_auto_params)) {
+		kfree(a);
+		return NULL;
+	}
+	atomic_inc(&autos->nr);
+	llist_add(&a->fresh, &autos->fresh);
+	/* where it ticks already, that will do */
+	queue_delayed_work(nvme_wq, &autos->work, PMAP_AUTO_TICK);
+	return a;
+}
+
+/* The last count: the work is to map it. */
+static void nvme_pmap_auto_hand_over(struct nvme_pmap_autos *autos,
+				     struct nvme_pmap_auto *a,
+				     const struct io_kiocb *req)
+{
+	a->adopted = nvme_pmap_adopt(req);
+	llist_add(&a->want, &autos->want);
+	nvme_pmap_autos_kick(autos, 0);
+}
+
+/**
+ * nvme_pmap_auto_count_down - a command on a buffer that has no mapping
+ * @pf: the file's state
+ * @req: the command, which stock is going to serve
+ *
+ * Return: why.
+ */
+enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
+					     const struct io_kiocb *req)
+{
+	enum nvme_pmap_way way = PMAP_WAY_STARTING;
+	struct nvme_pmap_autos *autos = pf->autos;
+	struct nvme_pmap_auto *a;
+
+	rcu_read_lock();
+	a = rhashtable_lookup(&autos->table, &req->imu, nvme_pmap_auto_params);
+	if (!a)
+		a = nvme_pmap_auto_new(autos, req->imu);
+	if (!a || READ_ONCE(a->refused)) {
+		way = PMAP_WAY_REFUSED;
+		goto unlock;
+	}
+	if (!READ_ONCE(a->used))
+		WRITE_ONCE(a->used, true);
+	/* pairs with the xchg in nvme_pmap_auto_over(): one of them gets the last */
+	if (atomic_read(&a->wait) > 0 && atomic_dec_and_test(&a->wait))
+		nvme_pmap_auto_hand_over(autos, a, req);
+unlock:
+	rcu_read_unlock();
+	return way;
+}
+
+/* ---- by the file's work: mapping ---- */
+
+static struct nvme_pmap *
+nvme_pmap_auto_create(struct nvme_pmap_file *pf,
+		      struct nvme_pmap_adopted *adopted)
+{
+	const struct nvme_pmap_register reg = {
+		.addr = adopted->imu->ubuf,
+		.len = adopted->imu->len,
+	};
+	struct mem_cgroup *memcg = nvme_pmap_adopted_memcg(adopted), *old;
+	struct nvme_pmap *pmap;
+
+	old = set_active_memcg(memcg);
+	pmap = nvme_pmap_create(pf->pc, &reg, adopted);
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	if (!IS_ERR(pmap))
+		nvme_pmap_own(pf, pmap);
+	else if (pmap == ERR_PTR(-ENXIO))
+		WRITE_ONCE(pf->pc->unreachable, true);
+	return pmap;
+}
+
+static unsigned long nvme_pmap_auto_pages(const struct io_mapped_ubuf *imu)
+{
+	return DIV_ROUND_UP(offset_in_page(imu->ubuf) + (u64)imu->len,
+			    PAGE_SIZE);
+}
+
+/* Map a buffer that is adopted.  Return: the mapping, or NULL. */
+static struct nvme_pmap *nvme_pmap_auto_map(struct nvme_pmap_file *pf,
+					    struct nvme_pmap_adopted *adopted)
+{
+	unsigned long pages = nvme_pmap_auto_pages(adopted->imu);
+	struct nvme_pmap_ctrl *pc = pf->pc;
+	struct nvme_pmap *pmap = NULL;
+
+	if (atomic_long_add_return(pages, &pc->auto_pages) >
+		    nvme_pmap_auto_limit() ||
+	    READ_ONCE(pc->unreachable) || READ_ONCE(pc->mode) == PMAP_AUTO_OFF)
+		nvme_pmap_disown(adopted);
+	else
+		pmap = nvme_pmap_auto_create(pf, adopted);
+	if (!IS_ERR_OR_NULL(pmap))
+		return pmap;
+	atomic_long_sub(pages, &pc->auto_pages);
+	return NULL;
+}
+
+/* Map what commands have handed over. */
+static void nvme_pmap_autos_map(struct nvme_pmap_autos *autos)
+{
+	struct llist_node *want = llist_del_all(&autos->want);
+	struct nvme_pmap_auto *a, *next;
+	struct nvme_pmap *pmap;
+
+	llist_for_each_entry_safe(a, next, want, want)
+	{
+		pmap = NULL;
+		if (!IS_ERR(a->adopted))
+			pmap = nvme_pmap_auto_map(autos->pf, a->adopted);
+		a->adopted = NULL;
+		if (pmap) {
+			rcu_assign_pointer(a->pmap, pmap);
+			continue;
+		}
+		a->since = jiffies;
+		WRITE_ONCE(a->refused, true);
+	}
+}
+
+/* ---- by the file's work: ending ---- */
 
 /* No new commands on it; the entry is gone for those who look up. */
 static void nvme_pmap_auto_evict(struct nvme_pmap_autos *autos,
 				 struct nvme_pmap_auto *a)
 {
-	struct nvme_pmap *pmap =
-		rcu_dereference_protected(a->pmap,
-					  lockdep_is_held(&autos->lock));
+	struct nvme_pmap *pmap = rcu_dereference_protected(a->pmap, true);
 
-	hlist_del_rcu(&a->node);
-	if (!--autos->nr)
+	rhashtable_remove_fast(&autos->table, &a->hash, nvme_pmap_auto_params);
+	if (atomic_dec_and_test(&autos->nr))
 		autos->emptied = jiffies;
-	list_add_tail(&a->ending, &autos->ending);
+	list_move_tail(&a->node, &autos->ending);
 	if (pmap)
 		nvme_pmap_kill(pmap);
 }
@@ -46,6 +197,7 @@ static void nvme_pmap_auto_free(struct nvme_pmap_autos *autos,
 {
 	struct nvme_pmap *pmap = rcu_dereference_protected(a->pmap, true);
 
+	list_del(&a->node);
 	if (pmap) {
 		u32 pages = pmap->nr_pages;
 
@@ -55,68 +207,55 @@ static void nvme_pmap_auto_free(struct nvme_pmap_autos *autos,
 	kfree_rcu(a, rcu);
 }
 
-/* Does io_uring still have all of it?  What it has, it has pinned. */
-static bool nvme_pmap_auto_pinned(struct nvme_pmap *pmap)
+/* Has io_uring let go of the buffer, or is the controller gone? */
+static bool nvme_pmap_auto_lost(struct nvme_pmap *pmap)
 {
-	bool pinned = true;
-	u32 i;
+	bool lost;
 
 	/* the removal of the controller may end it at any time */
 	if (!percpu_ref_tryget_live(&pmap->ref))
 		return true;
-	for (i = 0; pinned && i < pmap->nr_pages; i++) {
-		pinned = folio_maybe_dma_pinned(page_folio(pmap->pages[i]));
-		if (i % PMAP_CHUNK_PAGES == 0)
-			cond_resched();
-	}
+	lost = nvme_pmap_given_up(pmap->adopted);
 	percpu_ref_put(&pmap->ref);
-	return pinned;
+	return lost;
 }
 
-/* Has it been used since the last round?  A refusal is for one, whatever it is. */
-static bool nvme_pmap_auto_old(struct nvme_pmap_auto *a, bool pressure)
+/* Has it not been used for so many rounds? */
+static bool nvme_pmap_auto_old(struct nvme_pmap_auto *a)
 {
-	bool refusal = !rcu_access_pointer(a->pmap);
-
-	if (refusal && pressure)
-		return false;
 	if (!READ_ONCE(a->used))
-		return refusal || pressure || ++a->age >= PMAP_AUTO_LOOKS;
+		return ++a->age >= PMAP_AUTO_LOOKS;
 	WRITE_ONCE(a->used, false);
 	a->age = 0;
 	return false;
 }
 
-/* Is it to end?  What io_uring has given up is, @round or not. */
-static bool nvme_pmap_auto_over(struct nvme_pmap_autos *autos,
-				struct nvme_pmap_auto *a, bool round,
-				bool pressure)
+/* Is it to end?  @all: whatever it is; @retry: what was refused; @round: what is old. */
+static bool nvme_pmap_auto_over(struct nvme_pmap_auto *a, bool all, bool retry,
+				bool round)
 {
-	struct nvme_pmap *pmap =
-		rcu_dereference_protected(a->pmap,
-					  lockdep_is_held(&autos->lock));
+	struct nvme_pmap *pmap = rcu_dereference_protected(a->pmap, true);
 
-	if (round && nvme_pmap_auto_old(a, pressure))
+	if (a->refused)
+		return all || retry ||
+		       !time_before(jiffies, a->since + PMAP_AUTO_REFUSED);
+	if (pmap && nvme_pmap_auto_lost(pmap))
 		return true;
-	return pmap && !nvme_pmap_auto_pinned(pmap);
+	if (!all && !(round && nvme_pmap_auto_old(a)))
+		return false;
+	/* or it has been handed over since */
+	return pmap || atomic_xchg(&a->wait, 0) > 0;
 }
 
-/* Evict what has been given up, in turns, or under pressure, what is old, or all. */
+/* One visit to each: evict what is to end. */
 static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 {
 	bool all = READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_OFF;
 	bool retry = test_and_clear_bit(PMAP_AUTOS_RETRY, &autos->flags);
-	/* what has not been used since the last round: that was not just now */
-	bool pressure = !time_before(jiffies, autos->aged + PMAP_AUTO_LULL) &&
-			test_and_clear_bit(PMAP_AUTOS_PRESSURE, &autos->flags);
-	bool round = all || pressure ||
-		     !time_before(jiffies,
+	bool round = !time_before(jiffies,
 				  autos->aged + nvme_pmap_auto_interval());
-	struct nvme_pmap_auto *a;
-	struct hlist_node *next;
-	unsigned int i;
+	struct nvme_pmap_auto *a, *next;
 
-	lockdep_assert_held(&autos->lock);
 	if (round)
 		autos->aged = jiffies;
 	if (round || retry) {
@@ -124,44 +263,46 @@ static void nvme_pmap_autos_age(struct nvme_pmap_autos *autos)
 		clear_bit(PMAP_AUTOS_TRIED, &autos->flags);
 		clear_bit(PMAP_AUTOS_TRIED_POLLED, &autos->flags);
 	}
-	for (i = 0; i < ARRAY_SIZE(autos->bucket); i++)
-		hlist_for_each_entry_safe(a, next, &autos->bucket[i], node) {
-			if (!a->making &&
-			    (all || (retry && !rcu_access_pointer(a->pmap)) ||
-			     nvme_pmap_auto_over(autos, a, round, pressure)))
-				nvme_pmap_auto_evict(autos, a);
-			else if (a->making && retry)
-				/* by what was known before, it may be refused */
-				set_bit(PMAP_AUTOS_RETRY, &autos->flags);
-		}
+	list_for_each_entry_safe(a, next, &autos->all, node) {
+		if (nvme_pmap_auto_over(a, all, retry, round))
+			nvme_pmap_auto_evict(autos, a);
+		cond_resched();
+	}
 }
 
-/* Take those whose last command has ended off the list of those that end. */
-static void nvme_pmap_autos_ended(struct nvme_pmap_autos *autos,
-				  struct list_head *ended)
+/* Free those whose last command has ended. */
+static void nvme_pmap_autos_end(struct nvme_pmap_autos *autos)
 {
 	struct nvme_pmap_auto *a, *next;
 	struct nvme_pmap *pmap;
 
-	lockdep_assert_held(&autos->lock);
-	list_for_each_entry_safe(a, next, &autos->ending, ending) {
+	list_for_each_entry_safe(a, next, &autos->ending, node) {
 		pmap = rcu_dereference_protected(a->pmap, true);
 		if (!pmap || completion_done(&pmap->idle))
-			list_move(&a->ending, ended);
+			nvme_pmap_auto_free(autos, a);
 	}
 }
 
-/* May the file have queues of the door's?  For a tick there may be nothing to use them. */
-static bool nvme_pmap_autos_want(struct nvme_pmap_autos *autos)
+/* What commands have added since. */
+static void nvme_pmap_autos_collect(struct nvme_pmap_autos *autos)
 {
-	bool want;
+	struct nvme_pmap_auto *a;
 
-	mutex_lock(&autos->lock);
-	want = READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_QUEUE &&
-	       (autos->nr ||
+	/* the first: its age is looked at from now on */
+	if (list_empty(&autos->all))
+		autos->aged = jiffies;
+	llist_for_each_entry(a, llist_del_all(&autos->fresh), fresh)
+		list_add_tail(&a->node, &autos->all);
+}
+
+/* ---- by the file's work: queues ---- */
+
+/* May the file have queues of the door's?  For a tick there may be nothing to use them. */
+static bool nvme_pmap_autos_want_queue(const struct nvme_pmap_autos *autos)
+{
+	return READ_ONCE(autos->pf->pc->mode) == PMAP_AUTO_QUEUE &&
+	       (atomic_read(&autos->nr) ||
 		time_before(jiffies, autos->emptied + PMAP_AUTO_TICK));
-	mutex_unlock(&autos->lock);
-	return want;
 }
 
 /*
@@ -178,7 +319,7 @@ static unsigned long nvme_pmap_autos_detach(struct nvme_pmap_autos *autos)
 		if (!READ_ONCE(pf->by_door[polled]))
 			continue;
 		/* for each: the one before may have taken its time */
-		if (nvme_pmap_autos_want(autos)) {
+		if (nvme_pmap_autos_want_queue(autos)) {
 			again = again ?: PMAP_AUTO_TICK;
 			continue;
 		}
@@ -191,32 +332,29 @@ static unsigned long nvme_pmap_autos_detach(struct nvme_pmap_autos *autos)
 	return again;
 }
 
-static void nvme_pmap_autos_look(struct work_struct *work)
+static void nvme_pmap_autos_work(struct work_struct *work)
 {
 	struct nvme_pmap_autos *autos = container_of(to_delayed_work(work),
 						     struct nvme_pmap_autos,
-						     idle);
-	struct nvme_pmap_auto *a, *next;
+						     work);
 	unsigned long again = 0;
-	LIST_HEAD(ended);
 
-	mutex_lock(&autos->lock);
+	nvme_pmap_autos_map(autos);
+	/* not before: what was handed over has been added by then */
+	nvme_pmap_autos_collect(autos);
 	nvme_pmap_autos_age(autos);
-	if (autos->nr)
+	nvme_pmap_autos_end(autos);
+	if (!list_empty(&autos->all))
 		again = PMAP_AUTO_TICK;
-	nvme_pmap_autos_ended(autos, &ended);
-	if (!list_empty(&autos->ending) ||
-	    test_bit(PMAP_AUTOS_PRESSURE, &autos->flags))
+	if (!list_empty(&autos->ending))
 		again = PMAP_AUTO_SOON;
-	mutex_unlock(&autos->lock);
-
-	list_for_each_entry_safe(a, next, &ended, ending)
-		nvme_pmap_auto_free(autos, a);
 	again = min_not_zero(again, nvme_pmap_autos_detach(autos));
 	/* not sooner than somebody has asked for meanwhile */
 	if (again)
-		queue_delayed_work(system_unbound_wq, &autos->idle, again);
+		queue_delayed_work(nvme_wq, &autos->work, again);
 }
+
+/* ---- queues ---- */
 
 static void nvme_pmap_autos_attach(struct work_struct *work)
 {
@@ -234,8 +372,7 @@ static void nvme_pmap_autos_attach(struct work_struct *work)
 	if (READ_ONCE(autos->pf->pc->mode) != PMAP_AUTO_QUEUE)
 		nvme_pmap_autos_kick(autos, 0);
 	else
-		queue_delayed_work(system_unbound_wq, &autos->idle,
-				   PMAP_AUTO_TICK);
+		queue_delayed_work(nvme_wq, &autos->work, PMAP_AUTO_TICK);
 	clear_bit_unlock(PMAP_AUTOS_ATTACHING, &autos->flags);
 	/* which may be the last, and end all this */
 	fput(file);
@@ -266,37 +403,41 @@ void nvme_pmap_auto_attach(struct nvme_pmap_file *pf, struct file *file,
 	schedule_work_on(raw_smp_processor_id(), &autos->attach);
 }
 
+/* ---- the door of a file ---- */
+
 /**
- * nvme_pmap_autos_get - the auto door of a file; made at its first command
+ * nvme_pmap_autos_make - the auto door of a file, unless it has one
  * @pf: the file's state
  *
- * Return: it, or NULL without memory.
+ * Return: 0 or -ENOMEM.
  */
-struct nvme_pmap_autos *nvme_pmap_autos_get(struct nvme_pmap_file *pf)
+int nvme_pmap_autos_make(struct nvme_pmap_file *pf)
 {
-	/* pairs with the cmpxchg() below, of another thread */
-	struct nvme_pmap_autos *autos = smp_load_acquire(&pf->autos), *old;
+	struct nvme_pmap_autos *autos;
 
-	if (autos)
-		return autos;
-	autos = kzalloc(sizeof(*autos), PMAP_AUTO_GFP);
+	/* only the controller's work makes them */
+	if (pf->autos)
+		return 0;
+	autos = kzalloc(sizeof(*autos), GFP_KERNEL | __GFP_NOWARN);
 	if (!autos)
-		return NULL;
-	mutex_init(&autos->lock);
+		return -ENOMEM;
+	if (rhashtable_init(&autos->table, &nvme_pmap_auto_params)) {
+		kfree(autos);
+		return -ENOMEM;
+	}
+	init_llist_head(&autos->fresh);
+	init_llist_head(&autos->want);
+	INIT_LIST_HEAD(&autos->all);
 	INIT_LIST_HEAD(&autos->ending);
-	INIT_DELAYED_WORK(&autos->idle, nvme_pmap_autos_look);
+	INIT_DELAYED_WORK(&autos->work, nvme_pmap_autos_work);
 	INIT_WORK(&autos->attach, nvme_pmap_autos_attach);
 	autos->pf = pf;
 	autos->aged = jiffies;
 	autos->emptied = jiffies;
-	/* another thread may be first */
-	old = cmpxchg(&pf->autos, NULL, autos);
-	if (old) {
-		kfree(autos);
-		return old;
-	}
 	nvme_pmap_autos_enlist(autos);
-	return autos;
+	/* pairs with the acquire in nvme_pmap_fixed_single() */
+	smp_store_release(&pf->autos, autos);
+	return 0;
 }
 
 /**
@@ -306,166 +447,23 @@ struct nvme_pmap_autos *nvme_pmap_autos_get(struct nvme_pmap_file *pf)
 void nvme_pmap_autos_free(struct nvme_pmap_file *pf)
 {
 	struct nvme_pmap_autos *autos = pf->autos;
-	struct nvme_pmap_auto *a, *after;
-	struct hlist_node *next;
-	unsigned int i;
+	struct nvme_pmap_auto *a, *next;
 
 	if (!autos)
 		return;
 	nvme_pmap_autos_delist(autos);
-	cancel_delayed_work_sync(&autos->idle);
 	/* it has given back the file, but may not have returned yet */
 	cancel_work_sync(&autos->attach);
+	cancel_delayed_work_sync(&autos->work);
 
-	list_for_each_entry_safe(a, after, &autos->ending, ending)
+	llist_for_each_entry(a, llist_del_all(&autos->want),
+			     want) if (!IS_ERR(a->adopted))
+		nvme_pmap_disown(a->adopted);
+	nvme_pmap_autos_collect(autos);
+	list_splice(&autos->all, &autos->ending);
+	/* before its entries: it may be about to grow */
+	rhashtable_destroy(&autos->table);
+	list_for_each_entry_safe(a, next, &autos->ending, node)
 		nvme_pmap_auto_free(autos, a);
-	for (i = 0; i < ARRAY_SIZE(autos->bucket); i++)
-		hlist_for_each_entry_safe(a, next, &autos->bucket[i], node)
-			nvme_pmap_auto_free(autos, a);
 	kfree(autos);
-}
-
-static struct nvme_pmap_auto *nvme_pmap_auto_find(struct nvme_pmap_autos *autos,
-						  const void *hint)
-{
-	struct nvme_pmap_auto *a;
-
-	lockdep_assert_held(&autos->lock);
-	hlist_for_each_entry(a, nvme_pmap_auto_bucket(autos, hint), node)
-		if (a->hint == hint)
-			return a;
-	return NULL;
-}
-
-static void nvme_pmap_auto_add(struct nvme_pmap_autos *autos,
-			       struct nvme_pmap_auto *a)
-{
-	lockdep_assert_held(&autos->lock);
-	/* the first one: from now on */
-	if (!autos->nr++)
-		autos->aged = jiffies;
-	hlist_add_head_rcu(&a->node, nvme_pmap_auto_bucket(autos, a->hint));
-}
-
-/* An entry for a buffer that has none; NULL if it has, or without memory. */
-static struct nvme_pmap_auto *
-nvme_pmap_auto_claim(struct nvme_pmap_autos *autos, const void *hint, u64 base)
-{
-	struct nvme_pmap_auto *a = kzalloc(sizeof(*a), PMAP_AUTO_GFP);
-
-	if (!a)
-		return NULL;
-	a->hint = hint;
-	a->base = base;
-	a->used = true;
-	a->making = true;
-	mutex_lock(&autos->lock);
-	if (nvme_pmap_auto_find(autos, hint)) {
-		mutex_unlock(&autos->lock);
-		kfree(a);
-		return NULL;
-	}
-	nvme_pmap_auto_add(autos, a);
-	mutex_unlock(&autos->lock);
-	return a;
-}
-
-/* Runs of pages that are neighbours in memory; see pmap_layout.run_above. */
-static void nvme_pmap_note_pages(struct nvme_pmap *pmap, u64 base)
-{
-	u32 above = PMAP_RUN_ALL,
-	    phase = (base >> PAGE_SHIFT) % PMAP_CHUNK_PAGES;
-	u32 i;
-
-	for (i = 1; i < pmap->nr_pages; i++)
-		if (pmap->pages[i] != nth_page(pmap->pages[i - 1], 1))
-			above = pmap_break_run(above, i + phase);
-	pmap->page_phase = phase;
-	pmap->page_above = above;
-}
-
-static struct nvme_pmap *nvme_pmap_auto_create(struct nvme_pmap_file *pf,
-					       u64 base, u64 len,
-					       const struct iov_iter *iter)
-{
-	const struct nvme_pmap_register reg = { .addr = base, .len = len };
-	struct nvme_pmap_ctrl *pc = pf->pc;
-	unsigned long pages = len >> PAGE_SHIFT;
-	struct nvme_pmap *pmap = ERR_PTR(-EDQUOT);
-
-	if (atomic_long_add_return(pages, &pc->auto_pages) <=
-	    nvme_pmap_auto_limit())
-		pmap = nvme_pmap_create(pc, &reg, iter);
-	else
-		/* others make room, if they have not been used lately */
-		nvme_pmap_auto_press(pc);
-	if (IS_ERR(pmap)) {
-		if (pmap == ERR_PTR(-ENXIO))
-			WRITE_ONCE(pc->unreachable, true);
-		atomic_long_sub(pages, &pc->auto_pages);
-		return NULL;
-	}
-	nvme_pmap_own(pf, pmap);
-	pmap->page_above = PMAP_RUN_NONE;
-	/* the removal of the controller may end it at any time */
-	if (iter->nr_segs < pmap->nr_pages &&
-	    percpu_ref_tryget_live(&pmap->ref)) {
-		nvme_pmap_note_pages(pmap, base);
-		percpu_ref_put(&pmap->ref);
-	}
-	return pmap;
-}
-
-/**
- * nvme_pmap_auto_make - map a buffer of io_uring's, unless that has been tried
- * @pf: the file's state
- * @hint: io_uring's object
- * @base: user address, at the start of a page
- * @len: bytes; whole pages
- * @iter: the pages that it has for all of it
- *
- * In the task that submits, as a registration would be; the memory is charged to
- * it.
- */
-void nvme_pmap_auto_make(struct nvme_pmap_file *pf, const void *hint, u64 base,
-			 u64 len, const struct iov_iter *iter)
-{
-	struct nvme_pmap_autos *autos = pf->autos;
-	struct nvme_pmap_auto *a = nvme_pmap_auto_claim(autos, hint, base);
-	struct nvme_pmap *pmap = NULL;
-
-	if (!a)
-		return;
-	if (!READ_ONCE(pf->pc->unreachable))
-		pmap = nvme_pmap_auto_create(pf, base, len, iter);
-	mutex_lock(&autos->lock);
-	a->making = false;
-	rcu_assign_pointer(a->pmap, pmap);
-	mutex_unlock(&autos->lock);
-	/* not to be missed by who switches the door off */
-	smp_mb();
-	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_OFF)
-		nvme_pmap_autos_kick(autos, 0);
-	/* where it ticks already, that will do */
-	queue_delayed_work(system_unbound_wq, &autos->idle, PMAP_AUTO_TICK);
-}
-
-/**
- * nvme_pmap_auto_drop - the mapping is of a buffer that was there before
- * @pf: the file's state
- * @hint: io_uring's object
- * @pmap: the mapping
- */
-void nvme_pmap_auto_drop(struct nvme_pmap_file *pf, const void *hint,
-			 const struct nvme_pmap *pmap)
-{
-	struct nvme_pmap_autos *autos = pf->autos;
-	struct nvme_pmap_auto *a;
-
-	mutex_lock(&autos->lock);
-	a = nvme_pmap_auto_find(autos, hint);
-	if (a && rcu_access_pointer(a->pmap) == pmap)
-		nvme_pmap_auto_evict(autos, a);
-	mutex_unlock(&autos->lock);
-	nvme_pmap_autos_kick(autos, 0);
 }

@@ -54,7 +54,7 @@ static __always_inline int
 nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 		      const struct nvme_pmap *pmap, u64 offset, u32 len)
 {
-	if (unlikely(offset >= pmap->l.len || len > pmap->l.len - offset))
+	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
 	/* one comparison for a length of zero as well */
 	if (unlikely(len - 1 >= pf->max_transfer))

@@ -119,12 +119,6 @@ static inline void __user *pmap_user_ptr(struct io_uring_cmd *ioucmd, u64 ptr)
 	return u64_to_user_ptr(ptr);
 }
 
-/* What io_uring has for a command's registered buffer; only to be compared. */
-static inline const void *pmap_buffer_hint(struct io_uring_cmd *ioucmd)
-{
-	return cmd_to_io_kiocb(ioucmd)->imu;
-}
-
 /*
  * The hardware queue of a stock passthrough command, by number, in the last
  * bytes of io_uring's private area, which the stock driver leaves free.  A ring

@@ -18,8 +18,6 @@
 static LIST_HEAD(nvme_pmap_ctrls);
 static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
 
-static void nvme_pmap_ctrl_prepare_work(struct work_struct *work);
-
 /**
  * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
  * @ctrl: the controller
@@ -41,18 +39,16 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 		return -ENOMEM;
 	}
 	kref_init(&pc->ref);
-	pc->prepare_at = jiffies;
 	pc->ctrl = ctrl;
 	pc->dev = dev;
 	pc->queues = queues;
 	mutex_init(&pc->lock);
 	INIT_LIST_HEAD(&pc->pmaps);
-	INIT_WORK(&pc->prepare, nvme_pmap_ctrl_prepare_work);
+	nvme_pmap_auto_start(pc);
 
 	mutex_lock(&nvme_pmap_ctrls_lock);
 	list_add_tail_rcu(&pc->node, &nvme_pmap_ctrls);
 	mutex_unlock(&nvme_pmap_ctrls_lock);
-	nvme_pmap_auto_start(pc);
 	nvme_pmap_sysfs_add(pc);
 	return 0;
 }
@@ -121,58 +117,17 @@ void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc)
 	kref_put(&pc->ref, nvme_pmap_ctrl_free);
 }
 
-static void nvme_pmap_ctrl_prepare_work(struct work_struct *work)
-{
-	struct nvme_pmap_ctrl *pc = container_of(work, struct nvme_pmap_ctrl,
-						 prepare);
-
-	nvme_pmap_ctrl_prepare(pc);
-}
-
-/* The caller must not wait: it will be prepared soon. */
-static void nvme_pmap_ctrl_prepare_soon(struct nvme_ctrl *ctrl)
-{
-	struct nvme_pmap_ctrl *pc;
-
-	mutex_lock(&nvme_pmap_ctrls_lock);
-	pc = nvme_pmap_ctrl_find(ctrl);
-	if (pc) {
-		WRITE_ONCE(pc->prepare_at, jiffies + HZ);
-		/* its end is waited for before that of the controller */
-		schedule_work(&pc->prepare);
-	}
-	mutex_unlock(&nvme_pmap_ctrls_lock);
-}
-
 /**
- * nvme_pmap_ctrl_get_prepared - as nvme_pmap_ctrl_get(), for those who must not wait
+ * nvme_pmap_ctrl_find_rcu - find a controller's state without a lock
  * @ctrl: the controller, held by the caller
  *
- * Nor are those whose door is off to meet at a lock.
+ * Context: RCU read-side critical section, for as long as the state is looked at.
  *
- * Return: the state, or NULL: it is not prepared yet, and will be soon, or there is
- * none, or the auto door is off.
+ * Return: the state, perhaps of a controller that is being removed; or NULL.
  */
-struct nvme_pmap_ctrl *nvme_pmap_ctrl_get_prepared(struct nvme_ctrl *ctrl)
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_find_rcu(struct nvme_ctrl *ctrl)
 {
-	struct nvme_pmap_ctrl *pc;
-	bool soon = false;
-
-	rcu_read_lock();
-	pc = nvme_pmap_ctrl_find(ctrl);
-	if (pc && READ_ONCE(pc->mode) == PMAP_AUTO_OFF)
-		pc = NULL;
-	if (pc && !READ_ONCE(pc->prepared)) {
-		soon = !time_before(jiffies, READ_ONCE(pc->prepare_at));
-		pc = NULL;
-	}
-	/* or it is being removed */
-	if (pc && !kref_get_unless_zero(&pc->ref))
-		pc = NULL;
-	rcu_read_unlock();
-	if (soon)
-		nvme_pmap_ctrl_prepare_soon(ctrl);
-	return pc;
+	return nvme_pmap_ctrl_find(ctrl);
 }
 
 /* What prepare allocated; the device is still bound. */
@@ -215,8 +170,6 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
 
 	nvme_pmap_sysfs_del(pc);
 	nvme_pmap_auto_stop(pc);
-	/* nobody finds it any more, to prepare it */
-	cancel_work_sync(&pc->prepare);
 	mutex_lock(&pc->lock);
 	WRITE_ONCE(pc->dead, true);
 	/* one RCU grace period for all rather than one for each */
@@ -312,8 +265,6 @@ int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc)
 		ret = nvme_pmap_ctrl_alloc(pc);
 	if (ret && !pc->dead)
 		nvme_pmap_ctrl_unprepare(pc);
-	if (!ret)
-		WRITE_ONCE(pc->prepared, true);
 	mutex_unlock(&pc->lock);
 	return ret;
 }

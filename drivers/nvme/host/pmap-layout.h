@@ -105,6 +105,12 @@ struct pmap_slice {
 	u32 len;
 };
 
+/* Does the slice lie in the buffer?  @offset may be any number. */
+static inline bool pmap_inside(const struct pmap_layout *l, u64 offset, u32 len)
+{
+	return offset < l->len && len <= l->len - offset;
+}
+
 /* @offset + @len must lie inside the buffer, and @len not be zero. */
 static inline struct pmap_slice pmap_slice(const struct pmap_layout *l,
 					   u64 offset, u32 len)

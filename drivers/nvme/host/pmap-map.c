@@ -17,6 +17,7 @@
 
 #include "nvme.h"
 #include "pmap.h"
+#include "pmap-adopt.h"
 
 /*
  * There is nothing to synchronise, or the mapping is refused; and then what a
@@ -128,7 +129,8 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	 * look at the slot behind the last.
 	 */
 	pmap->l.list = kvcalloc(nr + 1, sizeof(*pmap->l.list),
-				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+				GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
+					(pmap->adopted ? __GFP_NORETRY : 0));
 	if (!pmap->l.list)
 		return -ENOMEM;
 	for (; pmap->nr_lists < nr && !fatal_signal_pending(current);
@@ -329,7 +331,7 @@ static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 		mutex_unlock(&pc->lock);
 		cond_resched();
 	}
-	if (ret == -ENXIO && !pmap->held)
+	if (ret == -ENXIO && !pmap->adopted)
 		dev_warn_ratelimited(pc->dev,
 				     "pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
 				     current->comm);
@@ -386,30 +388,35 @@ static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
  * nvme_pmap_create - pin and map a buffer and write its lists
  * @pc: the controller, prepared
  * @reg: the request, validated
- * @iter: for the auto door, all that io_uring has for the buffer; else NULL
+ * @adopted: for the auto door, the buffer as io_uring has it: used up, also by a
+ *	failure; else NULL
  *
  * Return: the buffer, ready to be published, or an ERR_PTR.
  */
 struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 				   const struct nvme_pmap_register *reg,
-				   const struct iov_iter *iter)
+				   struct nvme_pmap_adopted *adopted)
 {
-	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), GFP_KERNEL_ACCOUNT);
+	/* nobody is to be killed for what only makes things faster */
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | (adopted ? __GFP_NORETRY : 0);
+	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), gfp);
 	int ret;
 
-	if (!pmap)
-		return ERR_PTR(-ENOMEM);
+	if (!pmap) {
+		ret = -ENOMEM;
+		goto disown;
+	}
 	pmap->pc = pc;
-	pmap->held = iter;
+	pmap->addr = reg->addr;
+	pmap->adopted = adopted;
 	INIT_LIST_HEAD(&pmap->node);
 	init_completion(&pmap->idle);
 	nvme_pmap_init_layout(pmap, reg->addr, reg->len);
 
-	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0,
-			      GFP_KERNEL_ACCOUNT);
+	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0, gfp);
 	if (ret)
 		goto free;
-	ret = nvme_pmap_pin(pmap, reg->addr & PAGE_MASK, iter);
+	ret = nvme_pmap_pin(pmap, reg->addr & PAGE_MASK);
 	if (ret)
 		goto exit_ref;
 	ret = nvme_pmap_enlist(pmap);
@@ -425,10 +432,14 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 
 unpin:
 	nvme_pmap_unpin(pmap);
+	adopted = NULL;
 exit_ref:
 	percpu_ref_exit(&pmap->ref);
 free:
 	kfree(pmap);
+disown:
+	if (adopted)
+		nvme_pmap_disown(adopted);
 	return ERR_PTR(ret);
 }
 

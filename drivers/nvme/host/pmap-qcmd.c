@@ -244,6 +244,17 @@ static __always_inline int nvme_pmap_hold(struct nvme_pmap_file *pf, u32 index,
 	return ret;
 }
 
+/* The same with a buffer that the caller has referenced. */
+static int nvme_pmap_enter(struct nvme_pmap_file *pf)
+{
+	bool live;
+
+	pmap_rcu_acquire();
+	live = percpu_ref_tryget_live_rcu(pf->usage);
+	pmap_rcu_release();
+	return live ? 0 : PMAP_FALLBACK_FROZEN;
+}
+
 /*
  * Write the command where the controller will read it, and check it there.
  * Return: 0, an errno, or why it has to go by blk-mq.
@@ -314,32 +325,38 @@ static bool nvme_pmap_batch_opcodes(struct nvme_pmap_batch *b,
 	return read || write;
 }
 
-static int nvme_pmap_enqueue_locked(struct nvme_ns *ns,
-				    struct nvme_pmap_file *pf,
-				    struct nvme_pmap_queue *q,
-				    struct io_uring_cmd *ioucmd,
-				    struct nvme_pmap_io *io)
+/* On the buffer that the command names; or on @fixed, of the auto door. */
+static int
+nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			 struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
+			 struct nvme_pmap_io *io, struct nvme_pmap *fixed)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	u32 index = READ_ONCE(cmd->index), id;
-	struct nvme_pmap *pmap;
+	struct nvme_pmap *pmap = fixed;
 	int ret;
+	u32 id;
 
 	/* or it has been detached, and is another file's by now */
 	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q)
 		return PMAP_FALLBACK_DOWN;
 	if (!nvme_pmap_room(q))
 		return PMAP_FALLBACK_FULL;
-	ret = nvme_pmap_hold(pf, index, &pmap);
+	if (fixed)
+		ret = nvme_pmap_enter(pf);
+	else
+		ret = nvme_pmap_hold(pf, READ_ONCE(cmd->index), &pmap);
 	if (ret)
 		return ret;
 	id = nvme_pmap_pick_slot(q);
 	ret = nvme_pmap_write_sqe(ns, pf, q, id, pmap, cmd, io);
 	if (ret) {
 		percpu_ref_put(pf->usage);
-		percpu_ref_put(&pmap->ref);
+		if (!fixed)
+			percpu_ref_put(&pmap->ref);
 		return ret;
 	}
+	if (fixed)
+		this_cpu_inc(pf->counts->way[PMAP_WAY_QUEUE]);
 	/* the credit of a batch counts from q->sent */
 	nvme_pmap_drop_credit(q);
 	nvme_pmap_commit(q, &q->slot[id], ioucmd, pmap,
@@ -369,7 +386,7 @@ enum pmap_next {
  *
  * @other: a referenced buffer in place of the batch's own, which is looked for by
  * the caller so that the common case calls nothing, and needs no frame.
- * @fx: of a command of the auto door, whose slice of the buffer has been found.
+ * @fx: of a command of the auto door: where its data is in the buffer.
  */
 static __always_inline enum pmap_next
 nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
@@ -417,12 +434,10 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	offset = fx ? fx->offset : READ_ONCE(cmd->offset);
 	if (unlikely(offset % NVME_PMAP_ALIGN))
 		return PMAP_NEXT_ALONE;
-	/* where pages have been compared, so has this */
-	if (!fx && unlikely(offset >= pmap->l.len))
+	if (unlikely(offset >= pmap->l.len))
 		return PMAP_NEXT_ALONE;
-	if (!fx)
-		offset = array_index_nospec(offset, pmap->l.len);
-	if (!fx && unlikely(len > pmap->l.len - offset))
+	offset = array_index_nospec(offset, pmap->l.len);
+	if (unlikely(len > pmap->l.len - offset))
 		return PMAP_NEXT_ALONE;
 	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
 	if (unlikely(kind == PMAP_KIND_BUILT))
@@ -528,7 +543,7 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	    nvme_pmap_hold(pf, index, &pmap))
 		return false;
 	q->batch.index = index;
-	q->batch.hint = NULL;
+	q->batch.ubuf = NULL;
 	q->batch.table = pf;
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }
@@ -568,10 +583,28 @@ static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 }
 
 /*
- * Check a command by itself, and put it into a passthrough queue.
+ * Put a command into a passthrough queue by itself; @fixed as above.
  *
  * Return: -EIOCBQUEUED, an errno, or enum nvme_pmap_fallback.
  */
+static noinline int
+nvme_pmap_enqueue_io(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+		     struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
+		     struct nvme_pmap_io *io, struct nvme_pmap *fixed)
+{
+	int ret = PMAP_FALLBACK_BUSY;
+
+	if (ns->head->passthru_err_log_enabled)
+		return PMAP_FALLBACK_LOGGED;
+	nvme_pmap_await_sq(q);
+	spin_lock(&q->sq_lock);
+	if (nvme_pmap_sq_free(q))
+		ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, io, fixed);
+	spin_unlock(&q->sq_lock);
+	return ret;
+}
+
+/* Check a command of the pmap door, and do the same with it. */
 static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
 				      struct nvme_pmap_file *pf,
 				      struct nvme_pmap_queue *q,
@@ -584,16 +617,8 @@ static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
 	/* the ring's lock is not held, which its poll takes for granted */
 	if (issue_flags & IO_URING_F_UNLOCKED)
 		return PMAP_FALLBACK_WORKER;
-	if (ns->head->passthru_err_log_enabled)
-		return PMAP_FALLBACK_LOGGED;
 	ret = nvme_pmap_parse(ns, ioucmd, io_uring_sqe_cmd(ioucmd->sqe), &io);
 	if (ret)
 		return ret;
-	nvme_pmap_await_sq(q);
-	spin_lock(&q->sq_lock);
-	ret = PMAP_FALLBACK_BUSY;
-	if (nvme_pmap_sq_free(q))
-		ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, &io);
-	spin_unlock(&q->sq_lock);
-	return ret;
+	return nvme_pmap_enqueue_io(ns, pf, q, ioucmd, &io, NULL);
 }

@@ -35,13 +35,13 @@
 #include <linux/nvme.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
-#include <linux/uio.h>
 #include <linux/workqueue.h>
 
 #include "pmap-layout.h"
 
 struct blk_plug;
 struct device;
+struct io_mapped_ubuf;
 struct io_uring_cmd;
 struct nvme_pmap;
 struct nvme_pmap_file;
@@ -100,10 +100,9 @@ struct nvme_pmap_slot {
  * @limit: where struct nvme_pmap_queue.sent may go, by the references taken on
  *	@pf->usage for commands to come, and by the room in the SQ
  * @index: the buffer's, with @table
- * @hint: of a buffer of the auto door, or NULL
- * @base: and its user address
+ * @ubuf: io_uring's object for a buffer of the auto door; NULL: one of @table
+ * @addr: and its user address
  * @max: bytes that a command on it may transfer
- * @iter: what io_uring imports for a command on it
  * @pmap: the buffer
  * @psdt: what commands on it need in the second byte of their first quadword
  * @elsewhere: commands on other buffers, which have their own reference; of
@@ -125,9 +124,8 @@ struct nvme_pmap_batch {
 	u64 first;
 	u64 others;
 	u64 index;
-	const void *hint;
-	u64 base;
-	struct iov_iter iter;
+	const struct io_mapped_ubuf *ubuf;
+	u64 addr;
 	struct nvme_pmap *pmap;
 	u64 psdt;
 	u32 limit;
@@ -139,19 +137,14 @@ struct nvme_pmap_batch {
 	u8 lba_shift;
 };
 
-/*
- * A command of the auto door: user address and length, once read; what io_uring
- * has for its buffer, and the pages it imports; and where that is in a mapping.
- * See pmap-fixed.c.
+/**
+ * struct nvme_pmap_fixed - a command of the auto door
+ * @offset: of its data in the buffer; may be any number
+ * @len: bytes, as read from the SQE
  */
 struct nvme_pmap_fixed {
-	const void *hint;
-	u64 addr;
-	u64 base;
 	u64 offset;
 	u32 len;
-	bool known;
-	struct iov_iter iter;
 };
 
 /**

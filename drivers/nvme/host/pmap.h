@@ -44,9 +44,9 @@ struct io_comp_batch;
 struct io_uring_cmd;
 struct nvme_ctrl;
 struct nvme_ns;
+struct nvme_pmap_adopted;
 struct nvme_pmap_autos;
 struct seq_file;
-struct shrinker;
 
 /* Bytes in one command, whatever the controller says; the stock driver's limit. */
 #define PMAP_MAX_TRANSFER SZ_8M
@@ -67,7 +67,7 @@ enum nvme_pmap_auto_mode {
 enum nvme_pmap_way {
 	PMAP_WAY_MQ,	   /* by its mapping, over blk-mq */
 	PMAP_WAY_QUEUE,	   /* by its mapping and a passthrough queue */
-	PMAP_WAY_STARTING, /* stock: the first ones of a file */
+	PMAP_WAY_STARTING, /* stock: the first ones of a file, or on a buffer */
 	PMAP_WAY_COMMAND, /* stock: not a plain Read or Write, or an odd slice */
 	PMAP_WAY_REFUSED, /* stock: over a limit, or memory that cannot be mapped */
 	PMAP_WAY_FAILED, /* stock: whatever else the fast way did not take */
@@ -92,15 +92,13 @@ enum nvme_pmap_way {
  * @queues: the passthrough queues, or NULL
  * @fallback: commands that a queue did not take, by reason
  * @mode: enum nvme_pmap_auto_mode; written by the operator
- * @auto_pages: pages that the auto door keeps pinned
+ * @auto_pages: pages of buffers that the auto door has mapped
  * @way: commands of the auto door of files that are closed (pmap-auto-ctrl.c's lock)
- * @shrinker: gives them back when memory is short; or NULL
  * @unreachable: memory was found that the device cannot reach: no more tries by
  *	the auto door
- * @pressed: when files were last told that memory is short, in jiffies
- * @prepared: nvme_pmap_ctrl_prepare() has succeeded
- * @prepare_at: when it may be tried again for those who must not wait, in jiffies
- * @prepare: nvme_pmap_ctrl_prepare() for those who must not wait for it
+ * @begin: makes what a file needs for the auto door, whose commands must not wait
+ * @begin_file: the open file, held; or NULL: nothing is being made
+ * @begin_at: when it may be tried again, in jiffies
  * @rcu: those who look one up may still read it when it is freed
  */
 struct nvme_pmap_ctrl {
@@ -121,13 +119,11 @@ struct nvme_pmap_ctrl {
 	atomic64_t fallback[PMAP_FALLBACKS];
 	u8 mode;
 	bool unreachable;
-	unsigned long pressed;
-	bool prepared;
-	unsigned long prepare_at;
 	atomic_long_t auto_pages;
 	u64 way[PMAP_WAYS];
-	struct shrinker *shrinker;
-	struct work_struct prepare;
+	struct work_struct begin;
+	struct file *begin_file;
+	unsigned long begin_at;
 	struct rcu_head rcu;
 };
 
@@ -141,6 +137,7 @@ enum nvme_pmap_flags {
  * @ref: one per command in flight; killed to end the buffer
  * @l: what a submission reads
  * @pf: the file it is registered on
+ * @addr: user address of its first byte
  * @cmd_flags: what commands on it need in their flags: PSDT
  * @pc: the controller it is mapped against
  * @node: on @pc->pmaps
@@ -148,7 +145,6 @@ enum nvme_pmap_flags {
  * @rcu: readers of the table may still hold the pointer when it ends
  * @flags: enum nvme_pmap_flags
  * @waiting: an unregister call is waiting for @idle (file lock)
- * @held: by the auto door, which does not pin: see pmap-pin.c
  * @pages: the pinned pages
  * @nr_pages: their number
  * @nr_mapped: how many of them are mapped so far
@@ -156,16 +152,16 @@ enum nvme_pmap_flags {
  * @nr_lists: lists allocated
  * @kept: bytes of kernel memory that describe the buffer
  * @next_dma: while mapping, where the run of slots so far would go on
- * @page_phase: added to a page's number before it is looked at with @page_above
- * @page_above: as pmap_layout.run_above, of the pages in physical memory; for the
- *	auto door
  * @user: whose RLIMIT_MEMLOCK is charged
- * @mm: whose VmPin is charged, unless @held
+ * @mm: whose VmPin is charged
+ * @adopted: the buffer as io_uring has it, which has pinned and charged it; NULL:
+ *	@user and @mm are charged
  */
 struct nvme_pmap {
 	struct percpu_ref ref;
 	struct pmap_layout l;
 	struct nvme_pmap_file *pf;
+	u64 addr;
 	u8 cmd_flags;
 
 	struct nvme_pmap_ctrl *pc;
@@ -174,7 +170,6 @@ struct nvme_pmap {
 	struct rcu_head rcu;
 	unsigned long flags;
 	bool waiting;
-	bool held;
 	struct page **pages;
 	u32 nr_pages;
 	u32 nr_mapped;
@@ -182,10 +177,9 @@ struct nvme_pmap {
 	u32 nr_lists;
 	u64 kept;
 	u64 next_dma;
-	u32 page_phase;
-	u32 page_above;
 	struct user_struct *user;
 	struct mm_struct *mm;
+	struct nvme_pmap_adopted *adopted;
 };
 
 /**
@@ -253,19 +247,18 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
 int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc);
-struct nvme_pmap_ctrl *nvme_pmap_ctrl_get_prepared(struct nvme_ctrl *ctrl);
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_find_rcu(struct nvme_ctrl *ctrl);
 
 /* pmap-map.c */
 struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
 				   const struct nvme_pmap_register *reg,
-				   const struct iov_iter *iter);
+				   struct nvme_pmap_adopted *adopted);
 void nvme_pmap_kill(struct nvme_pmap *pmap);
 void nvme_pmap_strip(struct nvme_pmap *pmap);
 void nvme_pmap_destroy(struct nvme_pmap *pmap);
 
 /* pmap-pin.c */
-int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr,
-		  const struct iov_iter *iter);
+int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr);
 void nvme_pmap_unpin(struct nvme_pmap *pmap);
 
 /* pmap-file.c */
