@@ -30,13 +30,14 @@ guest() {
 		set -- "$@" $(counted)
 		mq=$(($5 - $1)) queue=$(($6 - $2)) starting=$(($7 - $3)) stock=$(($8 - $4))
 	}
-	# The door must have served nearly all; a file's first commands are stock's, and in
-	# queue mode blk-mq has what needs a list, and what comes before there is a queue.
+	# The door must have served most; the first commands on each of the 16 buffers are
+	# stock's, and in queue mode blk-mq has what needs a list, and what comes before
+	# there is a queue.
 	judge() {
 		case $1 in
 		off) [ $((mq + queue + starting + stock)) -eq 0 ] ;;
-		on) [ $mq -ge 50 ] && [ $queue -eq 0 ] && [ $stock -eq 0 ] && [ $starting -le 16 ] ;;
-		queue) [ $queue -ge 50 ] && [ $queue -gt $mq ] && [ $stock -eq 0 ] && [ $starting -le 16 ] ;;
+		on) [ $mq -ge 50 ] && [ $queue -eq 0 ] && [ $stock -eq 0 ] && [ $starting -le 128 ] ;;
+		queue) [ $queue -ge 50 ] && [ $queue -gt $mq ] && [ $stock -eq 0 ] && [ $starting -le 128 ] ;;
 		esac
 	}
 	# run MODE NAME OPTION...: two jobs, each with a part of the disk, in one process

@@ -58,12 +58,6 @@ static int by_cost(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static unsigned long long median(unsigned long long *values, unsigned int n)
-{
-	qsort(values, n, sizeof(*values), by_cost);
-	return values[n / 2];
-}
-
 /* The driver maps in the background: not at the cost of who is measured. */
 static void run_alone(bool alone)
 {
@@ -78,36 +72,36 @@ static void run_alone(bool alone)
 
 /*
  * What one of the first commands on a buffer that io_uring has registered costs its
- * submitter more than the others: the dearest, by the median of all rounds, since a
- * timer's tick can make any of them dear.
+ * submitter more than the others: the dearest, by the cheapest of all rounds, since a
+ * timer's tick can make any of them dear in one.
  */
 static unsigned long long first_uses(const struct target *target,
 				     const struct arena *arena,
 				     unsigned int rounds)
 {
-	static unsigned long long cost[FIRST_USES][BENCH_MAX_BATCH];
 	struct session session = { .path = path_find("auto"),
 				   .target = target,
 				   .arena = arena,
 				   .bs = target->lba_bytes };
-	unsigned long long each[FIRST_USES], dearest = 0, usual;
+	static unsigned long long each[FIRST_USES];
+	unsigned long long dearest;
 
 	session_open(&session, 1);
 	for (unsigned int i = 0; i < rounds; i++) {
 		target_shut_door(target);
 		target_door(target, session.path->door);
 		run_alone(true);
-		for (unsigned int n = 0; n < FIRST_USES; n++)
-			cost[n][i] = read_cost(&session).v[0];
+		for (unsigned int n = 0; n < FIRST_USES; n++) {
+			unsigned long long cost = read_cost(&session).v[0];
+
+			each[n] = i && each[n] < cost ? each[n] : cost;
+		}
 		run_alone(false);
 	}
 	session_close(&session);
-	for (unsigned int n = 0; n < FIRST_USES; n++) {
-		each[n] = median(cost[n], rounds);
-		dearest = each[n] > dearest ? each[n] : dearest;
-	}
-	usual = median(each, FIRST_USES);
-	return dearest - usual;
+	qsort(each, FIRST_USES, sizeof(*each), by_cost);
+	dearest = each[FIRST_USES - 1];
+	return dearest - each[FIRST_USES / 2];
 }
 
 static void print_costs(const char *name, const struct mark *marks,

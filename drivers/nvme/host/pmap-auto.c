@@ -24,9 +24,9 @@
 #define PMAP_AUTO_REFUSED (5 * HZ)
 
 /*
- * Commands before a buffer is mapped: two, and one more for each 64 KiB.  They cost
- * about what the mapping does, so that a buffer that is used no more has at most
- * doubled what it cost.
+ * A buffer is mapped after two commands, and one more for each 64 KiB of it; a command
+ * counts once more for each 64 KiB that it transfers.  Stock then has cost about what
+ * the mapping will: a buffer that is used no more has at most doubled what it cost.
  */
 #define PMAP_AUTO_WAIT	     2
 #define PMAP_AUTO_WAIT_SHIFT 16
@@ -75,12 +75,16 @@ static void nvme_pmap_auto_hand_over(struct nvme_pmap_autos *autos,
  * nvme_pmap_auto_count_down - a command on a buffer that has no mapping
  * @pf: the file's state
  * @req: the command, which stock is going to serve
+ * @len: bytes that it transfers
  *
  * Return: why.
  */
 enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
-					     const struct io_kiocb *req)
+					     const struct io_kiocb *req,
+					     u32 len)
 {
+	int weight = 1 + (int)(len >> PMAP_AUTO_WAIT_SHIFT), left;
+
 	enum nvme_pmap_way way = PMAP_WAY_STARTING;
 	struct nvme_pmap_autos *autos = pf->autos;
 	struct nvme_pmap_auto *a;
@@ -95,8 +99,11 @@ enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
 	}
 	if (!READ_ONCE(a->used))
 		WRITE_ONCE(a->used, true);
-	/* pairs with the xchg in nvme_pmap_auto_over(): one of them gets the last */
-	if (atomic_read(&a->wait) > 0 && atomic_dec_and_test(&a->wait))
+	if (atomic_read(&a->wait) <= 0)
+		goto unlock;
+	/* pairs with the xchg in nvme_pmap_auto_over(): one of them crosses zero */
+	left = atomic_fetch_sub(weight, &a->wait);
+	if (left > 0 && left <= weight)
 		nvme_pmap_auto_hand_over(autos, a, req);
 unlock:
 	rcu_read_unlock();

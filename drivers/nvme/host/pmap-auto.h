@@ -43,7 +43,7 @@
  * @hash: in the table
  * @imu: io_uring's object; only to be compared
  * @pmap: the mapping; NULL before it is made, and where it cannot be
- * @wait: commands until it is mapped; zero or less: it has been handed over
+ * @wait: what is left to be counted until it is mapped; zero or less: handed over
  * @refused: it was handed over, and cannot be mapped
  * @used: a command has used it since its age was last looked at
  * @age: how often it was found unused
@@ -147,7 +147,8 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file);
 /* pmap-auto.c */
 int nvme_pmap_autos_make(struct nvme_pmap_file *pf);
 enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
-					     const struct io_kiocb *req);
+					     const struct io_kiocb *req,
+					     u32 len);
 void nvme_pmap_auto_attach(struct nvme_pmap_file *pf, struct file *file,
 			   bool polled);
 

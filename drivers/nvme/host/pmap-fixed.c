@@ -69,7 +69,8 @@ nvme_pmap_fixed_unmapped(struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
 		return PMAP_WAY_COMMAND;
 	if ((imu->ubuf | imu->len) & (NVME_PMAP_ALIGN - 1))
 		return PMAP_WAY_REFUSED;
-	return nvme_pmap_auto_count_down(pf, cmd_to_io_kiocb(ioucmd));
+	return nvme_pmap_auto_count_down(pf, cmd_to_io_kiocb(ioucmd),
+					 io->data_len);
 }
 
 /* What one command may transfer, by the auto door and by stock. */
