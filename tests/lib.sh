@@ -107,6 +107,22 @@ formats() {
 	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 }
 
+# test_module NAME: builds tests/module/NAME.c for the kernel that the test runs on,
+# and prints where it is.
+test_module() {
+	local tree out=$dir/module
+	if [ "$TEST_KERNEL" = plain ]; then
+		tree=/lib/modules/$(kernel_release 6.12)/build
+	else
+		tree=$(kernel_source 6.12)/$TEST_KERNEL
+	fi
+	mkdir -p "$out"
+	cp "$TESTS/module/$1.c" "$out/"
+	echo "obj-m := $1.o" >"$out/Kbuild"
+	make -C "$tree" M="$out" modules >"$out/log" 2>&1 || { cat "$out/log" >&2; return 1; }
+	printf '%s\n' "$out/$1.ko"
+}
+
 # overlapping: adds to the array args what a guest needs whose cases map the same
 # memory many times: DMA_API_DEBUG takes that for an error.  Only such cases get it.
 overlapping() { [ "$TEST_KERNEL" = plain ] || args+=(--append dma_debug=off); }

@@ -425,8 +425,7 @@ out:
 	stage_close(&s);
 }
 
-/* The controller does not answer any more: its registers are gone, for the host. */
-static bool hide_registers(const struct dev *dev)
+bool hide_registers(const struct dev *dev)
 {
 	uint16_t command = 0;
 	char path[160];

@@ -12,5 +12,7 @@ struct nvme_pmap_stats queue_stats(const struct dev *dev);
 long sysfs_number(const struct dev *dev, const char *name);
 /* A stage whose file has the queues that are asked for. */
 bool queue_open(struct stage *s, const char *name, unsigned int parts, bool irq, bool polled);
+/* The controller does not answer any more: its registers are gone, for the host. */
+bool hide_registers(const struct dev *dev);
 
 #endif

@@ -38,27 +38,34 @@ static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 	return likely(busy < q->mask) ? q->mask - busy : 0;
 }
 
-/* Away from the identifiers that come next: these would have to look as well. */
-static noinline u32 nvme_pmap_search_slot(const struct nvme_pmap_queue *q)
+static __always_inline bool nvme_pmap_slot_free(struct nvme_pmap_slot *slot)
 {
-	u32 id = q->sent + q->mask / 2;
+	/* before the look at its @cid; pairs with nvme_pmap_release_slot() */
+	return !smp_load_acquire(&slot->ioucmd);
+}
 
-	while (READ_ONCE(q->slot[id & q->mask].ioucmd))
-		id++;
-	return id & q->mask;
+/* Away from the slots that come next: these commands would have to look as well. */
+static noinline struct nvme_pmap_slot *
+nvme_pmap_search_slot(const struct nvme_pmap_queue *q)
+{
+	u32 i = q->sent + q->mask / 2;
+
+	while (!nvme_pmap_slot_free(&q->slot[i & q->mask]))
+		i++;
+	return &q->slot[i & q->mask];
 }
 
 /*
- * An identifier that is not in use, and there is one: more slots than commands in
- * flight.  Mostly it is the number of the entry in the SQ.
+ * A slot that is not in use, and there is one: more slots than commands in flight.
+ * Mostly it has the number of the entry in the SQ.
  */
-static __always_inline u32 nvme_pmap_pick_slot(const struct nvme_pmap_queue *q)
+static __always_inline struct nvme_pmap_slot *
+nvme_pmap_pick_slot(const struct nvme_pmap_queue *q)
 {
-	u32 id = q->sent & q->mask;
+	struct nvme_pmap_slot *slot = &q->slot[q->sent & q->mask];
 
-	if (likely(!READ_ONCE(q->slot[id].ioucmd)))
-		return id;
-	return nvme_pmap_search_slot(q);
+	return likely(nvme_pmap_slot_free(slot)) ? slot :
+						   nvme_pmap_search_slot(q);
 }
 
 static __always_inline void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
@@ -260,7 +267,7 @@ static int nvme_pmap_enter(struct nvme_pmap_file *pf)
  * Return: 0, an errno, or why it has to go by blk-mq.
  */
 static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-			       struct nvme_pmap_queue *q, u32 id,
+			       struct nvme_pmap_queue *q, u16 id,
 			       const struct nvme_pmap *pmap,
 			       const struct nvme_pmap_cmd *cmd,
 			       struct nvme_pmap_io *io)
@@ -333,8 +340,8 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap *pmap = fixed;
+	struct nvme_pmap_slot *slot;
 	int ret;
-	u32 id;
 
 	/* or it has been detached, and is another file's by now */
 	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q)
@@ -347,8 +354,8 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		ret = nvme_pmap_hold(pf, READ_ONCE(cmd->index), &pmap);
 	if (ret)
 		return ret;
-	id = nvme_pmap_pick_slot(q);
-	ret = nvme_pmap_write_sqe(ns, pf, q, id, pmap, cmd, io);
+	slot = nvme_pmap_pick_slot(q);
+	ret = nvme_pmap_write_sqe(ns, pf, q, slot->cid, pmap, cmd, io);
 	if (ret) {
 		percpu_ref_put(pf->usage);
 		if (!fixed)
@@ -359,7 +366,7 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		this_cpu_inc(pf->counts->way[PMAP_WAY_QUEUE]);
 	/* the credit of a batch counts from q->sent */
 	nvme_pmap_drop_credit(q);
-	nvme_pmap_commit(q, &q->slot[id], ioucmd, pmap,
+	nvme_pmap_commit(q, slot, ioucmd, pmap,
 			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
 	if (current->plug)
 		nvme_pmap_plug(q, current->plug);
@@ -395,9 +402,9 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_batch *b = &q->batch;
-	u32 sent = q->sent, id = sent & q->mask;
-	struct nvme_pmap_slot *slot = &q->slot[id];
-	struct nvme_command *c = &q->sq[id];
+	u32 sent = q->sent, at = sent & q->mask;
+	struct nvme_pmap_slot *slot = &q->slot[at];
+	struct nvme_command *c = &q->sq[at];
 	struct nvme_pmap *pmap;
 	enum pmap_kind kind;
 	u64 first, psdt, offset, len, v;
@@ -406,13 +413,13 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	if (unlikely((!(fx && !other) &&
 		      ((fx ? b->pf : b->table) != pf || b->limit == sent)) ||
 		     (!fx && ioucmd->flags & IORING_URING_CMD_FIXED) ||
-		     READ_ONCE(slot->ioucmd)))
+		     !nvme_pmap_slot_free(slot)))
 		return PMAP_NEXT_ALONE;
 	first = pmap_load_pair(&cmd->opcode);
 	if (unlikely(first - b->first > b->others))
 		return PMAP_NEXT_ALONE;
 	psdt = other ? other->cmd_flags << 8 : b->psdt;
-	pmap_store_pair(&c->common.opcode, first | (u64)id << 16 | psdt);
+	pmap_store_pair(&c->common.opcode, first | (u64)slot->cid << 16 | psdt);
 	v = pmap_load_pair(&cmd->cdw12);
 	pmap_store_pair(&c->common.cdw12, v);
 	len = ((u16)v + 1ull) << b->lba_shift;

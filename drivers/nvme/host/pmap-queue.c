@@ -44,6 +44,20 @@ static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
 	q->slot = NULL;
 }
 
+/*
+ * No identifiers that the last queue of this number has just had: what is left of its
+ * commands, an Abort perhaps, means those.
+ */
+static void nvme_pmap_number_slots(struct nvme_pmap_queue *q)
+{
+	u32 i, mask = q->set->depth - 1;
+	u16 first = q->set->generation++ * PMAP_NEXT_CID(mask);
+
+	lockdep_assert_held(&q->set->lock);
+	for (i = 0; i <= mask; i++)
+		q->slot[i].cid = first + i;
+}
+
 static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
@@ -63,8 +77,10 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 	/* zeroes are no entries in the first round; it may stay down for long */
 	q->cq_head = 0;
 	spin_unlock_irq(&q->cq_lock);
-	if (q->slot && q->sq && cq)
+	if (q->slot && q->sq && cq) {
+		nvme_pmap_number_slots(q);
 		return 0;
+	}
 	nvme_pmap_queue_free(q);
 	return -ENOMEM;
 }

@@ -65,18 +65,28 @@ enum nvme_pmap_fallback {
 };
 
 /**
- * struct nvme_pmap_slot - a command identifier of a queue
+ * struct nvme_pmap_slot - a place for a command in flight on a queue
  * @ioucmd: the command in flight, PMAP_SLOT_HELD, or NULL: free
  * @deadline: when it has timed out; the low half of jiffies
+ * @cid: the identifier of that command, or of the next: the number of the slot, and
+ *	above it a generation, which changes when the command ends, so that what
+ *	completes twice ends no other
  * @aborted: an Abort has been sent for it
  * @aborting: and is not answered yet
  */
 struct nvme_pmap_slot {
 	struct io_uring_cmd *ioucmd;
 	u32 deadline;
+	u16 cid;
 	bool aborted;
 	bool aborting;
 };
+
+/*
+ * What the generation of a slot is advanced by.  Its lowest bit stays zero: no command
+ * is to have the identifier FFFFh.
+ */
+#define PMAP_NEXT_CID(mask) (2 * ((mask) + 1))
 
 /* The command has ended, an Abort for it has not: the ID must not be reused. */
 #define PMAP_SLOT_HELD ((struct io_uring_cmd *)1ul)
@@ -158,7 +168,7 @@ struct nvme_pmap_fixed {
  * @sent: commands put into the SQ, free running; with @mask, its tail
  * @rung: of them, those that the controller has been told of
  * @sq: the SQ
- * @slot: by command identifier
+ * @slot: by the low bits of the command identifier
  * @batch: see there
  * @cb: tells of the end of the batch
  * @sq_db: its tail doorbell
@@ -246,6 +256,7 @@ struct nvme_pmap_queue_ops {
  * @base: queue ID of the first
  * @resets: how often the controller was disabled (pair_lock)
  * @depth: entries of a queue
+ * @generation: of the command identifiers that the next queue begins with
  * @ops: pci.c
  * @dev: struct nvme_dev, for pci.c
  * @dma: for the memory
@@ -262,6 +273,7 @@ struct nvme_pmap_queues {
 	u16 base;
 	unsigned int resets;
 	unsigned int depth;
+	unsigned int generation;
 	const struct nvme_pmap_queue_ops *ops;
 	void *dev;
 	struct device *dma;

@@ -84,6 +84,7 @@ static __always_inline void nvme_pmap_end_queued(struct io_uring_cmd *ioucmd,
 static __always_inline void nvme_pmap_release_slot(struct nvme_pmap_queue *q,
 						   struct nvme_pmap_slot *slot)
 {
+	slot->cid += PMAP_NEXT_CID(q->mask);
 	if (unlikely(slot->aborted)) {
 		slot->aborted = false;
 		if (slot->aborting) {
@@ -92,7 +93,7 @@ static __always_inline void nvme_pmap_release_slot(struct nvme_pmap_queue *q,
 			return;
 		}
 	}
-	/* pairs with the look for a free slot in nvme_pmap_pick_slot() */
+	/* @cid before; pairs with the acquire in nvme_pmap_slot_free() */
 	smp_store_release(&slot->ioucmd, NULL);
 }
 
@@ -116,9 +117,11 @@ static __always_inline void nvme_pmap_ring_cq(struct nvme_pmap_queue *q)
 static __always_inline struct io_uring_cmd *
 nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 {
-	if (unlikely(id > q->mask || q->slot[id].ioucmd <= PMAP_SLOT_HELD))
+	const struct nvme_pmap_slot *slot = &q->slot[id & q->mask];
+
+	if (unlikely(slot->cid != id || slot->ioucmd <= PMAP_SLOT_HELD))
 		return NULL;
-	return q->slot[id].ioucmd;
+	return slot->ioucmd;
 }
 
 /* Return: entries found. */
@@ -146,7 +149,7 @@ static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
 		if (likely(ioucmd)) {
 			nvme_pmap_note_run(&run, found,
 					   nvme_pmap_pdu(ioucmd)->pmap, polls);
-			nvme_pmap_release_slot(q, &q->slot[id]);
+			nvme_pmap_release_slot(q, &q->slot[id & q->mask]);
 			nvme_pmap_end_queued(ioucmd, status >> 1,
 					     le64_to_cpu(cqe->result.u64),
 					     polls, ring);
@@ -246,7 +249,7 @@ static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
 	return nvme_pmap_deadline(ns, 0);
 }
 
-/* Return: the identifier of a command that is overdue, or -ENOENT. */
+/* Return: the slot of a command that is overdue, or -ENOENT. */
 static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
 {
 	u32 i;
@@ -292,6 +295,7 @@ int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q)
 	if (ret < 0)
 		goto unlock;
 	slot = &q->slot[ret];
+	ret = slot->cid;
 	slot->deadline = nvme_pmap_more_time(slot->ioucmd);
 	if (slot->aborted)
 		ret = -ETIME;
@@ -319,7 +323,7 @@ void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent)
 	/* an Abort can outlive all else, in a queue of admin commands */
 	if (!q->cq)
 		goto unlock;
-	slot = &q->slot[id];
+	slot = &q->slot[id & q->mask];
 	slot->aborting = false;
 	if (!sent) {
 		slot->aborted = false;
@@ -327,7 +331,7 @@ void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent)
 	}
 	if (slot->ioucmd == PMAP_SLOT_HELD) {
 		slot->aborted = false;
-		/* pairs with the look for a free slot in nvme_pmap_pick_slot() */
+		/* @cid before; pairs with the acquire in nvme_pmap_slot_free() */
 		smp_store_release(&slot->ioucmd, NULL);
 		/* pairs with the acquire in nvme_pmap_room() */
 		smp_store_release(&q->done, q->done + 1);

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+DESCRIPTION="a command in flight ends, whatever the controller does: recovery is stock's"
+TIMEOUT=300
+. "$(dirname "$0")/lib.sh"
+
+requires() { have "$client"; }
+
+# The doorbells in the registers are to be the only ones, and a program is to have them.
+# shellcheck disable=SC2016 # for the guest's shell
+test() {
+	cp "$(test_module doorbells)" "$client" "$dir/"
+	guest_results recovery --share "$dir" --append iomem=relaxed --timeout 280 \
+		--modparam 'nvme pmap_queue_depth=16' --qemu "-device nvme,serial=twice,id=twice" \
+		--qemu "$(null slow 4000000000)" --qemu "-device nvme-ns,drive=slow,bus=twice,nsid=1" \
+		--qemu "$(null quick 0)" --qemu "-device nvme-ns,drive=quick,bus=twice,nsid=2" -- sh -c 'status=0
+			insmod ./doorbells.ko || exit
+			./pmap-test recovery -d serial=pmap -D serial=twice $1 || status=1
+			rmmod doorbells
+			exit $status' sh "${CASES-}"
+}
+
+run_test
