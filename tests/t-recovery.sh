@@ -10,7 +10,7 @@ requires() { have "$client"; }
 test() {
 	cp "$(test_module doorbells)" "$client" "$dir/"
 	guest_results recovery --share "$dir" --append iomem=relaxed --timeout 280 \
-		--modparam 'nvme pmap_queue_depth=16' --qemu "-device nvme,serial=twice,id=twice" \
+		--modparam 'nvme pmap_queue_depth=16' --qemu "-device nvme,serial=twice,id=twice,aerl=63" \
 		--qemu "$(null slow 4000000000)" --qemu "-device nvme-ns,drive=slow,bus=twice,nsid=1" \
 		--qemu "$(null quick 0)" --qemu "-device nvme-ns,drive=quick,bus=twice,nsid=2" -- sh -c 'status=0
 			insmod ./doorbells.ko || exit

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "queue.h"
@@ -368,6 +369,72 @@ out:
 	stage_close(&t.slow);
 }
 
+/* ---- all tags of the admin queue in use ---- */
+
+/* As many as a PCIe controller has, but for the driver's own event. */
+#define ADMIN_TAGS 31
+
+/* -D: its Asynchronous Event Requests end with the next reset. */
+static void *waits_for_event(void *arg)
+{
+	struct nvme_passthru_cmd cmd = { .opcode = 0x0c, .timeout_ms = 600000 };
+	const struct dev *dev = arg;
+
+	ioctl(dev->fd, NVME_IOCTL_ADMIN_CMD, &cmd);
+	return NULL;
+}
+
+static void *attaches(void *arg)
+{
+	const struct dev *dev = arg;
+
+	CHECK_RET(nvme_pmap_attach_queue(dev->fd, 0), 0, "attach");
+	return NULL;
+}
+
+/* What was to create a queue before the reset does not do so in the middle of it. */
+static void attach_beside_reset(void)
+{
+	pthread_t event[ADMIN_TAGS], attach[4];
+	struct dev files[ARRAY_SIZE(attach)] = {
+		{ .fd = -1 }, { .fd = -1 }, { .fd = -1 }, { .fd = -1 }
+	};
+	uint64_t log = log_mark(), start;
+	struct stuck st = { 0 };
+	unsigned int i, nr = 0;
+
+	if (!stage_open(&st.s, opt.dev2, STAGE_PART) || !ring_open(&st.ring, MODE_IRQ, 8))
+		goto out;
+	/* which asks the controller about itself */
+	for (i = 0; i < ARRAY_SIZE(files); i++)
+		if (!dev_open(&files[i], opt.dev2, O_RDWR) || !queue_query(files[i].fd).queues_free)
+			goto out;
+	for (i = 0; i < ADMIN_TAGS; i++)
+		pthread_create(&event[i], NULL, waits_for_event, &st.s.dev);
+	sleep_ms(500);
+	start = now_ms();
+	for (; nr < ARRAY_SIZE(attach); nr++)
+		pthread_create(&attach[nr], NULL, attaches, &files[nr]);
+	sleep_ms(500);
+	reset_ctrl(&st.s.dev);
+	note("reset after %" PRIu64 " ms", now_ms() - start);
+	for (i = 0; i < ADMIN_TAGS; i++)
+		pthread_join(event[i], NULL);
+	for (i = 0; i < nr; i++)
+		pthread_join(attach[i], NULL);
+	CHECK(!log_count(log, "IO queues lost"), "the controller has lost its queues");
+	CHECK_RET(run_rw(&st.ring, &st.s.dev, OP_READ, st.s.index, 0, PAGE, 0), 0, "read");
+	for (i = 0; i < nr; i++) {
+		struct stuck look = { .s.dev = files[i] };
+
+		queue_is_up(&look);
+	}
+out:
+	for (i = 0; i < ARRAY_SIZE(files); i++)
+		dev_close(&files[i]);
+	stuck_close(&st);
+}
+
 static const struct test_case recovery_cases[] = {
 	{ "live", live },
 	{ "live-polled", live_polled },
@@ -380,6 +447,7 @@ static const struct test_case recovery_cases[] = {
 	{ "removed-dead", removed_dead },
 	{ "unbound", unbound },
 	{ "answered-twice", answered_twice },
+	{ "attach-beside-reset", attach_beside_reset },
 };
 
 SUBJECT(recovery);

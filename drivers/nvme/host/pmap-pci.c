@@ -6,8 +6,8 @@
  * Queue identifiers follow those of blk-mq, and begin anew with each reset: the
  * controller has forgotten every queue by then.  Whoever sends an admin command
  * about a queue holds nvme_pmap_queues.lock, but for a disable, which deletes what
- * has been created and is not being deleted; so does a reset before it creates any
- * queue, so that no command about an identifier of before comes late.
+ * has been created and is not being deleted.  No command about an identifier of
+ * before a reset comes after it: see pmap-admin.c.
  */
 #include <linux/sched/mm.h>
 #include <linux/suspend.h>
@@ -26,9 +26,6 @@ module_param(pmap_queue_depth, uint, 0444);
 MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
 
 #define PMAP_MAX_QUEUES 256
-
-/* For all queues together; stock waits a minute for its own after that. */
-#define PMAP_DELETE_TIMEOUT (5 * HZ)
 
 static unsigned int nvme_pmap_queues_wanted(void)
 {
@@ -61,9 +58,8 @@ static unsigned int nvme_pmap_max_qid(struct nvme_dev *dev)
 }
 
 /*
- * nvme_set_queue_count(), asking for more than blk-mq is told of.  In a reset
- * the controller has no queue now: commands about those of before have to be
- * over, and the new identifiers are set.
+ * nvme_set_queue_count(), asking for more than blk-mq is told of.  In a reset the
+ * controller has no queue now, and the new identifiers are set.
  */
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
 {
@@ -228,7 +224,7 @@ static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
 	if (ret)
 		return ret;
 	ret = adapter_alloc_sq(dev, qid, &hw);
-	if (ret > 0)
+	if (ret)
 		adapter_delete_cq(dev, qid);
 	return ret;
 }
@@ -292,7 +288,7 @@ static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
 	ret = nvme_pmap_go_live(q, qid, resets);
 	if (!ret)
 		return 0;
-	/* created before a reset or after it; nobody else creates any now */
+	/* if the controller has it still */
 	adapter_delete_sq(dev, qid);
 	adapter_delete_cq(dev, qid);
 	return ret;
@@ -307,6 +303,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 	int ret;
 
 	lockdep_assert_held(&set->lock);
+	set->life = resets;
 	if (nvme_pmap_resume(q))
 		return 0;
 	if (nvme_state_terminal(&dev->ctrl))
@@ -354,6 +351,7 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	mutex_lock(&q->set->pair_lock);
 	qid = q->qid;
 	resets = q->set->resets;
+	q->set->life = resets;
 	nvme_pmap_queue_stop(q);
 	if (qid)
 		nvme_pmap_free_irq(q);

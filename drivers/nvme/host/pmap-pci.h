@@ -5,6 +5,10 @@
 
 #include "pmap.h"
 
+/* For all queues together; stock waits a minute for its own after that. */
+#define PMAP_DELETE_TIMEOUT (5 * HZ)
+
+struct nvme_command;
 struct nvme_dev;
 
 /**
@@ -26,6 +30,8 @@ static unsigned int nvme_pmap_queues_wanted(void);
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr);
 static void nvme_pmap_queues_stop(struct nvme_dev *dev);
 static void nvme_pmap_queues_cancel(struct nvme_dev *dev);
+static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
+			       struct nvme_command *c);
 static void nvme_pmap_pci_add(struct nvme_dev *dev);
 static void nvme_pmap_pci_del(struct nvme_dev *dev);
 

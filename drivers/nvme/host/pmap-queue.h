@@ -255,6 +255,7 @@ struct nvme_pmap_queue_ops {
  * @granted: how many of them the controller has to spare
  * @base: queue ID of the first
  * @resets: how often the controller was disabled (pair_lock)
+ * @life: what @resets was when the admin commands under way were decided (set lock)
  * @depth: entries of a queue
  * @generation: of the command identifiers that the next queue begins with
  * @ops: pci.c
@@ -272,6 +273,7 @@ struct nvme_pmap_queues {
 	unsigned int granted;
 	u16 base;
 	unsigned int resets;
+	unsigned int life;
 	unsigned int depth;
 	unsigned int generation;
 	const struct nvme_pmap_queue_ops *ops;

@@ -9,6 +9,9 @@
 // proof: nvme_setup_io_queues: nvme_pmap_set_queue_count(dev, &nr_io_queues);
 // proof: nvme_dev_disable: nvme_pmap_queues_stop(dev);
 // proof: nvme_dev_disable: nvme_pmap_queues_cancel(dev);
+// proof: adapter_delete_queue: c.delete_queue.qid = cpu_to_le16(id); return nvme_pmap_queue_cmd(dev, id, &c);
+// proof: adapter_alloc_cq: c.create_cq.irq_vector = cpu_to_le16(vector); return nvme_pmap_queue_cmd(dev, qid, &c);
+// proof: adapter_alloc_sq: c.create_sq.cqid = cpu_to_le16(qid); return nvme_pmap_queue_cmd(dev, qid, &c);
 // proof: -: #include "pmap-pci.h"
 //
 // After the last that can fail, and before namespaces are looked for:
@@ -70,6 +73,30 @@ identifier pdev, dev;
  unsigned int nr_poll_queues;
 +struct nvme_pmap_pci pmap;
  };
+
+// In the life of the controller in which they were decided.
+@@
+identifier dev, id, opcode, c;
+@@
+ static int adapter_delete_queue(struct nvme_dev *dev, u8 opcode, u16 id)
+ {
+ <...
+-nvme_submit_sync_cmd(dev->ctrl.admin_q, &c, NULL, 0)
++nvme_pmap_queue_cmd(dev, id, &c)
+ ...>
+ }
+
+@@
+identifier f = { adapter_alloc_cq, adapter_alloc_sq };
+identifier dev, qid, c;
+@@
+ static int f(struct nvme_dev *dev, u16 qid, ...)
+ {
+ <...
+-nvme_submit_sync_cmd(dev->ctrl.admin_q, &c, NULL, 0)
++nvme_pmap_queue_cmd(dev, qid, &c)
+ ...>
+ }
 
 // Room for their shadow doorbells.
 @@

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Admin commands about passthrough queues, at the end of pci.c before pmap-pci.c: in
+ * the life of the controller in which they were decided, or not at all.  In the next
+ * one a queue must not be created before the controller has been asked for queues, and
+ * an identifier means another queue.
+ */
+
+struct nvme_pmap_wait {
+	struct completion done;
+	blk_status_t error;
+};
+
+static enum rq_end_io_ret nvme_pmap_admin_end(struct request *req,
+					      blk_status_t error)
+{
+	struct nvme_pmap_wait *wait = req->end_io_data;
+
+	wait->error = error;
+	complete(&wait->done);
+	return RQ_END_IO_NONE;
+}
+
+/*
+ * With the lock no disable begins, so that the command is the controller's, or has
+ * failed, before one does.
+ */
+static bool nvme_pmap_start_admin(struct nvme_pmap_queues *set,
+				  struct request *req, bool creates)
+{
+	struct nvme_dev *dev = set->dev;
+	bool start;
+
+	mutex_lock(&set->pair_lock);
+	start = set->life == set->resets &&
+		(!creates || nvme_ctrl_state(&dev->ctrl) == NVME_CTRL_LIVE);
+	if (start)
+		blk_execute_rq_nowait(req, false);
+	mutex_unlock(&set->pair_lock);
+	return start;
+}
+
+/*
+ * Others may have all tags for as long as they like.  What creates a CQ, the first of
+ * a pair, is tried again by who wants it; the rest has to come.
+ */
+static struct request *nvme_pmap_alloc_admin(struct nvme_pmap_queues *set,
+					     const struct nvme_command *c)
+{
+	unsigned long end = jiffies + PMAP_DELETE_TIMEOUT;
+	struct nvme_dev *dev = set->dev;
+	struct request *req;
+
+	for (;;) {
+		req = blk_mq_alloc_request(dev->ctrl.admin_q, nvme_req_op(c),
+					   BLK_MQ_REQ_NOWAIT);
+		if (!IS_ERR(req) ||
+		    c->common.opcode == nvme_admin_create_cq ||
+		    set->life != READ_ONCE(set->resets))
+			return req;
+		if (time_after(jiffies, end))
+			return ERR_PTR(-EBUSY);
+		schedule_timeout_uninterruptible(1);
+	}
+}
+
+static int nvme_pmap_submit_admin(struct nvme_pmap_queues *set,
+				  struct nvme_command *c)
+{
+	bool creates = c->common.opcode == nvme_admin_create_cq ||
+		       c->common.opcode == nvme_admin_create_sq;
+	struct nvme_pmap_wait wait;
+	struct request *req;
+	int ret = -EAGAIN;
+
+	lockdep_assert_held(&set->lock);
+	req = nvme_pmap_alloc_admin(set, c);
+	if (IS_ERR(req))
+		return PTR_ERR(req);
+	nvme_init_request(req, c);
+	init_completion(&wait.done);
+	req->end_io = nvme_pmap_admin_end;
+	req->end_io_data = &wait;
+	if (nvme_pmap_start_admin(set, req, creates)) {
+		wait_for_completion_io(&wait.done);
+		/* as nvme_execute_rq() tells it */
+		ret = nvme_req(req)->flags & NVME_REQ_CANCELLED ? -EINTR :
+			      nvme_req(req)->status ?:
+			      blk_status_to_errno(wait.error);
+	}
+	blk_mq_free_request(req);
+	return ret;
+}
+
+/*
+ * In place of nvme_submit_sync_cmd() where pci.c creates and deletes queues.  Those of
+ * blk-mq end before the first of ours.
+ */
+static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
+			       struct nvme_command *c)
+{
+	struct nvme_pmap_queues *set = READ_ONCE(dev->pmap.queues);
+
+	if (qid < dev->pmap.base)
+		return nvme_submit_sync_cmd(dev->ctrl.admin_q, c, NULL, 0);
+	/* or it is being removed */
+	return set ? nvme_pmap_submit_admin(set, c) : -ENODEV;
+}
