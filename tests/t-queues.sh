@@ -55,7 +55,7 @@ own() {
 			"$0" queue_slow -D serial=slow || status=1
 			"$0" queue_few -D serial=few || status=1
 			"$0" queue_big -D serial=big || status=1
-			if dmesg | grep "pmap: queue.*timeout"; then status=1; fi
+			if dmesg | grep "QID .* timeout"; then status=1; fi
 			exit $status' "$client"
 }
 

@@ -5,121 +5,134 @@
  * timed out, brings queues up after a reset, and takes them to another vector
  * when the CPUs of theirs went offline.  A ring that polls, and whose program
  * sleeps, has its completions marked meanwhile.
+ *
+ * What becomes of a command that has timed out is nvme_timeout()'s to decide, as for
+ * those of blk-mq: in each state of the controller.
  */
 
 /* How often the keeper looks, while queues are attached. */
 #define PMAP_KEEP HZ
 
-struct nvme_pmap_abort {
-	struct nvme_pmap_queue *q;
-	u16 id;
+/**
+ * struct nvme_pmap_stand_in - what nvme_timeout() is shown in place of a request
+ * @req: the request; of it nvme_timeout() looks at what nvme_pmap_stand_in() sets
+ * @iod: where blk_mq_rq_to_pdu() finds it
+ * @hctx: leads to @hw
+ * @hw: a queue that is polled, so that its interrupt is left alone
+ * @none: its CQ, with nothing in it: who has called looked at the true one
+ * @cmd: for the log
+ *
+ * Used under the lock of the controller's queues.
+ */
+struct nvme_pmap_stand_in {
+	struct request req;
+	struct nvme_iod iod;
+	struct blk_mq_hw_ctx hctx;
+	struct nvme_queue hw;
+	struct nvme_completion none;
+	struct nvme_command cmd;
 };
 
-static enum rq_end_io_ret nvme_pmap_abort_done(struct request *req,
-					       blk_status_t error)
+static struct nvme_pmap_stand_in *nvme_pmap_stand_in_alloc(struct nvme_dev *dev)
 {
-	struct nvme_pmap_abort *abort = req->end_io_data;
-	struct nvme_dev *dev = nvme_pmap_dev(abort->q);
+	struct nvme_pmap_stand_in *in = kzalloc(sizeof(*in), GFP_KERNEL);
 
-	dev_warn(dev->ctrl.device, "pmap: Abort status: 0x%x\n",
-		 nvme_req(req)->status);
-	atomic_inc(&dev->ctrl.abort_limit);
-	nvme_pmap_queue_abort_end(abort->q, abort->id, true);
-	kfree(abort);
-	blk_mq_free_request(req);
-	return RQ_END_IO_NONE;
+	BUILD_BUG_ON(offsetof(struct nvme_pmap_stand_in, iod) !=
+		     sizeof(struct request));
+	if (!in)
+		return NULL;
+	in->hw.dev = dev;
+	in->hw.cqes = &in->none;
+	in->hw.cq_phase = 1;
+	__set_bit(NVMEQ_POLLED, &in->hw.flags);
+	spin_lock_init(&in->hw.cq_poll_lock);
+	in->hctx.driver_data = &in->hw;
+	in->req.mq_hctx = &in->hctx;
+	in->iod.req.ctrl = &dev->ctrl;
+	in->iod.req.cmd = &in->cmd;
+	return in;
 }
 
-/* Return: whether an Abort has been sent; else it is tried again later. */
-static bool nvme_pmap_send_abort(struct nvme_pmap_queue *q, u16 id)
+/* The opcode of a command, if its entry in the SQ is there still; for the log. */
+static u8 nvme_pmap_recall(const struct nvme_pmap_queue *q, u16 cid)
 {
-	struct nvme_dev *dev = nvme_pmap_dev(q);
-	u16 qid = READ_ONCE(q->qid);
-	struct nvme_command cmd = {
-		.abort.opcode = nvme_admin_abort_cmd,
-		.abort.cid = id,
-		.abort.sqid = cpu_to_le16(qid),
-	};
-	struct nvme_pmap_abort *abort;
-	struct request *req;
+	u32 i, sent = READ_ONCE(q->sent), nr = min(sent, q->mask + 1);
 
-	/* a reset ends the command, and the identifier of its queue */
-	if (!qid || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
-		return false;
-	if (atomic_dec_return(&dev->ctrl.abort_limit) < 0)
-		goto undo;
-	abort = kmalloc(sizeof(*abort), GFP_NOIO);
-	if (!abort)
-		goto undo;
-	req = blk_mq_alloc_request(dev->ctrl.admin_q, nvme_req_op(&cmd),
-				   BLK_MQ_REQ_NOWAIT);
-	if (IS_ERR(req)) {
-		kfree(abort);
-		goto undo;
+	for (i = 1; i <= nr; i++) {
+		const struct nvme_command *c = &q->sq[(sent - i) & q->mask];
+
+		if (READ_ONCE(c->common.command_id) == cid)
+			return READ_ONCE(c->common.opcode);
 	}
-	*abort = (struct nvme_pmap_abort){ .q = q, .id = id };
-	nvme_init_request(req, &cmd);
-	req->end_io = nvme_pmap_abort_done;
-	req->end_io_data = abort;
-	blk_execute_rq_nowait(req, false);
-	return true;
-undo:
-	atomic_inc(&dev->ctrl.abort_limit);
-	return false;
+	/* no such opcode */
+	return U8_MAX;
 }
 
-/* Has the controller itself failed?  Its registers stay while it has the queue. */
-static bool nvme_pmap_ctrl_failed(struct nvme_pmap_queue *q)
+/* The command @cid of the queue has timed out. */
+static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 {
-	struct nvme_dev *dev = nvme_pmap_dev(q);
-	bool failed = false;
+	struct nvme_pmap_stand_in *in = nvme_pmap_dev(q)->pmap.stand_in;
 
-	if (!mutex_trylock(&q->set->pair_lock))
-		return false;
-	if (q->qid)
-		failed = nvme_should_reset(dev,
-					   readl(dev->bar + NVME_REG_CSTS));
-	mutex_unlock(&q->set->pair_lock);
-	return failed;
+	lockdep_assert_held(&q->set->lock);
+	in->cmd.common.opcode = nvme_pmap_recall(q, cid);
+	in->req.cmd_flags = nvme_req_op(&in->cmd);
+	in->req.state = MQ_RQ_IN_FLIGHT;
+	in->req.tag = nvme_tag_from_cid(cid);
+	in->iod.req.genctr = nvme_genctr_from_cid(cid);
+	in->iod.req.flags = 0;
+	in->iod.aborted = aborted;
+	in->hw.qid = READ_ONCE(q->qid);
+	nvme_timeout(&in->req);
+	if (in->iod.aborted && !aborted) {
+		q->aborts = true;
+		nvme_pmap_queue_aborted(q, cid);
+	}
 }
 
-/* Time-outs of a queue: Abort, and a reset if that does not help. */
+struct nvme_pmap_abort_look {
+	__le16 sqid;
+	bool found;
+};
+
+static bool nvme_pmap_is_abort(struct request *req, void *data)
+{
+	const struct nvme_command *cmd = nvme_req(req)->cmd;
+	struct nvme_pmap_abort_look *look = data;
+
+	look->found = cmd->common.opcode == nvme_admin_abort_cmd &&
+		      cmd->abort.sqid == look->sqid;
+	return !look->found;
+}
+
+/* Is one under way for a command of this queue?  They end with the admin queue. */
+static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid)
+{
+	struct nvme_pmap_abort_look look = { .sqid = cpu_to_le16(qid) };
+
+	blk_mq_tagset_busy_iter(&dev->admin_tagset, nvme_pmap_is_abort, &look);
+	return look.found;
+}
+
+/*
+ * Each has as long again, whatever is done about it; what is cancelled has ended.
+ * A reset waits for this before the controller is connected again: see
+ * nvme_pmap_sync().
+ */
 static void nvme_pmap_expire(struct nvme_pmap_queue *q)
 {
-	struct nvme_dev *dev = nvme_pmap_dev(q);
-	int id;
+	unsigned int left = q->mask + 1;
+	bool aborted;
+	int cid;
 
-	/* PCI error recovery is at work, as nvme_timeout() says */
-	if (pci_channel_offline(to_pci_dev(dev->dev)))
-		return;
 	/* for a second its task has had no end, nor sleep */
 	if (READ_ONCE(q->rung) != READ_ONCE(q->sent) && q->stuck == q->rung)
 		nvme_pmap_queue_take(q);
 	q->stuck = READ_ONCE(q->rung);
-	while (nvme_pmap_queue_busy(q)) {
-		id = nvme_pmap_queue_overdue(q);
-		if (id == -ENOENT)
+	while (left-- && nvme_pmap_queue_busy(q)) {
+		cid = nvme_pmap_queue_overdue(q, &aborted);
+		if (cid < 0)
 			return;
-		if (id == -ETIME || nvme_pmap_ctrl_failed(q)) {
-			if (id >= 0)
-				nvme_pmap_queue_abort_end(q, id, true);
-			dev_warn(dev->ctrl.device,
-				 "pmap: queue %u timeout, reset controller\n",
-				 q->qid);
-			/* nor may its removal wait for a command for ever */
-			if (nvme_reset_ctrl(&dev->ctrl) &&
-			    nvme_state_terminal(&dev->ctrl))
-				nvme_dev_disable(dev, true);
-			return;
-		}
-		dev_warn(dev->ctrl.device,
-			 "pmap: queue %u id %d timeout, aborting\n", q->qid,
-			 id);
-		if (!nvme_pmap_send_abort(q, id)) {
-			/* too many under way: in a while */
-			nvme_pmap_queue_abort_end(q, id, false);
-			return;
-		}
+		nvme_pmap_timeout(q, cid, aborted);
 	}
 }
 
@@ -128,15 +141,13 @@ static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
 {
 	int ret = 0;
 
-	if (q->draining || (q->live && !nvme_pmap_vector_lost(q))) {
-		nvme_pmap_expire(q);
+	nvme_pmap_expire(q);
+	if (q->draining || (q->live && !nvme_pmap_vector_lost(q)))
 		return PMAP_KEEP;
-	}
 	/* to another vector, when it is idle */
 	if (q->live)
 		nvme_pmap_queue_stop(q);
 	if (q->qid && nvme_pmap_vector_lost(q)) {
-		nvme_pmap_expire(q);
 		if (nvme_pmap_queue_busy(q))
 			return PMAP_KEEP_SOON;
 		nvme_pmap_pci_down(q);

@@ -177,6 +177,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 	q->sq_event = NULL;
 	spin_unlock(&q->sq_lock);
 
+	q->aborts = false;
 	spin_lock_irq(&q->cq_lock);
 	memset(q->cq, 0, q->set->depth * sizeof(*q->cq));
 	q->done = 0;
@@ -308,9 +309,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return 0;
 	if (nvme_state_terminal(&dev->ctrl))
 		return -ENODEV;
-	/* identifiers held back by an Abort that a reset is about to end */
-	if (nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE ||
-	    nvme_pmap_queue_busy(q))
+	if (nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
 		return -EAGAIN;
 	ret = nvme_pmap_create_queue(q, resets);
 	if (!ret)
@@ -360,6 +359,10 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	if (!qid)
 		return 0;
 
+	/* lest it be for a command of the next queue that has this identifier */
+	while (q->aborts && nvme_pmap_abort_out(dev, qid) &&
+	       !nvme_pmap_was_disabled(q, resets))
+		schedule_timeout_uninterruptible(1);
 	ret = adapter_delete_sq(dev, qid);
 	if (!ret)
 		ret = adapter_delete_cq(dev, qid);
@@ -480,7 +483,20 @@ static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
 		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
 }
 
-static void nvme_pmap_keep(struct work_struct *work);
+/*
+ * In a reset, when the controller has been disabled: as nvme_sync_queues() waits for
+ * the time-outs of blk-mq, before what they would do to a controller that is being
+ * connected.
+ */
+static void nvme_pmap_sync(struct nvme_dev *dev)
+{
+	struct nvme_pmap_queues *set = dev->pmap.queues;
+
+	if (set) {
+		mutex_lock(&set->lock);
+		mutex_unlock(&set->lock);
+	}
+}
 
 static void nvme_pmap_pci_keep(struct nvme_pmap_queues *set)
 {
@@ -502,7 +518,8 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 	if (!nr || !dev->pmap.granted)
 		return NULL;
 	set = nvme_pmap_queues_alloc(&nvme_pmap_pci_ops, dev, dev->dev, nr);
-	if (!set)
+	dev->pmap.stand_in = nvme_pmap_stand_in_alloc(dev);
+	if (!set || !dev->pmap.stand_in)
 		goto fail;
 	set->base = dev->pmap.base;
 	set->granted = min(dev->pmap.granted, nr);
@@ -516,6 +533,7 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 		return set;
 fail:
 	dev_warn(dev->ctrl.device, "pmap: no memory for passthrough queues\n");
+	kfree(dev->pmap.stand_in);
 	kvfree(set);
 	return NULL;
 }
@@ -528,6 +546,7 @@ static void nvme_pmap_pci_add(struct nvme_dev *dev)
 	if (!nvme_pmap_ctrl_add(&dev->ctrl, dev->dev, set)) {
 		dev->pmap.queues = set;
 	} else if (set) {
+		kfree(dev->pmap.stand_in);
 		iounmap(set->db);
 		kvfree(set);
 	}
@@ -545,6 +564,7 @@ static void nvme_pmap_pci_del(struct nvme_dev *dev)
 	if (set) {
 		nvme_pmap_queues_kill(set);
 		cancel_delayed_work_sync(&set->keeper);
+		kfree(dev->pmap.stand_in);
 		iounmap(set->db);
 	}
 	/* and with its last file, the set */

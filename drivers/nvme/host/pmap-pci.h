@@ -10,6 +10,7 @@
 
 struct nvme_command;
 struct nvme_dev;
+struct nvme_pmap_stand_in;
 
 /**
  * struct nvme_pmap_pci - the passthrough queues of a struct nvme_dev
@@ -17,12 +18,14 @@ struct nvme_dev;
  * @granted: how many the controller gave beyond those of blk-mq
  * @queues: from the end of probe to the end of remove
  * @stopped: what nvme_pmap_queues_stop() found there, for its counterpart
+ * @stand_in: for the commands of @queues that time out; as long as these are there
  */
 struct nvme_pmap_pci {
 	u16 base;
 	u16 granted;
 	struct nvme_pmap_queues *queues;
 	struct nvme_pmap_queues *stopped;
+	struct nvme_pmap_stand_in *stand_in;
 };
 
 /* The hooks; pmap-pci.c. */
@@ -30,9 +33,15 @@ static unsigned int nvme_pmap_queues_wanted(void);
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr);
 static void nvme_pmap_queues_stop(struct nvme_dev *dev);
 static void nvme_pmap_queues_cancel(struct nvme_dev *dev);
+static void nvme_pmap_sync(struct nvme_dev *dev);
 static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 			       struct nvme_command *c);
 static void nvme_pmap_pci_add(struct nvme_dev *dev);
 static void nvme_pmap_pci_del(struct nvme_dev *dev);
+
+/* Of pmap-keep.c, for pmap-pci.c. */
+static void nvme_pmap_keep(struct work_struct *work);
+static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid);
+static struct nvme_pmap_stand_in *nvme_pmap_stand_in_alloc(struct nvme_dev *dev);
 
 #endif /* _NVME_PMAP_PCI_H */

@@ -147,7 +147,7 @@ int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
 	return max(left, 0);
 }
 
-/* One that nobody uses, and that no Abort is under way for. */
+/* One that nobody uses, and whose last batch is over. */
 static struct nvme_pmap_queue *
 nvme_pmap_queue_pick(struct nvme_pmap_queues *set)
 {
@@ -158,7 +158,7 @@ nvme_pmap_queue_pick(struct nvme_pmap_queues *set)
 	for (i = 0; i < set->nr; i++) {
 		struct nvme_pmap_queue *q = &set->queue[i];
 
-		if (!q->users && !q->qid && !nvme_pmap_queue_busy(q) &&
+		if (!q->users && !q->qid &&
 		    READ_ONCE(q->batch.plug) == PMAP_NO_PLUG)
 			return q;
 	}

@@ -22,8 +22,8 @@
  * allocating memory with IO.  Whether the controller has a pair changes under
  * pair_lock; not under its shutdown_lock, which a reset only tries to take, and
  * gives the controller up if it cannot.  The order is:
- * nvme_pmap_file.lock, nvme_pmap_queues.lock, or the controller's shutdown_lock; then
- * pair_lock, sq_lock, cq_lock.  Who takes a batch away holds nvme_pmap_taking (of
+ * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock (by a
+ * time-out), pair_lock, sq_lock, cq_lock.  Who takes a batch away holds nvme_pmap_taking (of
  * pmap-qcmd.c), which comes after pair_lock and before sq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
@@ -66,30 +66,27 @@ enum nvme_pmap_fallback {
 
 /**
  * struct nvme_pmap_slot - a place for a command in flight on a queue
- * @ioucmd: the command in flight, PMAP_SLOT_HELD, or NULL: free
- * @deadline: when it has timed out; the low half of jiffies
+ * @ioucmd: the command in flight, or NULL: free
+ * @deadline: when it has timed out: the low half of jiffies, with PMAP_ABORTED for its
+ *	lowest bit
  * @cid: the identifier of that command, or of the next: the number of the slot, and
  *	above it a generation, which changes when the command ends, so that what
- *	completes twice ends no other
- * @aborted: an Abort has been sent for it
- * @aborting: and is not answered yet
+ *	completes twice ends no other, nor does an Abort that comes late
  */
 struct nvme_pmap_slot {
 	struct io_uring_cmd *ioucmd;
 	u32 deadline;
 	u16 cid;
-	bool aborted;
-	bool aborting;
 };
+
+/* In a deadline: nvme_timeout() has tried to abort the command. */
+#define PMAP_ABORTED 1u
 
 /*
  * What the generation of a slot is advanced by.  Its lowest bit stays zero: no command
  * is to have the identifier FFFFh.
  */
 #define PMAP_NEXT_CID(mask) (2 * ((mask) + 1))
-
-/* The command has ended, an Abort for it has not: the ID must not be reused. */
-#define PMAP_SLOT_HELD ((struct io_uring_cmd *)1ul)
 
 /* In place of a plug: no batch.  Not NULL, which is what a task without one has. */
 #define PMAP_NO_PLUG	((struct blk_plug *)1ul)
@@ -181,8 +178,8 @@ struct nvme_pmap_fixed {
  * @cq_event: as @sq_event
  * @cq_head: the next entry to look at, free running
  * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
- * @done: commands that have ended, free running; while somebody looks, less those
- *	found whose identifiers are not free
+ * @done: commands that have ended, free running; while somebody looks, less entries
+ *	found that ended none
  * @seen: as many as the keeper saw when it last looked
  * @set: the controller's queues
  * @users: files that have it attached (set lock)
@@ -191,6 +188,7 @@ struct nvme_pmap_fixed {
  * @vector: the interrupt vector
  * @cpu: the CPU that it was attached on
  * @stuck: what @rung was when the keeper last looked
+ * @aborts: since the pair was created, commands of it may have been aborted
  * @failed: the controller refused it at this nvme_pmap_queues.resets
  * @sq_dma: DMA address of @sq
  * @cq_dma: DMA address of @cq
@@ -228,6 +226,7 @@ struct nvme_pmap_queue {
 	u16 vector;
 	unsigned int cpu;
 	u32 stuck;
+	bool aborts;
 	unsigned int failed;
 	dma_addr_t sq_dma;
 	dma_addr_t cq_dma;
@@ -309,7 +308,7 @@ static inline bool nvme_pmap_shadow(__le32 *shadow, const __le32 *event,
 	return (u16)(value - at - 1) < (u16)(value - old);
 }
 
-/* Commands in flight, and identifiers held back.  A hint without both locks. */
+/* Commands in flight.  A hint without both locks. */
 static inline u32 nvme_pmap_queue_busy(struct nvme_pmap_queue *q)
 {
 	return READ_ONCE(q->sent) - READ_ONCE(q->done);
@@ -328,7 +327,7 @@ void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 /* pmap-reap.c */
 int nvme_pmap_queue_reap(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
-int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q);
-void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent);
+int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted);
+void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid);
 
 #endif /* _NVME_PMAP_QUEUE_H */

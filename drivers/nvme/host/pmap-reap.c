@@ -77,22 +77,11 @@ static __always_inline void nvme_pmap_end_queued(struct io_uring_cmd *ioucmd,
 		nvme_pmap_end_foreign(ioucmd, status, result);
 }
 
-/*
- * Free the slot of a command that has ended, unless an Abort still names it, which
- * is then said to have not ended.
- */
+/* Free the slot of a command that has ended. */
 static __always_inline void nvme_pmap_release_slot(struct nvme_pmap_queue *q,
 						   struct nvme_pmap_slot *slot)
 {
 	slot->cid += PMAP_NEXT_CID(q->mask);
-	if (unlikely(slot->aborted)) {
-		slot->aborted = false;
-		if (slot->aborting) {
-			slot->ioucmd = PMAP_SLOT_HELD;
-			WRITE_ONCE(q->done, q->done - 1);
-			return;
-		}
-	}
 	/* @cid before; pairs with the acquire in nvme_pmap_slot_free() */
 	smp_store_release(&slot->ioucmd, NULL);
 }
@@ -119,9 +108,7 @@ nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 {
 	const struct nvme_pmap_slot *slot = &q->slot[id & q->mask];
 
-	if (unlikely(slot->cid != id || slot->ioucmd <= PMAP_SLOT_HELD))
-		return NULL;
-	return slot->ioucmd;
+	return likely(slot->cid == id) ? slot->ioucmd : NULL;
 }
 
 /* Return: entries found. */
@@ -215,7 +202,7 @@ void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 	for (i = 0; i <= q->mask; i++) {
 		struct io_uring_cmd *ioucmd = q->slot[i].ioucmd;
 
-		if ((uintptr_t)ioucmd <= (uintptr_t)PMAP_SLOT_HELD)
+		if (!ioucmd)
 			continue;
 		nvme_pmap_note_run(&run, ended++, nvme_pmap_pdu(ioucmd)->pmap,
 				   false);
@@ -237,10 +224,11 @@ static u32 nvme_pmap_deadline(struct nvme_ns *ns, u32 timeout_ms)
 				   ns->queue->rq_timeout;
 
 	/* which may be as long as an unsigned int is */
-	return (u32)jiffies + min_t(u64, timeout, PMAP_MAX_TIMEOUT);
+	timeout = min_t(u64, timeout, PMAP_MAX_TIMEOUT);
+	return round_up((u32)jiffies + (u32)timeout, PMAP_ABORTED + 1);
 }
 
-/* As blk-mq gives an aborted request: as long again as the namespace's time-out. */
+/* As blk-mq gives a request whose timer is set anew: the namespace's time-out. */
 static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
@@ -258,7 +246,7 @@ static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
 		struct nvme_pmap_slot *slot = &q->slot[i];
 
 		/* pairs with the release in nvme_pmap_commit() */
-		if (smp_load_acquire(&slot->ioucmd) > PMAP_SLOT_HELD &&
+		if (smp_load_acquire(&slot->ioucmd) &&
 		    (s32)((u32)jiffies - slot->deadline) >= 0)
 			return i;
 	}
@@ -266,18 +254,17 @@ static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
 }
 
 /**
- * nvme_pmap_queue_overdue - find a command that is overdue, and mark it as being
- * aborted
+ * nvme_pmap_queue_overdue - find a command that is overdue, and give it more time
  * @q: the queue
+ * @aborted: (out) whether it has been aborted
  *
  * A completion that nobody has looked at is not a time-out.  Nor is it to wait
  * for a poller that sleeps: where nothing has ended since the last call, this
  * looks.
  *
- * Return: its identifier; -ENOENT: there is none; -ETIME: one that was aborted
- * before.
+ * Return: its identifier, or -ENOENT: there is none.
  */
-int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q)
+int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted)
 {
 	struct nvme_pmap_slot *slot;
 	unsigned long flags;
@@ -296,12 +283,8 @@ int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q)
 		goto unlock;
 	slot = &q->slot[ret];
 	ret = slot->cid;
-	slot->deadline = nvme_pmap_more_time(slot->ioucmd);
-	if (slot->aborted)
-		ret = -ETIME;
-	else
-		slot->aborting = true;
-	slot->aborted = true;
+	*aborted = slot->deadline & PMAP_ABORTED;
+	slot->deadline = nvme_pmap_more_time(slot->ioucmd) | *aborted;
 unlock:
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 	return ret;
@@ -309,37 +292,22 @@ unlock:
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_overdue);
 
 /**
- * nvme_pmap_queue_abort_end - an Abort command has been answered
+ * nvme_pmap_queue_aborted - an Abort has been tried for a command
  * @q: the queue
- * @id: the identifier it was for
- * @sent: false: it could not be sent, and is to be tried again in a second
+ * @cid: the identifier of the command, which may have ended
  */
-void nvme_pmap_queue_abort_end(struct nvme_pmap_queue *q, u16 id, bool sent)
+void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid)
 {
 	struct nvme_pmap_slot *slot;
 	unsigned long flags;
 
 	spin_lock_irqsave(&q->cq_lock, flags);
-	/* an Abort can outlive all else, in a queue of admin commands */
-	if (!q->cq)
-		goto unlock;
-	slot = &q->slot[id & q->mask];
-	slot->aborting = false;
-	if (!sent) {
-		slot->aborted = false;
-		slot->deadline = (u32)jiffies + HZ;
-	}
-	if (slot->ioucmd == PMAP_SLOT_HELD) {
-		slot->aborted = false;
-		/* @cid before; pairs with the acquire in nvme_pmap_slot_free() */
-		smp_store_release(&slot->ioucmd, NULL);
-		/* pairs with the acquire in nvme_pmap_room() */
-		smp_store_release(&q->done, q->done + 1);
-	}
-unlock:
+	slot = q->cq ? &q->slot[cid & q->mask] : NULL;
+	if (slot && slot->cid == cid && slot->ioucmd)
+		slot->deadline |= PMAP_ABORTED;
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_queue_abort_end);
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_aborted);
 
 /*
  * A ring looks.  Where another looks already, that one finds what there is; and

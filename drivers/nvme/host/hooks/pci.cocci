@@ -12,6 +12,7 @@
 // proof: adapter_delete_queue: c.delete_queue.qid = cpu_to_le16(id); return nvme_pmap_queue_cmd(dev, id, &c);
 // proof: adapter_alloc_cq: c.create_cq.irq_vector = cpu_to_le16(vector); return nvme_pmap_queue_cmd(dev, qid, &c);
 // proof: adapter_alloc_sq: c.create_sq.cqid = cpu_to_le16(qid); return nvme_pmap_queue_cmd(dev, qid, &c);
+// proof: nvme_reset_work: nvme_pmap_sync(dev);
 // proof: -: #include "pmap-pci.h"
 //
 // After the last that can fail, and before namespaces are looked for:
@@ -95,6 +96,20 @@ identifier dev, qid, c;
  <...
 -nvme_submit_sync_cmd(dev->ctrl.admin_q, &c, NULL, 0)
 +nvme_pmap_queue_cmd(dev, qid, &c)
+ ...>
+ }
+
+// Time-outs of before are over when the controller is connected again.
+@@
+identifier work;
+expression dev;
+@@
+ static void nvme_reset_work(struct work_struct *work)
+ {
+ <...
+ nvme_sync_queues(&dev->ctrl);
++nvme_pmap_sync(dev);
+ mutex_lock(&dev->shutdown_lock);
  ...>
  }
 
