@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="a command in flight ends, whatever the controller does: recovery is stock's"
+DESCRIPTION="a command in flight ends, whatever the controller does: recovery is stock's; idle queues"
 TIMEOUT=300
 . "$(dirname "$0")/lib.sh"
 
@@ -7,7 +7,7 @@ requires() { have "$client"; }
 
 # The doorbells in the registers are to be the only ones, and a program is to have them.
 # shellcheck disable=SC2016 # for the guest's shell
-test() {
+stuck() {
 	cp "$(test_module doorbells)" "$client" "$dir/"
 	guest_results recovery --share "$dir" --append iomem=relaxed --timeout 280 \
 		--modparam 'nvme pmap_queue_depth=16' --qemu "-device nvme,serial=twice,id=twice,aerl=63" \
@@ -17,6 +17,20 @@ test() {
 			./pmap-test recovery -d serial=pmap -D serial=twice $1 || status=1
 			rmmod doorbells
 			exit $status' sh "${CASES-}"
+}
+
+# shellcheck disable=SC2016 # for the guest's shell
+idle() {
+	guest_results idle --with "$client" --timeout 120 --append suspend.pm_test_delay=4 \
+		--modparam 'nvme_core multipath=N' -- sh -c 'status=0
+			"$0" idle -d serial=pmap $1 || status=1
+			"$0" idle_auto -q -a -d serial=pmap || status=1
+			exit $status' "$client" "${IDLE-}"
+}
+
+test() {
+	stuck
+	idle
 }
 
 run_test

@@ -13,8 +13,8 @@ extern const struct subject subject_integrity, subject_modes, subject_namespaces
 	subject_chaos_slow, subject_chaos_plug, subject_chaos_end, subject_chaos_ns, subject_soak,
 	subject_fuzz, subject_bounds, subject_overrun, subject_control, subject_faults,
 	subject_parallel, subject_answers, subject_queue, subject_queue_slow, subject_queue_few,
-	subject_queue_big, subject_queue_ends, subject_auto, subject_chaos_door,
-	subject_recovery;
+	subject_queue_big, subject_queue_ends, subject_auto, subject_chaos_door, subject_recovery,
+	subject_idle, subject_idle_auto;
 
 static const struct subject *const subjects[] = {
 	&subject_integrity,  &subject_modes,	    &subject_namespaces, &subject_ioctl,
@@ -26,7 +26,8 @@ static const struct subject *const subjects[] = {
 	&subject_fuzz,	     &subject_bounds,	    &subject_overrun,	 &subject_control,
 	&subject_faults,     &subject_parallel,	    &subject_answers,	 &subject_queue,
 	&subject_queue_slow, &subject_queue_few,    &subject_queue_big,	 &subject_queue_ends,
-	&subject_auto,	     &subject_chaos_door,   &subject_recovery,
+	&subject_auto,	     &subject_chaos_door,   &subject_recovery,	 &subject_idle,
+	&subject_idle_auto,
 };
 
 static int usage(void)

@@ -2,9 +2,9 @@
 /*
  * The keeper of a controller's passthrough queues, at the end of pci.c after
  * pmap-pci.c.  Every second while a file has one it sees to commands that have
- * timed out, brings queues up after a reset, and takes them to another vector
- * when the CPUs of theirs went offline.  A ring that polls, and whose program
- * sleeps, has its completions marked meanwhile.
+ * timed out, brings queues up after a reset, takes them to another vector when the
+ * CPUs of theirs went offline, and deletes those that nobody has used for a while.
+ * A ring that polls, and whose program sleeps, has its completions marked meanwhile.
  *
  * What becomes of a command that has timed out is nvme_timeout()'s to decide, as for
  * those of blk-mq: in each state of the controller.
@@ -148,9 +148,9 @@ static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
 	if (q->live)
 		nvme_pmap_queue_stop(q);
 	if (q->qid && nvme_pmap_vector_lost(q)) {
-		if (nvme_pmap_queue_busy(q))
+		if (nvme_pmap_queue_busy(q) ||
+		    nvme_pmap_pci_down(q) == -EAGAIN)
 			return PMAP_KEEP_SOON;
-		nvme_pmap_pci_down(q);
 	}
 	/* a suspended controller may be live, and not to be spoken to */
 	if (q->failed != READ_ONCE(q->set->resets) + 1 &&
@@ -171,8 +171,9 @@ static void nvme_pmap_keep(struct work_struct *work)
 	mutex_lock(&set->lock);
 	noio = memalloc_noio_save();
 	for (i = 0; !set->dead && i < set->nr; i++)
-		if (set->queue[i].users)
-			next = min(next, nvme_pmap_keep_queue(&set->queue[i]));
+		next = min(next, set->queue[i].users ?
+					 nvme_pmap_keep_queue(&set->queue[i]) :
+					 nvme_pmap_queue_tidy(&set->queue[i]));
 	memalloc_noio_restore(noio);
 	mutex_unlock(&set->lock);
 	if (next != MAX_JIFFY_OFFSET)

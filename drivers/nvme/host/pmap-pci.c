@@ -124,7 +124,7 @@ static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 	const struct cpumask *mask;
 	bool lost = false;
 
-	if (q->polled || pm_suspend_target_state != PM_SUSPEND_ON)
+	if (!q->irq || pm_suspend_target_state != PM_SUSPEND_ON)
 		return false;
 	/* whoever holds it may be about to free the vectors, or wait for us */
 	if (!mutex_trylock(&q->set->pair_lock))
@@ -145,19 +145,24 @@ static irqreturn_t nvme_pmap_irq(int irq, void *data)
 static int nvme_pmap_request_irq(struct nvme_pmap_queue *q)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
+	int ret;
 
+	lockdep_assert_held(&q->set->pair_lock);
 	if (q->polled)
 		return 0;
 	/* beside nvme_irq(); a vector that pci_request_irq() shares */
-	return pci_request_irq(to_pci_dev(dev->dev), q->vector, nvme_pmap_irq,
-			       NULL, q, "nvme%dp%d", dev->ctrl.instance,
-			       q->qid);
+	ret = pci_request_irq(to_pci_dev(dev->dev), q->vector, nvme_pmap_irq,
+			      NULL, q, "nvme%dp%d", dev->ctrl.instance, q->qid);
+	q->irq = !ret;
+	return ret;
 }
 
 static void nvme_pmap_free_irq(struct nvme_pmap_queue *q)
 {
-	if (!q->polled)
+	lockdep_assert_held(&q->set->pair_lock);
+	if (q->irq)
 		pci_free_irq(to_pci_dev(nvme_pmap_dev(q)->dev), q->vector, q);
+	q->irq = false;
 }
 
 /* The state of a pair that the controller is about to get. */
@@ -256,20 +261,26 @@ unlock:
 	return ret;
 }
 
-/* Live again after a detach that was given up, if the pair is still there. */
+/*
+ * Live again, if the pair is still there: after a detach that was given up, or for
+ * another user of the same kind.
+ */
 static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
 {
+	bool live;
+
 	/* set under the lock of the set only; a suspend may hold the other long */
 	if (!READ_ONCE(q->qid))
 		return false;
 	mutex_lock(&q->set->pair_lock);
-	if (q->qid) {
+	live = q->qid && q->irq != q->polled;
+	if (live) {
 		spin_lock(&q->sq_lock);
 		q->live = true;
 		spin_unlock(&q->sq_lock);
 	}
 	mutex_unlock(&q->set->pair_lock);
-	return q->qid;
+	return live;
 }
 
 static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
@@ -295,6 +306,8 @@ static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
 	return ret;
 }
 
+static int nvme_pmap_pci_down(struct nvme_pmap_queue *q);
+
 /* See struct nvme_pmap_queue_ops. */
 static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 {
@@ -311,6 +324,11 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return -ENODEV;
 	if (nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
 		return -EAGAIN;
+	/* of a former user, and of the other kind */
+	if (READ_ONCE(q->qid) && nvme_pmap_pci_down(q))
+		return -EAGAIN;
+	if (!__ratelimit(&set->creations))
+		return -EAGAIN;
 	ret = nvme_pmap_create_queue(q, resets);
 	if (!ret)
 		q->failed = 0;
@@ -318,8 +336,9 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return ret;
 	if (ret == -EAGAIN || resets != READ_ONCE(set->resets))
 		return -EAGAIN;
-	dev_warn(dev->ctrl.device,
-		 "pmap: the controller refused a passthrough queue: %d\n", ret);
+	dev_warn_ratelimited(dev->ctrl.device,
+			     "pmap: the controller refused a passthrough queue: %d\n",
+			     ret);
 	if (ret < 0)
 		return ret;
 	q->failed = resets + 1;
@@ -347,6 +366,9 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	u16 qid;
 
 	lockdep_assert_held(&q->set->lock);
+	/* lest it be for a command of the next queue that has this identifier */
+	if (q->aborts && nvme_pmap_abort_out(dev, READ_ONCE(q->qid)))
+		return -EAGAIN;
 	mutex_lock(&q->set->pair_lock);
 	qid = q->qid;
 	resets = q->set->resets;
@@ -357,20 +379,17 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	q->qid = 0;
 	mutex_unlock(&q->set->pair_lock);
 	if (!qid)
-		return 0;
+		return q->kept == resets + 1 ? -EIO : 0;
 
-	/* lest it be for a command of the next queue that has this identifier */
-	while (q->aborts && nvme_pmap_abort_out(dev, qid) &&
-	       !nvme_pmap_was_disabled(q, resets))
-		schedule_timeout_uninterruptible(1);
 	ret = adapter_delete_sq(dev, qid);
 	if (!ret)
 		ret = adapter_delete_cq(dev, qid);
 	if (!ret || nvme_pmap_was_disabled(q, resets))
 		return 0;
-	dev_warn(dev->ctrl.device,
-		 "pmap: the controller does not delete queue %u: %d; reset\n",
-		 qid, ret);
+	q->kept = resets + 1;
+	dev_warn_ratelimited(dev->ctrl.device,
+			     "pmap: the controller does not delete queue %u: %d; reset\n",
+			     qid, ret);
 	nvme_reset_ctrl(&dev->ctrl);
 	return ret;
 }

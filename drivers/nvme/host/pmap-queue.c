@@ -5,12 +5,18 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/file.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "nvme.h"
 #include "pmap.h"
+
+static unsigned int pmap_queue_linger = 1000;
+module_param(pmap_queue_linger, uint, 0644);
+MODULE_PARM_DESC(pmap_queue_linger,
+		 "ms for which a passthrough queue is kept for its next user");
 
 static size_t nvme_pmap_sq_bytes(const struct nvme_pmap_queues *set)
 {
@@ -63,7 +69,7 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 	struct nvme_pmap_queues *set = q->set;
 	struct nvme_completion *cq;
 
-	/* a controller that refused to delete the pair may still use it */
+	/* its last user has left it */
 	if (q->cq)
 		return 0;
 	q->slot = kvcalloc(set->depth, sizeof(*q->slot),
@@ -108,7 +114,7 @@ static unsigned int nvme_pmap_queues_used(const struct nvme_pmap_queues *set)
 
 	lockdep_assert_held(&set->lock);
 	for (i = 0; i < set->nr; i++)
-		used += set->queue[i].users || set->queue[i].qid;
+		used += !!set->queue[i].users;
 	return used;
 }
 
@@ -147,29 +153,90 @@ int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
 	return max(left, 0);
 }
 
-/* One that nobody uses, and whose last batch is over. */
-static struct nvme_pmap_queue *
-nvme_pmap_queue_pick(struct nvme_pmap_queues *set)
+/*
+ * How good is it for a new user?  Best is a pair that the last one has left, and that
+ * only has to be let go on; then one to be created; then another's, which is deleted
+ * first if it is of the other kind.
+ */
+static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
+					 bool polled, unsigned int cpu, bool more)
 {
-	unsigned int i;
+	/* or a task has its batch still, or the controller may have the pair */
+	if (q->users || READ_ONCE(q->batch.plug) != PMAP_NO_PLUG ||
+	    q->kept == READ_ONCE(q->set->resets) + 1)
+		return 0;
+	if (!READ_ONCE(q->qid))
+		return more ? 3 : 0;
+	if (q->polled == polled)
+		return polled || q->cpu == cpu ? 4 : 2;
+	return 1;
+}
+
+static struct nvme_pmap_queue *
+nvme_pmap_queue_pick(struct nvme_pmap_queues *set, bool polled,
+		     unsigned int cpu)
+{
+	struct nvme_pmap_queue *best = NULL;
+	unsigned int i, rank, top = 0, pairs = 0;
 
 	if (nvme_pmap_queues_used(set) >= set->granted)
 		return NULL;
+	for (i = 0; i < set->nr; i++)
+		pairs += set->queue[i].users || READ_ONCE(set->queue[i].qid);
 	for (i = 0; i < set->nr; i++) {
-		struct nvme_pmap_queue *q = &set->queue[i];
-
-		if (!q->users && !q->qid &&
-		    READ_ONCE(q->batch.plug) == PMAP_NO_PLUG)
-			return q;
+		rank = nvme_pmap_queue_rank(&set->queue[i], polled, cpu,
+					    pairs < set->granted);
+		if (rank <= top)
+			continue;
+		top = rank;
+		best = &set->queue[i];
 	}
-	return NULL;
+	return best;
+}
+
+/**
+ * nvme_pmap_queue_tidy - delete a queue that nobody has used for a while
+ * @q: the queue, without users; the lock of the set is held
+ *
+ * Return: jiffies until it may be done, or MAX_JIFFY_OFFSET: it is.
+ */
+unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q)
+{
+	unsigned long linger =
+		msecs_to_jiffies(min(READ_ONCE(pmap_queue_linger), 60000u));
+
+	lockdep_assert_held(&q->set->lock);
+	if (!q->cq)
+		return MAX_JIFFY_OFFSET;
+	if (time_before(jiffies, q->idle + linger))
+		return q->idle + linger - jiffies;
+	/* what the controller refuses to delete stays, until the next reset */
+	if (q->set->ops->down(q))
+		return HZ;
+	nvme_pmap_queue_free(q);
+	return MAX_JIFFY_OFFSET;
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_tidy);
+
+/*
+ * The last user is gone, or was never to be.  The pair is kept for a moment: a program
+ * that attaches and detaches over and over has no queue created for that.
+ */
+static void nvme_pmap_queue_end(struct nvme_pmap_queue *q)
+{
+	lockdep_assert_held(&q->set->lock);
+	q->users = 0;
+	q->idle = jiffies;
+	if (!q->set->dead && nvme_pmap_queue_tidy(q) != MAX_JIFFY_OFFSET)
+		q->set->ops->keep(q->set);
 }
 
 /* A queue for its first user. */
 static struct nvme_pmap_queue *
 nvme_pmap_queue_start(struct nvme_pmap_queues *set, bool polled)
 {
-	struct nvme_pmap_queue *q = nvme_pmap_queue_pick(set);
+	unsigned int cpu = raw_smp_processor_id();
+	struct nvme_pmap_queue *q = nvme_pmap_queue_pick(set, polled, cpu);
 	int ret;
 
 	if (!q)
@@ -178,7 +245,7 @@ nvme_pmap_queue_start(struct nvme_pmap_queues *set, bool polled)
 	if (ret)
 		return ERR_PTR(ret);
 	q->polled = polled;
-	q->cpu = raw_smp_processor_id();
+	q->cpu = cpu;
 	q->users = 1;
 	ret = set->ops->up(q);
 	/* during a reset: it comes up afterwards, until then blk-mq serves */
@@ -186,8 +253,7 @@ nvme_pmap_queue_start(struct nvme_pmap_queues *set, bool polled)
 		set->ops->keep(set);
 		return q;
 	}
-	q->users = 0;
-	nvme_pmap_queue_free(q);
+	nvme_pmap_queue_end(q);
 	return ERR_PTR(ret);
 }
 
@@ -283,16 +349,6 @@ static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 		schedule_timeout_uninterruptible(1);
 	}
 	return 0;
-}
-
-/* The last user is gone, or was never to be. */
-static void nvme_pmap_queue_end(struct nvme_pmap_queue *q)
-{
-	lockdep_assert_held(&q->set->lock);
-	q->users = 0;
-	/* what the controller refuses to delete stays, until the next reset */
-	if (!q->set->dead && !q->set->ops->down(q))
-		nvme_pmap_queue_free(q);
 }
 
 static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
@@ -420,6 +476,9 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 	set->dma = dma;
 	mutex_init(&set->lock);
 	mutex_init(&set->pair_lock);
+	/* all of them twice: files come and go, and so does the controller */
+	ratelimit_state_init(&set->creations, HZ, 2 * nr);
+	ratelimit_set_flags(&set->creations, RATELIMIT_MSG_ON_RELEASE);
 	for (i = 0; i < nr; i++) {
 		set->queue[i].set = set;
 		set->queue[i].index = i;

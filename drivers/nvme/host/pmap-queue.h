@@ -12,7 +12,7 @@
  *
  * Lifetimes.  The objects are allocated with the controller's nvme_pmap_ctrl and
  * live as long as that: a pointer to one is never stale.  Their memory comes with
- * the first user and goes with the last.  A command in flight holds its file (so
+ * the first user and goes a moment after the last.  A command in flight holds its file (so
  * the queue keeps a user), its buffer, and the namespace's q_usage_counter, as a
  * request would: freezing, format, removal and suspend wait for it.
  *
@@ -33,6 +33,7 @@
 #include <linux/io.h>
 #include <linux/mutex.h>
 #include <linux/nvme.h>
+#include <linux/ratelimit_types.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
@@ -183,13 +184,17 @@ struct nvme_pmap_fixed {
  * @seen: as many as the keeper saw when it last looked
  * @set: the controller's queues
  * @users: files that have it attached (set lock)
+ * @idle: since when there are none, in jiffies
  * @draining: a detach waits until it is idle (set lock)
  * @qid: its identifier, or 0 (set lock to set, pair_lock to clear)
+ * @irq: its pair has an interrupt; other than @polled where the pair is of a former user
+ *	(pair_lock)
  * @vector: the interrupt vector
  * @cpu: the CPU that it was attached on
  * @stuck: what @rung was when the keeper last looked
  * @aborts: since the pair was created, commands of it may have been aborted
- * @failed: the controller refused it at this nvme_pmap_queues.resets
+ * @failed: the controller refused it when nvme_pmap_queues.resets was one less
+ * @kept: likewise, it refused to delete it
  * @sq_dma: DMA address of @sq
  * @cq_dma: DMA address of @cq
  */
@@ -221,13 +226,16 @@ struct nvme_pmap_queue {
 
 	struct nvme_pmap_queues *set ____cacheline_aligned_in_smp;
 	unsigned int users;
+	unsigned long idle;
 	bool draining;
+	bool irq;
 	u16 qid;
 	u16 vector;
 	unsigned int cpu;
 	u32 stuck;
 	bool aborts;
 	unsigned int failed;
+	unsigned int kept;
 	dma_addr_t sq_dma;
 	dma_addr_t cq_dma;
 };
@@ -236,7 +244,8 @@ struct nvme_pmap_queue {
  * struct nvme_pmap_queue_ops - what pci.c does for pmap-queue.c
  * @up: create the pair; set lock held.  0, -EAGAIN while the controller is being
  *	reset, -EUSERS without a queue ID left, -EIO, or a negative errno
- * @down: take it away; set lock held, and the queue is idle
+ * @down: take it away, if it is there; set lock held, and the queue is idle.  0, -EAGAIN:
+ *	not now, or a negative errno: not before the next reset
  * @keep: look after the queues now
  */
 struct nvme_pmap_queue_ops {
@@ -256,6 +265,7 @@ struct nvme_pmap_queue_ops {
  * @resets: how often the controller was disabled (pair_lock)
  * @life: what @resets was when the admin commands under way were decided (set lock)
  * @depth: entries of a queue
+ * @creations: so many in a time
  * @generation: of the command identifiers that the next queue begins with
  * @ops: pci.c
  * @dev: struct nvme_dev, for pci.c
@@ -274,6 +284,7 @@ struct nvme_pmap_queues {
 	unsigned int resets;
 	unsigned int life;
 	unsigned int depth;
+	struct ratelimit_state creations;
 	unsigned int generation;
 	const struct nvme_pmap_queue_ops *ops;
 	void *dev;
@@ -319,6 +330,7 @@ struct nvme_pmap_queues *
 nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 		       struct device *dma, unsigned int nr);
 void nvme_pmap_queues_kill(struct nvme_pmap_queues *set);
+unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q);
 
 /* pmap-qcmd.c */
 void nvme_pmap_queue_take(struct nvme_pmap_queue *q);
