@@ -190,8 +190,9 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
 	/* pairs with the cmpxchg() of the next */
 	smp_store_release(&pc->begin_file, NULL);
-	fput(file);
 	nvme_pmap_ctrl_put(pc);
+	/* and with the file the module may go */
+	fput(file);
 }
 
 /**
@@ -223,8 +224,11 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 		return;
 	}
 	get_file(file);
-	/* which has the reference on the controller's state now */
-	queue_work(nvme_wq, &pc->begin);
+	/*
+	 * Which has the reference on the controller's state now.  It speaks to the
+	 * controller, which a suspended one is not to hear.
+	 */
+	queue_work(system_freezable_wq, &pc->begin);
 }
 
 /**

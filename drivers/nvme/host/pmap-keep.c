@@ -10,6 +10,8 @@
  * those of blk-mq: in each state of the controller.
  */
 
+#include <linux/suspend.h>
+
 /* How often the keeper looks, while queues are attached. */
 #define PMAP_KEEP HZ
 
@@ -152,11 +154,9 @@ static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
 		    nvme_pmap_pci_down(q) == -EAGAIN)
 			return PMAP_KEEP_SOON;
 	}
-	/* a suspended controller may be live, and not to be spoken to */
-	if (q->failed != READ_ONCE(q->set->resets) + 1 &&
-	    pm_suspend_target_state == PM_SUSPEND_ON)
+	if (q->failed != READ_ONCE(q->set->resets) + 1)
 		ret = nvme_pmap_pci_up(q);
-	return ret == -EAGAIN ? PMAP_KEEP_SOON : PMAP_KEEP;
+	return ret == -EAGAIN && !q->set->asleep ? PMAP_KEEP_SOON : PMAP_KEEP;
 }
 
 /* Desired and actual state of the queues are brought together here. */
@@ -178,4 +178,32 @@ static void nvme_pmap_keep(struct work_struct *work)
 	mutex_unlock(&set->lock);
 	if (next != MAX_JIFFY_OFFSET)
 		queue_delayed_work(nvme_wq, &set->keeper, next);
+}
+
+/*
+ * The system goes to sleep, or has woken up.  When this returns, nobody is sending an
+ * admin command about a queue, nor does until it wakes up; time-outs go on, for a
+ * suspend waits for commands.
+ */
+static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
+			void *unused)
+{
+	struct nvme_pmap_queues *set =
+		container_of(pm, struct nvme_pmap_pci, pm)->queues;
+
+	switch (event) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+	case PM_POST_SUSPEND:
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		mutex_lock(&set->lock);
+		set->asleep = event == PM_SUSPEND_PREPARE ||
+			      event == PM_HIBERNATION_PREPARE ||
+			      event == PM_RESTORE_PREPARE;
+		mutex_unlock(&set->lock);
+		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+	}
+	return NOTIFY_DONE;
 }

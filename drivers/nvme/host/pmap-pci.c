@@ -10,7 +10,6 @@
  * before a reset comes after it: see pmap-admin.c.
  */
 #include <linux/sched/mm.h>
-#include <linux/suspend.h>
 
 #include "pmap-pci.h"
 
@@ -114,17 +113,14 @@ static u16 nvme_pmap_pick_vector(struct nvme_dev *dev, unsigned int cpu)
 	return map->mq_map[cpu] + 1;
 }
 
-/*
- * No CPU that the interrupt could go to is online; nor does a suspend take them
- * away for a while, when the controller may not be spoken to.
- */
+/* No CPU that the interrupt could go to is online, and not because of a suspend. */
 static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
 	const struct cpumask *mask;
 	bool lost = false;
 
-	if (!q->irq || pm_suspend_target_state != PM_SUSPEND_ON)
+	if (!q->irq || q->set->asleep)
 		return false;
 	/* whoever holds it may be about to free the vectors, or wait for us */
 	if (!mutex_trylock(&q->set->pair_lock))
@@ -322,7 +318,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return 0;
 	if (nvme_state_terminal(&dev->ctrl))
 		return -ENODEV;
-	if (nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
+	if (set->asleep || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
 		return -EAGAIN;
 	/* of a former user, and of the other kind */
 	if (READ_ONCE(q->qid) && nvme_pmap_pci_down(q))
@@ -367,7 +363,8 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 
 	lockdep_assert_held(&q->set->lock);
 	/* lest it be for a command of the next queue that has this identifier */
-	if (q->aborts && nvme_pmap_abort_out(dev, READ_ONCE(q->qid)))
+	if (q->set->asleep ||
+	    (q->aborts && nvme_pmap_abort_out(dev, READ_ONCE(q->qid))))
 		return -EAGAIN;
 	mutex_lock(&q->set->pair_lock);
 	qid = q->qid;
@@ -545,6 +542,7 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 	set->depth =
 		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
 	INIT_DELAYED_WORK(&set->keeper, nvme_pmap_keep);
+	dev->pmap.pm.notifier_call = nvme_pmap_pm;
 	/* once and for all: pci.c may map its own anew in a reset */
 	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
 			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);
@@ -564,6 +562,8 @@ static void nvme_pmap_pci_add(struct nvme_dev *dev)
 
 	if (!nvme_pmap_ctrl_add(&dev->ctrl, dev->dev, set)) {
 		dev->pmap.queues = set;
+		if (set)
+			register_pm_notifier(&dev->pmap.pm);
 	} else if (set) {
 		kfree(dev->pmap.stand_in);
 		iounmap(set->db);
@@ -576,6 +576,8 @@ static void nvme_pmap_pci_del(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.queues;
 
+	if (set)
+		unregister_pm_notifier(&dev->pmap.pm);
 	/* a late time-out may be disabling the controller once more */
 	mutex_lock(&dev->shutdown_lock);
 	dev->pmap.queues = NULL;

@@ -3,6 +3,8 @@
 #ifndef _NVME_PMAP_PCI_H
 #define _NVME_PMAP_PCI_H
 
+#include <linux/notifier.h>
+
 #include "pmap.h"
 
 /* For all queues together; stock waits a minute for its own after that. */
@@ -18,6 +20,7 @@ struct nvme_pmap_stand_in;
  * @granted: how many the controller gave beyond those of blk-mq
  * @queues: from the end of probe to the end of remove
  * @stopped: what nvme_pmap_queues_stop() found there, for its counterpart
+ * @pm: tells @queues when the system goes to sleep
  * @stand_in: for the commands of @queues that time out; as long as these are there
  */
 struct nvme_pmap_pci {
@@ -25,6 +28,7 @@ struct nvme_pmap_pci {
 	u16 granted;
 	struct nvme_pmap_queues *queues;
 	struct nvme_pmap_queues *stopped;
+	struct notifier_block pm;
 	struct nvme_pmap_stand_in *stand_in;
 };
 
@@ -41,6 +45,8 @@ static void nvme_pmap_pci_del(struct nvme_dev *dev);
 
 /* Of pmap-keep.c, for pmap-pci.c. */
 static void nvme_pmap_keep(struct work_struct *work);
+static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
+			void *unused);
 static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid);
 static struct nvme_pmap_stand_in *nvme_pmap_stand_in_alloc(struct nvme_dev *dev);
 

@@ -259,6 +259,8 @@ struct nvme_pmap_queue_ops {
  * @lock: see the top of this file
  * @pair_lock: likewise
  * @dead: the controller is being removed
+ * @asleep: the system goes to sleep: a controller that looks live may be in a power
+ *	state, and is not spoken to (set lock)
  * @nr: objects in @queue
  * @granted: how many of them the controller has to spare
  * @base: queue ID of the first
@@ -278,6 +280,7 @@ struct nvme_pmap_queues {
 	struct mutex lock;	/* who sends admin commands about queues */
 	struct mutex pair_lock; /* what the controller has, and @resets */
 	bool dead;
+	bool asleep;
 	unsigned int nr;
 	unsigned int granted;
 	u16 base;
