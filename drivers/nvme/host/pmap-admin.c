@@ -54,8 +54,7 @@ static struct request *nvme_pmap_alloc_admin(struct nvme_pmap_queues *set,
 	for (;;) {
 		req = blk_mq_alloc_request(dev->ctrl.admin_q, nvme_req_op(c),
 					   BLK_MQ_REQ_NOWAIT);
-		if (!IS_ERR(req) ||
-		    c->common.opcode == nvme_admin_create_cq ||
+		if (!IS_ERR(req) || c->common.opcode == nvme_admin_create_cq ||
 		    set->life != READ_ONCE(set->resets))
 			return req;
 		if (time_after(jiffies, end))
@@ -84,9 +83,10 @@ static int nvme_pmap_submit_admin(struct nvme_pmap_queues *set,
 	if (nvme_pmap_start_admin(set, req, creates)) {
 		wait_for_completion_io(&wait.done);
 		/* as nvme_execute_rq() tells it */
-		ret = nvme_req(req)->flags & NVME_REQ_CANCELLED ? -EINTR :
-			      nvme_req(req)->status ?:
-			      blk_status_to_errno(wait.error);
+		ret = nvme_req(req)->flags & NVME_REQ_CANCELLED ?
+			      -EINTR :
+		      nvme_req(req)->status ?:
+					      blk_status_to_errno(wait.error);
 	}
 	blk_mq_free_request(req);
 	return ret;

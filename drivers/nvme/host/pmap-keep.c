@@ -150,8 +150,7 @@ static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
 	if (q->live)
 		nvme_pmap_queue_stop(q);
 	if (q->qid && nvme_pmap_vector_lost(q)) {
-		if (nvme_pmap_queue_busy(q) ||
-		    nvme_pmap_pci_down(q) == -EAGAIN)
+		if (nvme_pmap_queue_busy(q) || nvme_pmap_pci_down(q) == -EAGAIN)
 			return PMAP_KEEP_SOON;
 	}
 	if (q->failed != READ_ONCE(q->set->resets) + 1)

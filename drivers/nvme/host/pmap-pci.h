@@ -48,6 +48,7 @@ static void nvme_pmap_keep(struct work_struct *work);
 static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
 			void *unused);
 static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid);
-static struct nvme_pmap_stand_in *nvme_pmap_stand_in_alloc(struct nvme_dev *dev);
+static struct nvme_pmap_stand_in *
+nvme_pmap_stand_in_alloc(struct nvme_dev *dev);
 
 #endif /* _NVME_PMAP_PCI_H */

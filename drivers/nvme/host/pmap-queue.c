@@ -159,7 +159,8 @@ int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
  * first if it is of the other kind.
  */
 static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
-					 bool polled, unsigned int cpu, bool more)
+					 bool polled, unsigned int cpu,
+					 bool more)
 {
 	/* or a task has its batch still, or the controller may have the pair */
 	if (q->users || READ_ONCE(q->batch.plug) != PMAP_NO_PLUG ||
