@@ -6,29 +6,57 @@
 
 #include "util.h"
 
-extern const struct subject subject_integrity, subject_modes, subject_namespaces, subject_ioctl,
-	subject_command, subject_unprivileged, subject_memory, subject_length, subject_formats,
-	subject_lifetime, subject_survival, subject_removal, subject_unload, subject_multipath,
-	subject_foreign, subject_bounce, subject_formatting, subject_hidden, subject_chaos,
-	subject_chaos_slow, subject_chaos_plug, subject_chaos_end, subject_chaos_ns, subject_soak,
-	subject_fuzz, subject_bounds, subject_overrun, subject_control, subject_faults,
-	subject_parallel, subject_answers, subject_queue, subject_queue_slow, subject_queue_few,
-	subject_queue_big, subject_queue_ends, subject_auto, subject_chaos_door, subject_recovery,
-	subject_idle, subject_idle_auto;
+/* One a line. */
+#define SUBJECTS(S)     \
+	S(integrity)    \
+	S(modes)        \
+	S(namespaces)   \
+	S(ioctl)        \
+	S(missing)      \
+	S(command)      \
+	S(unprivileged) \
+	S(memory)       \
+	S(length)       \
+	S(formats)      \
+	S(lifetime)     \
+	S(survival)     \
+	S(removal)      \
+	S(unload)       \
+	S(multipath)    \
+	S(foreign)      \
+	S(bounce)       \
+	S(formatting)   \
+	S(hidden)       \
+	S(chaos)        \
+	S(chaos_slow)   \
+	S(chaos_plug)   \
+	S(chaos_end)    \
+	S(chaos_ns)     \
+	S(soak)         \
+	S(fuzz)         \
+	S(bounds)       \
+	S(overrun)      \
+	S(control)      \
+	S(faults)       \
+	S(parallel)     \
+	S(answers)      \
+	S(queue)        \
+	S(queue_slow)   \
+	S(queue_few)    \
+	S(queue_big)    \
+	S(queue_ends)   \
+	S(auto)         \
+	S(chaos_door)   \
+	S(recovery)     \
+	S(idle)         \
+	S(idle_auto)
 
-static const struct subject *const subjects[] = {
-	&subject_integrity,  &subject_modes,	    &subject_namespaces, &subject_ioctl,
-	&subject_command,    &subject_unprivileged, &subject_memory,	 &subject_length,
-	&subject_formats,    &subject_lifetime,	    &subject_survival,	 &subject_removal,
-	&subject_unload,     &subject_multipath,    &subject_foreign,	 &subject_bounce,
-	&subject_formatting, &subject_hidden,	    &subject_chaos,	 &subject_chaos_slow,
-	&subject_chaos_plug, &subject_chaos_end,    &subject_chaos_ns,	 &subject_soak,
-	&subject_fuzz,	     &subject_bounds,	    &subject_overrun,	 &subject_control,
-	&subject_faults,     &subject_parallel,	    &subject_answers,	 &subject_queue,
-	&subject_queue_slow, &subject_queue_few,    &subject_queue_big,	 &subject_queue_ends,
-	&subject_auto,	     &subject_chaos_door,   &subject_recovery,	 &subject_idle,
-	&subject_idle_auto,
-};
+#define DECLARE(name) extern const struct subject subject_##name;
+#define ADDRESS(name) &subject_##name,
+
+SUBJECTS(DECLARE)
+
+static const struct subject *const subjects[] = { SUBJECTS(ADDRESS) };
 
 static int usage(void)
 {

@@ -6,7 +6,9 @@
 #include <linux/blk-mq.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
+#include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -104,20 +106,23 @@ void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap)
 /*
  * Publish a finished buffer, after telling user space of it: once it is in the
  * table, another thread may use it, and end it.
+ *
+ * Return: 0, an errno, or -EAGAIN: user space could not be told without waiting for
+ * a page of its memory, which is not to be done under the lock.
  */
-static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
-			    struct nvme_pmap_register *reg, void __user *uarg)
+static int nvme_pmap_try_insert(struct nvme_pmap_file *pf,
+				struct nvme_pmap *pmap,
+				struct nvme_pmap_register *reg,
+				void __user *uarg, size_t size)
 {
 	int ret;
 
-	reg->form = pmap->l.form;
-	reg->kept = pmap->kept;
 	mutex_lock(&pf->lock);
 	ret = nvme_pmap_pick_index(pf, &reg->index);
 	if (!ret)
 		ret = nvme_pmap_grow(pf, reg->index);
-	if (!ret && copy_to_user(uarg, reg, sizeof(*reg)))
-		ret = -EFAULT;
+	if (!ret && copy_to_user_nofault(uarg, reg, size))
+		ret = -EAGAIN;
 	if (!ret) {
 		nvme_pmap_own(pf, pmap);
 		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[reg->index], pmap);
@@ -125,6 +130,29 @@ static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
 	}
 	mutex_unlock(&pf->lock);
 	return ret;
+}
+
+/* Until the answer is in memory: whoever takes that away again only holds up itself. */
+static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
+			    struct nvme_pmap_register *reg, void __user *uarg)
+{
+	size_t size = min_t(size_t, reg->size, sizeof(*reg));
+	u32 index = reg->index;
+	int ret;
+
+	reg->form = pmap->l.form;
+	reg->kept = pmap->kept;
+	for (;;) {
+		reg->index = index;
+		ret = nvme_pmap_try_insert(pf, pmap, reg, uarg, size);
+		if (ret != -EAGAIN)
+			return ret;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (fault_in_safe_writeable(uarg, size))
+			return -EFAULT;
+		cond_resched();
+	}
 }
 
 static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
@@ -309,9 +337,7 @@ static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	struct nvme_pmap *pmap;
 	int ret;
 
-	/* whoever holds it may wait for a page of user memory */
-	if (mutex_lock_killable(&pf->lock))
-		return -EINTR;
+	mutex_lock(&pf->lock);
 	pmap = nvme_pmap_entry(pf, index);
 	if (!pmap || pmap->waiting) {
 		mutex_unlock(&pf->lock);

@@ -58,8 +58,7 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 	ret = nvme_pmap_query_queues(pc->queues, pf, q);
 	if (ret || !pf)
 		return ret;
-	if (mutex_lock_killable(&pf->lock))
-		return -EINTR;
+	mutex_lock(&pf->lock);
 	q->nr_pmaps = pf->nr;
 	q->pinned = pf->pinned;
 	q->kept = pf->kept;
@@ -163,10 +162,7 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 		return;
 	/* after removal the buffers are shells that pin and map nothing */
 	dead = READ_ONCE(pf->pc->dead);
-	/*
-	 * Without the lock, under which a registration writes to user memory: a
-	 * page that never comes must not stop those who look.
-	 */
+	/* without the lock: who looks is not to wait for whoever grows the table */
 	nvme_pmap_show(m, "buffers", READ_ONCE(pf->nr));
 	nvme_pmap_show(m, "pinned", dead ? 0 : READ_ONCE(pf->pinned));
 	nvme_pmap_show(m, "kept", dead ? 0 : READ_ONCE(pf->kept));

@@ -18,7 +18,8 @@
  * disabled and every request cancelled).
  *
  * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.lock.  The
- * submission path takes neither; it reads the table under RCU.
+ * submission path takes neither; it reads the table under RCU.  Nobody who holds
+ * either waits for a page of user memory.
  */
 #ifndef _NVME_PMAP_H
 #define _NVME_PMAP_H
