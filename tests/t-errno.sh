@@ -25,7 +25,7 @@ test() {
 			mkdir /run/ext4 && mount -t ext4 /dev/vda /run/ext4 &&
 				export PMAP_TEST_EXT4=/run/ext4
 			status=0
-			for subject in ioctl missing command unprivileged; do
+			for subject in ioctl registering missing command unprivileged; do
 				"$0" $subject -d serial=pmap || status=1
 			done
 			"$0" memory -d serial=pmap protection kinds files device-memory large || status=1

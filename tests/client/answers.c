@@ -118,7 +118,7 @@ static void outputs(void)
 	only_out(s.dev.fd, NVME_PMAP_IOC_STATS, &st, sizeof(st), stats, 0);
 	CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_QUERY, &q), 0, "query");
 	CHECK(q.queues_free && q.queue_depth && !q.queue_irq != opt.queues &&
-		      !q.queue_polled != opt.queues && !q.reserved,
+		      !q.queue_polled != opt.queues,
 	      "%u queues free, of %u, %u and %u attached", q.queues_free, q.queue_depth,
 	      q.queue_irq, q.queue_polled);
 	q.size = 4;

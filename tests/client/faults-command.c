@@ -91,7 +91,7 @@ static void refused_sizes(const struct dev *dev)
 	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, NULL), -EFAULT, "no structure");
 	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &odd), -EINVAL, "a small one");
 	odd.size = sizeof(struct nvme_pmap_register) + 8;
-	odd.rest[10] = 1;
+	odd.rest[sizeof(struct nvme_pmap_register) / 4] = 1;
 	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &odd), -E2BIG, "a newer one");
 	odd.size = sizeof(odd);
 	CHECK_RET(nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &odd), -E2BIG, "a large one");

@@ -151,7 +151,8 @@ void mutate_arg(struct worker *w, unsigned int nr, void *arg)
 		mutate(w, arg, args[nr].fields, args[nr].nr);
 	} else if (chance(w, 500)) {
 		/* a newer program's structure, of which the rest is zero or not */
-		uint32_t size = (uint32_t)(args[nr].size + draw_below(w, PAGE - args[nr].size + 2));
+		uint32_t from = chance(w, 500) ? 8 : (uint32_t)args[nr].size;
+		uint32_t size = from + (uint32_t)draw_below(w, PAGE - from + 2);
 
 		memcpy(arg, &size, sizeof(size));
 		if (size <= PAGE && chance(w, 500))

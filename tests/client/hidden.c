@@ -109,6 +109,16 @@ static void only_pages(const struct view *v, unsigned int first, unsigned int la
 	      "%s: memory behind the slice changed", what);
 }
 
+/* The driver tells what it knows of the namespace. */
+static void ns_is(const struct view *v, uint32_t ns, uint32_t lba_bytes)
+{
+	struct nvme_pmap_query q;
+
+	if (CHECK_RET(nvme_pmap_query_file(v->dev.fd, &q), 0, "query"))
+		CHECK(q.ns == ns && q.lba_bytes == lba_bytes, "ns %#x, lba_bytes %u", q.ns,
+		      q.lba_bytes);
+}
+
 /* ---- a zoned namespace that Linux cannot use: its block size is unknown ---- */
 
 static void zoned_root_sgl(struct view *v)
@@ -132,15 +142,13 @@ static void zoned_root_sgl(struct view *v)
 static void zoned(void)
 {
 	static const uint8_t ops[] = { OP_READ, OP_WRITE, OP_COMPARE, OP_ZONE_APPEND };
-	struct nvme_pmap_query q;
 	struct nvme_pmap_cmd cmd;
 	struct view v;
 	size_t i;
 
 	if (!view_open(&v, NS_ZONED))
 		goto out;
-	if (CHECK_RET(nvme_pmap_query_file(v.dev.fd, &q), 0, "query"))
-		CHECK(!q.lba_bytes, "lba_bytes %u", q.lba_bytes);
+	ns_is(&v, NVME_PMAP_NS_UNKNOWN | NVME_PMAP_NS_ZONED, 0);
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		all_refused(&v, (struct attempt){ .opcode = ops[i],
 						  .offset = 0,
@@ -200,6 +208,7 @@ static void pi(void)
 
 	if (!view_open(&v, NS_PI) || !pi_fill(&v, 1))
 		goto out;
+	ns_is(&v, NVME_PMAP_NS_INLINE | NVME_PMAP_NS_PRACT, 520);
 	poison(v.mem.map, PAGES * PAGE);
 	cmd = cmd_rw(&v.dev, OP_READ, v.prp, 8 * PAGE, 2 * PAGE, 0);
 	cmd.cdw12 = 15 | PRACT;
@@ -229,6 +238,7 @@ static void pi_hidden(void)
 
 	if (!view_open(&v, NS_PI) || !pi_fill(&v, 1))
 		goto out;
+	ns_is(&v, NVME_PMAP_NS_INLINE | NVME_PMAP_NS_PRACT_UNKNOWN, 520);
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		all_refused(&v, (struct attempt){ .opcode = ops[i],
 						  .offset = 8 * PAGE,

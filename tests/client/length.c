@@ -329,6 +329,14 @@ SUBJECT(length);
 
 enum { NS_4K = 1, NS_EXTENDED, NS_SEPARATE, NS_ZONED };
 
+/* What of a format makes which command fail. */
+static const uint32_t format_ns[] = {
+	[NS_4K] = 0,
+	[NS_EXTENDED] = NVME_PMAP_NS_INLINE | NVME_PMAP_NS_PRACT_UNKNOWN,
+	[NS_SEPARATE] = NVME_PMAP_NS_SEPARATE,
+	[NS_ZONED] = NVME_PMAP_NS_ZONED,
+};
+
 static bool format_open(struct length_setup *s, unsigned int nsid, uint32_t *index)
 {
 	struct nvme_pmap_query q;
@@ -339,7 +347,10 @@ static bool format_open(struct length_setup *s, unsigned int nsid, uint32_t *ind
 	       must_register(&s->dev, s->mem.map, PAGES * PAGE, NVME_PMAP_REG_PRP, index) &&
 	       CHECK_RET(nvme_pmap_query_file(s->dev.fd, &q), 0, "query") &&
 	       CHECK(q.lba_bytes == s->dev.block, "lba_bytes %u, not %u", q.lba_bytes,
-		     s->dev.block);
+		     s->dev.block) &&
+	       CHECK(q.ns == format_ns[nsid] && q.md_bytes == s->dev.ms,
+		     "ns %#x, not %#x, with %u bytes of metadata", q.ns, format_ns[nsid],
+		     q.md_bytes);
 }
 
 /* Write by pmap, read by the stock path, and the other way round. */

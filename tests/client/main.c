@@ -12,6 +12,7 @@
 	S(modes)        \
 	S(namespaces)   \
 	S(ioctl)        \
+	S(registering)  \
 	S(missing)      \
 	S(command)      \
 	S(unprivileged) \

@@ -248,6 +248,8 @@ static int nvme_pmap_check_register(struct nvme_pmap_ctrl *pc,
 	/* not to be chosen by those whom the controller should hold in check */
 	if (reg->flags & NVME_PMAP_REG_PRP && sgl && !capable(CAP_SYS_ADMIN))
 		return -EPERM;
+	if (reg->reserved[0] | reg->reserved[1])
+		return -EINVAL;
 	if ((reg->addr | reg->len) & (NVME_PMAP_ALIGN - 1))
 		return -EDOM;
 	if (!reg->len || reg->addr + reg->len < reg->addr)

@@ -3,6 +3,7 @@
  * The control door of /dev/ngXnY: the ioctls, and what a program or a person can
  * ask about an open file.
  */
+#include <linux/blkdev.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/percpu.h>
@@ -30,6 +31,54 @@ static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,
 	return 0;
 }
 
+static_assert(PMAP_AUTO_OFF == (int)NVME_PMAP_AUTO_OFF);
+static_assert(PMAP_AUTO_ON == (int)NVME_PMAP_AUTO_ON);
+static_assert(PMAP_AUTO_QUEUE == (int)NVME_PMAP_AUTO_QUEUE);
+
+/* What pmap_xfer() says of commands on a namespace of this format. */
+static u32 nvme_pmap_query_ns(const struct nvme_ns_head *head)
+{
+	bool pi = head->pi_type && head->pi_size;
+	u32 ns = 0;
+
+	/* a zoned namespace that stock cannot use has no known format */
+	if (head->lba_shift < SECTOR_SHIFT ||
+	    (head->ids.csi != NVME_CSI_NVM && head->ids.csi != NVME_CSI_ZNS))
+		ns |= NVME_PMAP_NS_UNKNOWN;
+	if (head->ids.csi == NVME_CSI_ZNS)
+		ns |= NVME_PMAP_NS_ZONED;
+	if (!head->ms)
+		return ns;
+	if (!(head->features & NVME_NS_EXT_LBAS))
+		ns |= NVME_PMAP_NS_SEPARATE;
+	else
+		ns |= NVME_PMAP_NS_INLINE |
+		      (pi ? 0 : NVME_PMAP_NS_PRACT_UNKNOWN);
+	if (pi && head->ms == head->pi_size)
+		ns |= NVME_PMAP_NS_PRACT;
+	return ns;
+}
+
+/* The namespace as it is now, as far as the driver knows it. */
+static void nvme_pmap_query_format(const struct nvme_ns_head *head,
+				   struct nvme_pmap_query *q)
+{
+	q->ns = nvme_pmap_query_ns(head);
+	q->md_bytes = head->ms;
+	if (head->lba_shift >= SECTOR_SHIFT)
+		q->lba_bytes = 1u << head->lba_shift;
+	if (q->lba_bytes && q->ns & NVME_PMAP_NS_INLINE)
+		q->lba_bytes += head->ms;
+}
+
+/* A PRP list may begin anywhere in a list page, where the controller allows it. */
+static u32 nvme_pmap_kept_transfer(const struct nvme_pmap_ctrl *pc)
+{
+	bool aligned = pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512;
+
+	return min(pc->max_transfer, aligned ? PMAP_SLOT_SIZE : SZ_1M);
+}
+
 static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 			       struct nvme_pmap_file *pf,
 			       struct nvme_pmap_query *q)
@@ -46,15 +95,16 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 		.max_index = NVME_PMAP_MAX_INDEX,
 		.max_len = NVME_PMAP_MAX_LEN,
 		.max_transfer = pc->max_transfer,
+		.kept_transfer = nvme_pmap_kept_transfer(pc),
+		.auto_door = READ_ONCE(pc->mode),
+		.auto_max_transfer = min_t(u64, pc->max_transfer,
+					   (u64)queue_max_hw_sectors(ns->queue)
+						   << SECTOR_SHIFT),
 	};
-	/* a zoned namespace that stock cannot use has no known format */
-	if (ns->head->lba_shift >= SECTOR_SHIFT)
-		q->lba_bytes = 1u << ns->head->lba_shift;
+	nvme_pmap_query_format(ns->head, q);
 	if (nvme_ctrl_sgl_supported(pc->ctrl))
 		q->forms |= BIT(NVME_PMAP_FORM_SGL_LIST) |
 			    BIT(NVME_PMAP_FORM_SGL_RUN);
-	if (q->lba_bytes && ns->head->features & NVME_NS_EXT_LBAS)
-		q->lba_bytes += ns->head->ms;
 	ret = nvme_pmap_query_queues(pc->queues, pf, q);
 	if (ret || !pf)
 		return ret;
@@ -115,7 +165,6 @@ static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
 	if (pf)
 		sum = nvme_pmap_sum(pf);
 	*stats = (struct nvme_pmap_stats){
-		.size = stats->size,
 		.prp = nvme_pmap_sum_form(&sum, PMAP_KIND_PRP),
 		.sgl_list = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_LIST),
 		.sgl_run = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_RUN),
@@ -225,17 +274,19 @@ union nvme_pmap_arg {
 	struct nvme_pmap_detach detach;
 };
 
-static const size_t nvme_pmap_arg_size[] = {
-	[_IOC_NR(NVME_PMAP_IOC_QUERY) - 0xb0] = sizeof(struct nvme_pmap_query),
-	[_IOC_NR(NVME_PMAP_IOC_REGISTER) - 0xb0] =
-		sizeof(struct nvme_pmap_register),
-	[_IOC_NR(NVME_PMAP_IOC_UNREGISTER) - 0xb0] =
-		sizeof(struct nvme_pmap_unregister),
-	[_IOC_NR(NVME_PMAP_IOC_STATS) - 0xb0] = sizeof(struct nvme_pmap_stats),
-	[_IOC_NR(NVME_PMAP_IOC_ATTACH) - 0xb0] =
-		sizeof(struct nvme_pmap_attach),
-	[_IOC_NR(NVME_PMAP_IOC_DETACH) - 0xb0] =
-		sizeof(struct nvme_pmap_detach),
+/* From which size on a structure is accepted, and what the driver knows of it. */
+#define PMAP_SIZES(call, type)                                             \
+	[_IOC_NR(NVME_PMAP_IOC_##call) - _IOC_NR(NVME_PMAP_IOC_QUERY)] = { \
+		NVME_PMAP_MIN_##call, sizeof(struct nvme_pmap_##type)      \
+	}
+
+static const struct {
+	u16 min;
+	u16 known;
+} nvme_pmap_arg_size[] = {
+	PMAP_SIZES(QUERY, query),	    PMAP_SIZES(REGISTER, register),
+	PMAP_SIZES(UNREGISTER, unregister), PMAP_SIZES(STATS, stats),
+	PMAP_SIZES(ATTACH, attach),	    PMAP_SIZES(DETACH, detach),
 };
 
 static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
@@ -295,7 +346,7 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 					  struct nvme_ns, cdev);
 	u32 nr = array_index_nospec(cmd - NVME_PMAP_IOC_QUERY,
 				    ARRAY_SIZE(nvme_pmap_arg_size));
-	size_t known = nvme_pmap_arg_size[nr];
+	size_t known = nvme_pmap_arg_size[nr].known;
 	void __user *uarg = (void __user *)arg;
 	union nvme_pmap_arg karg = {};
 	u32 usize;
@@ -303,22 +354,24 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (get_user(usize, (u32 __user *)uarg))
 		return -EFAULT;
-	if (usize < known)
+	if (usize < nvme_pmap_arg_size[nr].min)
 		return -EINVAL;
 	if (usize > PAGE_SIZE)
 		return -E2BIG;
 	ret = copy_struct_from_user(&karg, known, uarg, usize);
 	if (ret)
 		return ret;
+	/* the one that was looked at: it may stand otherwise there by now */
+	karg.size = usize;
 	ret = nvme_pmap_call(ns, file, cmd, &karg, uarg);
 	/*
-	 * Size stays the caller's; a registration is copied when it is published,
-	 * and the end of one answers nothing that could fail to be written.
+	 * A registration is copied when it is published, and the end of one answers
+	 * nothing that could fail to be written.
 	 */
 	if (!ret &&
 	    (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&
 	    copy_to_user(uarg + sizeof(usize), (char *)&karg + sizeof(usize),
-			 known - sizeof(usize)))
+			 min_t(size_t, usize, known) - sizeof(usize)))
 		ret = -EFAULT;
 	return ret;
 }

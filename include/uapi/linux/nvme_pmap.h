@@ -8,9 +8,17 @@
  * offset and a length, and costs the same at every size.
  *
  * Control is by ioctl on /dev/ngXnY, data by IORING_OP_URING_CMD on the same
- * file.  Every ioctl structure begins with its own size; a larger one from a
- * newer program is accepted as long as the part this kernel does not know is
- * zero.  Everything is in host byte order.
+ * file.  Everything is in host byte order.
+ *
+ * Growth.  Every ioctl structure begins with its own size.  A driver accepts any
+ * size from the minimum (NVME_PMAP_MIN_*) up to a page, today and for ever: what a
+ * smaller structure does not have is taken as zero; what a larger one has beyond
+ * what the driver knows must be zero.  It writes no more than the smaller of the
+ * two.  Fields that are there keep place and meaning; new ones take the place of
+ * reserved ones, or follow, and where zero, ask for what was done before; new
+ * answers are zero from a driver that does not know them.  So an old program works
+ * with a newer driver, and a new program with an older one, unless it asks for what
+ * that one does not have.
  *
  * Errors.  Each has one meaning here; ioctls return them in errno, commands in
  * cqe->res.  (A positive cqe->res is the NVMe status of a command the
@@ -18,7 +26,7 @@
  *
  *   E2BIG            size is larger than this kernel's structure and the rest
  *                    is not zero, or it is larger than a page
- *   EINVAL           size too small; a reserved field is not zero; the NVMe
+ *   EINVAL           size below the minimum; a reserved field is not zero; the NVMe
  *                    command flags (FUSE, PSDT) are not zero; the NSID is not
  *                    this namespace's
  *   EOPNOTSUPP       a flag this kernel does not know; a data pointer form that
@@ -94,6 +102,17 @@
 #define NVME_PMAP_IOC_DETACH	 _IO('N', 0xb5)
 #define NVME_URING_CMD_PMAP	 _IOWR('N', 0xb8, struct nvme_pmap_cmd)
 
+/*
+ * The sizes from which on a driver accepts the structures: those of version 1
+ * without reserved fields at the end.  They never grow.
+ */
+#define NVME_PMAP_MIN_QUERY	 104
+#define NVME_PMAP_MIN_REGISTER	 40
+#define NVME_PMAP_MIN_UNREGISTER 12
+#define NVME_PMAP_MIN_STATS	 176
+#define NVME_PMAP_MIN_ATTACH	 12
+#define NVME_PMAP_MIN_DETACH	 8
+
 /**
  * enum nvme_pmap_form - how the NVMe data pointer of a buffer is kept
  * @NVME_PMAP_FORM_PRP: PRP lists that the controller reads in place
@@ -118,6 +137,46 @@ enum nvme_pmap_door {
 };
 
 /**
+ * enum nvme_pmap_ns - bits of nvme_pmap_query.ns: what of the namespace makes which
+ * pmap commands fail, in any form unless it says so
+ * @NVME_PMAP_NS_UNKNOWN: the driver does not know its format: Read, Write, Compare and
+ *	Zone Append fail with EPERM; nor perhaps its command set: all commands do.  Not
+ *	those of CAP_SYS_ADMIN on a buffer in an SGL form
+ * @NVME_PMAP_NS_INLINE: metadata is part of the blocks, and of lba_bytes
+ * @NVME_PMAP_NS_SEPARATE: metadata has a buffer of its own: Read, Write, Compare and
+ *	Zone Append fail with EPROTONOSUPPORT
+ * @NVME_PMAP_NS_PRACT: with PRACT, Read, Write and Zone Append transfer blocks without
+ *	metadata (lba_bytes less md_bytes where that is inline), and do not fail for it
+ * @NVME_PMAP_NS_PRACT_UNKNOWN: with PRACT, these fail as commands whose length is not
+ *	known (EPERM)
+ * @NVME_PMAP_NS_ZONED: Zone Append, Zone Management Send without data and Zone
+ *	Management Receive are known; Set Zone Descriptor Extension fails with EPERM
+ *
+ * Compare with PRACT, where metadata is inline, is one whose length is not known.
+ */
+enum nvme_pmap_ns {
+	NVME_PMAP_NS_UNKNOWN = 1 << 0,
+	NVME_PMAP_NS_INLINE = 1 << 1,
+	NVME_PMAP_NS_SEPARATE = 1 << 2,
+	NVME_PMAP_NS_PRACT = 1 << 3,
+	NVME_PMAP_NS_PRACT_UNKNOWN = 1 << 4,
+	NVME_PMAP_NS_ZONED = 1 << 5,
+};
+
+/**
+ * enum nvme_pmap_auto_door - what the controller does with buffers that are registered
+ * with io_uring, for NVME_URING_CMD_IO; the operator's choice
+ * @NVME_PMAP_AUTO_OFF: nothing: such commands go the stock way
+ * @NVME_PMAP_AUTO_ON: maps them, and sends commands over blk-mq
+ * @NVME_PMAP_AUTO_QUEUE: and by passthrough queues, which it attaches
+ */
+enum nvme_pmap_auto_door {
+	NVME_PMAP_AUTO_OFF = 0,
+	NVME_PMAP_AUTO_ON = 1,
+	NVME_PMAP_AUTO_QUEUE = 2,
+};
+
+/**
  * struct nvme_pmap_query - NVME_PMAP_IOC_QUERY: what the driver offers here
  * @size: (in) sizeof(struct nvme_pmap_query)
  * @flags: (in) zero
@@ -129,7 +188,8 @@ enum nvme_pmap_door {
  * @max_index: (out) NVME_PMAP_MAX_INDEX
  * @nr_pmaps: (out) buffers registered on this file
  * @max_len: (out) NVME_PMAP_MAX_LEN, bytes
- * @max_transfer: (out) bytes one command may transfer (MDTS)
+ * @max_transfer: (out) bytes one pmap command may transfer: the controller's MDTS,
+ *	8 MiB at most; a reset may change it
  * @pinned: (out) bytes of memory that this file's buffers keep pinned
  * @kept: (out) bytes of kernel memory spent on describing them
  * @lba_bytes: (out) bytes of one logical block as transferred in the data
@@ -139,6 +199,14 @@ enum nvme_pmap_door {
  * @queue_polled: (out) queue identifier of this file's passthrough queue for
  *	rings with IORING_SETUP_IOPOLL; zero if it has none, or while it is down
  * @queue_irq: (out) and of that for all other rings
+ * @ns: (out) bits of enum nvme_pmap_ns
+ * @md_bytes: (out) bytes of metadata of one logical block
+ * @auto_door: (out) enum nvme_pmap_auto_door
+ * @kept_transfer: (out) bytes up to which a command on a buffer in the PRP form needs
+ *	no list built for it, which only blk-mq does, wherever it begins; in the SGL
+ *	forms there is no such limit
+ * @auto_max_transfer: (out) bytes that one NVME_URING_CMD_IO may transfer, by the auto
+ *	door or by stock
  * @reserved: (out) zero
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
@@ -161,7 +229,12 @@ struct nvme_pmap_query {
 	__u32 queue_depth;
 	__u16 queue_polled;
 	__u16 queue_irq;
-	__u64 reserved;
+	__u32 ns;
+	__u32 md_bytes;
+	__u32 auto_door;
+	__u32 kept_transfer;
+	__u64 auto_max_transfer;
+	__u64 reserved[3];
 };
 
 /**
@@ -186,6 +259,7 @@ enum nvme_pmap_register_flags {
  * @index: (in) the index to use, or NVME_PMAP_INDEX_ANY; (out) the index
  * @form: (out) enum nvme_pmap_form
  * @kept: (out) bytes of kernel memory spent on describing the buffer
+ * @reserved: (in) zero
  *
  * The memory must be writable: anonymous memory, huge pages, memfd or shmem.
  * The pages are charged to the caller's RLIMIT_MEMLOCK unless it has
@@ -206,6 +280,7 @@ struct nvme_pmap_register {
 	__u32 index;
 	__u32 form;
 	__u64 kept;
+	__u64 reserved[2];
 };
 
 /**
@@ -264,6 +339,7 @@ struct nvme_pmap_unregister {
  *	the buffer, or not aligned
  * @stock_refused: (out) the buffer is over a limit, or cannot be mapped
  * @stock_failed: (out) whatever else the fast way did not take
+ * @reserved: (out) zero
  *
  * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
  *
@@ -293,6 +369,7 @@ struct nvme_pmap_stats {
 	__u64 stock_command;
 	__u64 stock_refused;
 	__u64 stock_failed;
+	__u64 reserved[10];
 };
 
 /**
@@ -409,17 +486,17 @@ struct nvme_pmap_cmd {
 	__u32 rsvd4;
 };
 
-#if defined(__cplusplus) || \
+#if (defined(__cplusplus) && __cplusplus >= 201103L) || \
 	(defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L)
 #if !defined(__cplusplus) && !defined(static_assert)
 #define NVME_PMAP_ASSERT(cond) _Static_assert(cond, #cond)
 #else
 #define NVME_PMAP_ASSERT(cond) static_assert(cond, #cond)
 #endif
-NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 88);
-NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_register) == 40);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_query) == 128);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_register) == 56);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_unregister) == 16);
-NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 176);
+NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_stats) == 256);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_attach) == 16);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_detach) == 8);
 NVME_PMAP_ASSERT(sizeof(struct nvme_pmap_cmd) == 72);
