@@ -94,8 +94,7 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 
 unpin:
 	nvme_pmap_unpin_pages(pmap, done);
-	/* io_uring and the rest of mm know no other reason but these */
-	return n == -ENOMEM || n == -EINTR ? n : -EFAULT;
+	return n ?: -EFAULT;
 }
 
 /* Memory for the list of its pages. */
@@ -140,8 +139,8 @@ static int nvme_pmap_list_adopted(struct nvme_pmap *pmap)
  *
  * One that is adopted from io_uring has been pinned and charged.
  *
- * Return: 0, -EDQUOT, -ENOMEM, -EFAULT (not writable, or memory that must not
- * be pinned for long, such as a file's page cache), or -EINTR to a dying task.
+ * Return: 0, -EDQUOT, -ENOMEM, -EINTR to a dying task, or what mm says of memory
+ * that it does not pin: mostly -EFAULT.
  */
 int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
 {

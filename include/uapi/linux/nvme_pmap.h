@@ -31,8 +31,10 @@
  *                    this namespace's
  *   EOPNOTSUPP       a flag this kernel does not know; a data pointer form that
  *                    the controller does not offer; IORING_URING_CMD_FIXED on a
- *                    pmap command; a ring without SQE128 and CQE32
- *   EFAULT           memory that cannot be read, written or pinned
+ *                    pmap command; a ring without SQE128 and CQE32; memory that its
+ *                    file system does not let be pinned for long (DAX)
+ *   EFAULT           memory that cannot be read, written or pinned.  (Where the kernel
+ *                    has another reason not to pin it, that is the error)
  *   EDOM             address, offset or length not a multiple of 4 bytes
  *   ERANGE           offset and length do not lie inside the buffer, or a
  *                    length of zero
@@ -270,7 +272,7 @@ enum nvme_pmap_register_flags {
  * of the process that registered it.
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EPERM, EEXIST,
- * ENOSPC, EDQUOT, ENOMEM, ENXIO, EIO, EXDEV, ENOTTY, ENODEV.
+ * ENOSPC, EDQUOT, ENOMEM, ENXIO, EIO, EXDEV, ENOTTY, ENODEV.  To a dying task, EINTR.
  */
 struct nvme_pmap_register {
 	__u32 size;
