@@ -15,7 +15,10 @@ test() {
 		--qemu "$(null plugged 1000000)" \
 		--qemu "-device pcie-root-port,id=slot7,chassis=7,slot=7" \
 		--qemu "-device nvme,serial=plugged,id=plugged,drive=plugged,bus=slot7" \
+		--qemu "$(null mdts 0)" --qemu "-device nvme,serial=mdts,drive=mdts" \
 		-- sh -c 'status=0
+			"$0" mdts -d serial=mdts || status=1
+			"$0" mdts -q -d serial=mdts || status=1
 			"$0" removal -d serial=slow -D serial=plugged by-host idle unused "in-*" \
 				during-unregister || status=1
 			"$0" lifetime -d serial=slow || status=1

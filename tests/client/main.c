@@ -14,6 +14,7 @@
 	S(ioctl)        \
 	S(registering)  \
 	S(missing)      \
+	S(mdts)         \
 	S(command)      \
 	S(unprivileged) \
 	S(memory)       \

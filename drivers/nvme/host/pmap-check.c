@@ -57,7 +57,7 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
 	/* one comparison for a length of zero as well */
-	if (unlikely(len - 1 >= pf->max_transfer))
+	if (unlikely(len - 1 >= READ_ONCE(pf->pc->max_transfer)))
 		return len ? -EMSGSIZE : -ERANGE;
 	return 0;
 }

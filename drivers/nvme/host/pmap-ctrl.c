@@ -214,6 +214,25 @@ static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
 	return 0;
 }
 
+/**
+ * nvme_pmap_ctrl_reset - ask again for what the controller may say otherwise now
+ * @ctrl: the controller, in a reset: it answers, and has no queue yet
+ *
+ * Firmware that has been activated may have another MDTS.
+ */
+void nvme_pmap_ctrl_reset(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ctrl);
+
+	if (!pc)
+		return;
+	/* one that fails will not fail alone: the reset does, with its reason */
+	if (READ_ONCE(pc->max_transfer))
+		nvme_pmap_identify(pc);
+	nvme_pmap_ctrl_put(pc);
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_reset);
+
 static int nvme_pmap_ctrl_alloc(struct nvme_pmap_ctrl *pc)
 {
 	size_t sgl_size;

@@ -172,7 +172,6 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
 		return NULL;
 	mutex_init(&pf->lock);
 	pf->pc = pc;
-	pf->max_transfer = pc->max_transfer;
 	pf->usage = &ns->queue->q_usage_counter;
 	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts,
 				      GFP_KERNEL_ACCOUNT);

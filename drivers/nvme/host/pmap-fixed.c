@@ -79,7 +79,7 @@ static u32 nvme_pmap_fixed_max(const struct nvme_pmap_file *pf)
 	const struct request_queue *q =
 		container_of(pf->usage, struct request_queue, q_usage_counter);
 
-	return min_t(u64, pf->max_transfer,
+	return min_t(u64, READ_ONCE(pf->pc->max_transfer),
 		     (u64)READ_ONCE(q->limits.max_hw_sectors) << SECTOR_SHIFT);
 }
 

@@ -76,7 +76,8 @@ static u32 nvme_pmap_kept_transfer(const struct nvme_pmap_ctrl *pc)
 {
 	bool aligned = pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512;
 
-	return min(pc->max_transfer, aligned ? PMAP_SLOT_SIZE : SZ_1M);
+	return min(READ_ONCE(pc->max_transfer),
+		   aligned ? PMAP_SLOT_SIZE : SZ_1M);
 }
 
 static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
@@ -94,10 +95,10 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 		.align = NVME_PMAP_ALIGN,
 		.max_index = NVME_PMAP_MAX_INDEX,
 		.max_len = NVME_PMAP_MAX_LEN,
-		.max_transfer = pc->max_transfer,
+		.max_transfer = READ_ONCE(pc->max_transfer),
 		.kept_transfer = nvme_pmap_kept_transfer(pc),
 		.auto_door = READ_ONCE(pc->mode),
-		.auto_max_transfer = min_t(u64, pc->max_transfer,
+		.auto_max_transfer = min_t(u64, READ_ONCE(pc->max_transfer),
 					   (u64)queue_max_hw_sectors(ns->queue)
 						   << SECTOR_SHIFT),
 	};

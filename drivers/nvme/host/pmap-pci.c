@@ -66,6 +66,7 @@ static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
 	unsigned int granted = *nr + nvme_pmap_queues_usable(dev);
 	int ret;
 
+	nvme_pmap_ctrl_reset(&dev->ctrl);
 	if (set)
 		mutex_lock(&set->lock);
 	ret = nvme_set_queue_count(&dev->ctrl, &granted);

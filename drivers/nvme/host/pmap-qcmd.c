@@ -424,7 +424,7 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	pmap_store_pair(&c->common.cdw12, v);
 	len = ((u16)v + 1ull) << b->lba_shift;
 	if (unlikely(len != (fx ? fx->len : READ_ONCE(cmd->data_len)) ||
-		     (!fx && len > pf->max_transfer)))
+		     (!fx && len > b->max)))
 		return PMAP_NEXT_ALONE;
 	/* of a stock command: the metadata pointer */
 	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3) |
@@ -551,6 +551,7 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 		return false;
 	q->batch.index = index;
 	q->batch.ubuf = NULL;
+	q->batch.max = READ_ONCE(pf->pc->max_transfer);
 	q->batch.table = pf;
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }

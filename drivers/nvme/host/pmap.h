@@ -89,7 +89,8 @@ enum nvme_pmap_way {
  * @sgl_pool: for SGLs of more than a page
  * @guard: a page for unused list entries to point at
  * @guard_dma: its DMA address
- * @max_transfer: MDTS in bytes; zero until it has been asked for
+ * @max_transfer: MDTS in bytes; zero until it has been asked for; a reset may
+ *	change it
  * @queues: the passthrough queues, or NULL
  * @fallback: commands that a queue did not take, by reason
  * @mode: enum nvme_pmap_auto_mode; written by the operator
@@ -209,7 +210,6 @@ struct nvme_pmap_counts {
  * struct nvme_pmap_file - the state of an open /dev/ngXnY
  * @queue: passthrough queues: for rings that do not poll, and that do; changed
  *	under the lock of the controller's queues
- * @max_transfer: bytes one command may transfer
  * @table: the buffers; replaced under @lock, read under RCU
  * @counts: commands and completions
  * @usage: of the namespace's request queue
@@ -225,7 +225,6 @@ struct nvme_pmap_counts {
  */
 struct nvme_pmap_file {
 	struct nvme_pmap_queue *queue[2];
-	u32 max_transfer;
 	struct nvme_pmap_table __rcu *table;
 	struct nvme_pmap_counts __percpu *counts;
 	struct percpu_ref *usage;
@@ -245,6 +244,7 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 		       struct nvme_pmap_queues *queues);
 void nvme_pmap_take_batches(void);
 void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
+void nvme_pmap_ctrl_reset(struct nvme_ctrl *ctrl);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
 int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc);
