@@ -36,7 +36,7 @@ test() {
 	# meanwhile, can miss one.
 	overlapping
 	guest_results table-full "${args[@]}" --iommu off --with "$client" -- \
-		"$client" memory -d serial=pmap table-full
+		"$client" memory -d serial=pmap table-full lists-charged
 }
 
 run_test

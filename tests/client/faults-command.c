@@ -80,6 +80,9 @@ static void with_one_page(void *arg)
 
 	limit_memlock(1);
 	expect_register(&s->dev, reg, -EDQUOT, "more than RLIMIT_MEMLOCK");
+	reg.len = PAGE;
+	reg.flags = NVME_PMAP_REG_PRP;
+	expect_register(&s->dev, reg, -EDQUOT, "no page left for its list");
 }
 
 static void refused_sizes(const struct dev *dev)

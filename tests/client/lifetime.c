@@ -276,8 +276,9 @@ static bool fill_limit(const struct dev *dev, struct mem *mem)
 {
 	uint32_t index;
 
+	/* a page less, which its list takes */
 	return CHECK(mem_alloc(mem, MEM_4K, LIMIT), "no memory") &&
-	       must_register(dev, mem->map, LIMIT, 0, &index);
+	       must_register(dev, mem->map, LIMIT - PAGE, NVME_PMAP_REG_SGL_LIST, &index);
 }
 
 struct doom {

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "util.h"
@@ -241,9 +243,59 @@ out:
 	dev_close(&dev);
 }
 
+/* ---- what describes buffers is charged to the memory cgroup ---- */
+
+#define CGROUP	   "/sys/fs/cgroup/pmap-lists"
+#define CG_BUFFERS 1024u
+
+static unsigned long cgroup_bytes(void)
+{
+	char text[32];
+
+	return CHECK(read_file(CGROUP "/memory.current", text, sizeof(text)), "memory.current") ?
+		       strtoul(text, NULL, 10) :
+		       0;
+}
+
+/* One page, registered over and over: what comes is lists, and what they hang from. */
+static void register_in_cgroup(void *arg)
+{
+	unsigned char *map = anon(PROT_READ | PROT_WRITE);
+	unsigned long before;
+	uint32_t index, i;
+	struct dev dev;
+
+	(void)arg;
+	memset(map, 1, PAGE);
+	if (!CHECK(write_file(CGROUP "/cgroup.procs", "0"), "cgroup.procs") ||
+	    !dev_open(&dev, NULL, O_RDWR) || !must_register(&dev, map, PAGE, 0, &index))
+		return;
+	before = cgroup_bytes();
+	for (i = 0; i < CG_BUFFERS; i++)
+		if (!must_register(&dev, map, PAGE, NVME_PMAP_REG_PRP, &index))
+			break;
+	CHECK(cgroup_bytes() - before >= CG_BUFFERS * PAGE, "%lu bytes are charged for %u lists",
+	      cgroup_bytes() - before, CG_BUFFERS);
+	dev_close(&dev);
+}
+
+static void lists_charged(void)
+{
+	mount("cgroup", "/sys/fs/cgroup", "cgroup2", 0, NULL);
+	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	if (CHECK(!mkdir(CGROUP, 0755), "%s: %s", CGROUP, strerror(errno)))
+		in_child(register_in_cgroup, NULL, 0);
+	CHECK(!rmdir(CGROUP), "rmdir: %s", strerror(errno));
+}
+
 static const struct test_case memory_cases[] = {
-	{ "protection", protection },	    { "kinds", kinds }, { "files", files },
-	{ "device-memory", device_memory }, { "large", large }, { "table-full", table_full },
+	{ "lists-charged", lists_charged },
+	{ "protection", protection },
+	{ "kinds", kinds },
+	{ "files", files },
+	{ "device-memory", device_memory },
+	{ "large", large },
+	{ "table-full", table_full },
 };
 
 SUBJECT(memory);

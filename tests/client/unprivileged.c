@@ -4,9 +4,12 @@
  * same commands as by NVME_URING_CMD_IO, within RLIMIT_MEMLOCK.
  */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "util.h"
@@ -202,27 +205,60 @@ static bool set_limit(rlim_t bytes)
 	return CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit: %s", strerror(errno));
 }
 
+/* A list is charged for where it is more than a percent of the buffer. */
+static uint32_t charge_of(uint32_t form, uint32_t pages)
+{
+	return pages + (form != NVME_PMAP_FORM_SGL_RUN && pages < 100);
+}
+
+/* Pages of a buffer, and what they cost. */
+static int register_pages(const struct dev *dev, const void *at, uint32_t pages, uint32_t flags,
+			  uint32_t *index, uint32_t *charge)
+{
+	struct nvme_pmap_register reg = {
+		.size = sizeof(reg),
+		.flags = flags,
+		.addr = (uintptr_t)at,
+		.len = pages * PAGE,
+		.index = NVME_PMAP_INDEX_ANY,
+	};
+	int ret = nvme_pmap_ioctl(dev->fd, NVME_PMAP_IOC_REGISTER, &reg);
+
+	*index = reg.index;
+	if (!ret)
+		*charge = charge_of(reg.form, pages);
+	return ret;
+}
+
 /* Exactly the limit fits, in two parts; a page more does not. */
 static void fill_limit(void *arg)
 {
-	const uint64_t half = LIMIT_PAGES / 2 * PAGE;
+	const uint32_t half = LIMIT_PAGES / 2;
 	const struct dev *dev = arg;
 	struct mem mem = { .fd = -1 };
-	uint32_t first, second, third;
+	uint32_t first, second, third, charge, rest;
 
-	if (!mem_alloc(&mem, MEM_4K, 4 * half) || !must_register(dev, mem.map, half, 0, &first) ||
-	    !must_register(dev, mem.map + half, half, NVME_PMAP_REG_SGL_LIST, &second))
+	if (!mem_alloc(&mem, MEM_4K, 4 * half * PAGE) ||
+	    !CHECK_RET(register_pages(dev, mem.map, half, 0, &first, &charge), 0, "half of it"))
+		return;
+	rest = LIMIT_PAGES - charge - 1;
+	CHECK_RET(register_pages(dev, mem.map + half * PAGE, rest + 1, NVME_PMAP_REG_SGL_LIST,
+				 &second, &third),
+		  -EDQUOT, "the pages, but not their list");
+	if (!CHECK_RET(register_pages(dev, mem.map + half * PAGE, rest, NVME_PMAP_REG_SGL_LIST,
+				      &second, &third),
+		       0, "the rest of it"))
 		return;
 	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4, 0, &third), -EDQUOT,
 		  "four bytes more, in a page that is pinned already");
-	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4 * half, 0, &third), -EDQUOT,
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, 4 * half * PAGE, 0, &third), -EDQUOT,
 		  "much more");
-	CHECK(status_kib(getpid(), "VmPin") == (long)(2 * half / 1024), "VmPin is %ld KiB",
-	      status_kib(getpid(), "VmPin"));
+	CHECK(status_kib(getpid(), "VmPin") == (long)((half + rest) * PAGE / 1024),
+	      "VmPin is %ld KiB", status_kib(getpid(), "VmPin"));
 	must_unregister(dev, first);
-	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map + PAGE - 4, half, 0, &third), -EDQUOT,
-		  "as many bytes, but in one page more");
-	if (must_register(dev, mem.map + PAGE, half, 0, &third))
+	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map + PAGE - 4, half * PAGE, 0, &third),
+		  -EDQUOT, "as many bytes, but in one page more");
+	if (CHECK_RET(register_pages(dev, mem.map, half, 0, &third, &charge), 0, "as before"))
 		must_unregister(dev, third);
 	must_unregister(dev, second);
 }
@@ -230,23 +266,98 @@ static void fill_limit(void *arg)
 /* What fails is not charged. */
 static void failed_free(void *arg)
 {
-	const uint64_t limit = LIMIT_PAGES * PAGE;
+	const uint64_t limit = (LIMIT_PAGES - 1) * PAGE;
 	const struct dev *dev = arg;
 	struct mem mem = { .fd = -1 };
 	uint32_t index;
 	int i;
 
-	if (!mem_alloc(&mem, MEM_4K, limit))
+	if (!mem_alloc(&mem, MEM_4K, limit + 2 * PAGE))
 		return;
 	for (i = 0; i < 50; i++) {
-		mprotect(mem.map + limit / 2, PAGE, PROT_NONE);
+		mprotect(mem.map + limit / 2 / PAGE * PAGE, PAGE, PROT_NONE);
 		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit, 0, &index), -EFAULT,
 			  "half of it inaccessible");
-		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit + PAGE, 0, &index),
+		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit + 2 * PAGE, 0, &index),
 			  -EDQUOT, "a page too much");
-		mprotect(mem.map + limit / 2, PAGE, PROT_READ | PROT_WRITE);
+		mprotect(mem.map + limit / 2 / PAGE * PAGE, PAGE, PROT_READ | PROT_WRITE);
+		CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, limit + PAGE,
+						 NVME_PMAP_REG_SGL_LIST, &index),
+			  -EDQUOT, "a list too much");
 	}
-	must_register(dev, mem.map, limit, 0, &index);
+	must_register(dev, mem.map, limit, NVME_PMAP_REG_SGL_LIST, &index);
+}
+
+/* ---- CAP_IPC_LOCK: what it registers is nobody's loss ---- */
+
+struct spared {
+	struct dev dev;
+	int ready[2], over[2];
+};
+
+/* As nobody, but with the capability: twice the limit, until told otherwise. */
+static void spared_child(void *arg)
+{
+	const uint32_t pages = 2 * LIMIT_PAGES;
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2] = { 0 };
+	struct spared *s = arg;
+	struct mem mem = { .fd = -1 };
+	uint32_t index;
+	char c;
+
+	close(s->over[1]);
+	caps[0].effective = caps[0].permitted = 1u << CAP_IPC_LOCK;
+	if (!CHECK(!prctl(PR_SET_KEEPCAPS, 1) && !setresuid(NOBODY, NOBODY, NOBODY) &&
+			   !syscall(SYS_capset, &head, caps),
+		   "to be nobody with CAP_IPC_LOCK: %s", strerror(errno)) ||
+	    !mem_alloc(&mem, MEM_4K, pages * PAGE) ||
+	    !must_register(&s->dev, mem.map, pages * PAGE, 0, &index))
+		return;
+	CHECK(status_kib(getpid(), "VmPin") == (long)(pages * PAGE / 1024), "VmPin is %ld KiB",
+	      status_kib(getpid(), "VmPin"));
+	if (write(s->ready[1], "", 1) == 1)
+		CHECK(!read(s->over[0], &c, 1), "the end");
+}
+
+/* Another program of the same user: with all of its limit for io_uring. */
+static void beside_spared(void *arg)
+{
+	struct mem mem = { .fd = -1 };
+	struct io_uring ring;
+	struct iovec iov;
+
+	if (!ring_open(&ring, MODE_IRQ, 8) || !mem_alloc(&mem, MEM_4K, LIMIT_PAGES * PAGE))
+		return;
+	iov = (struct iovec){ mem.map, LIMIT_PAGES * PAGE };
+	CHECK_RET(io_uring_register_buffers(&ring, &iov, 1), 0, "all of the limit, by io_uring");
+	io_uring_queue_exit(&ring);
+	(void)arg;
+}
+
+static void memlock_spared(void)
+{
+	struct spared s;
+	struct rlimit old;
+	pid_t pid;
+	char c;
+
+	getrlimit(RLIMIT_MEMLOCK, &old);
+	if (!dev_open(&s.dev, NULL, O_RDWR) ||
+	    !CHECK(!pipe(s.ready) && !pipe(s.over), "pipe: %s", strerror(errno)))
+		return;
+	set_limit(LIMIT_PAGES * PAGE);
+	pid = child_start(spared_child, &s, 0);
+	close(s.ready[1]);
+	close(s.over[0]);
+	if (pid > 0) {
+		if (CHECK(read(s.ready[0], &c, 1) == 1, "nothing is registered"))
+			in_child(beside_spared, &s, NOBODY);
+		close(s.over[1]);
+		child_wait(pid);
+	}
+	setrlimit(RLIMIT_MEMLOCK, &old);
+	dev_close(&s.dev);
 }
 
 static void limit_case(void (*fn)(void *))
@@ -328,6 +439,7 @@ static const struct test_case unprivileged_cases[] = {
 	{ "memlock", memlock },
 	{ "memlock-failed", memlock_failed },
 	{ "memlock-extremes", memlock_extremes },
+	{ "memlock-spared", memlock_spared },
 };
 
 SUBJECT(unprivileged);

@@ -113,7 +113,7 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 {
 	u32 nr = pmap_nr_lists(pmap->l.nr_slots, shift);
 	/* under a lock: fail rather than have others killed for it */
-	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	dma_addr_t dma;
 
 	pmap->l.list_shift = shift;
@@ -122,7 +122,7 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	pmap->list_bytes = list_bytes;
 	/* a smaller block will do: don't press memory for a large one */
 	if (list_bytes > PAGE_SIZE)
-		gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY;
+		gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY;
 
 	/*
 	 * One more, of zeroes: a wrong guess of the bounds check of a command may
@@ -317,6 +317,25 @@ static int nvme_pmap_map_step(struct nvme_pmap *pmap, u32 flags)
 				   nvme_pmap_chunk_pages(pmap, done));
 }
 
+/* Bytes that the device reads to find the buffer. */
+static u64 nvme_pmap_list_total(const struct nvme_pmap *pmap)
+{
+	u64 bytes = 0;
+	u32 i;
+
+	for (i = 0; i < pmap->nr_lists; i++)
+		bytes += nvme_pmap_list_size(pmap, i);
+	return bytes;
+}
+
+/* All pages are mapped, and it is known which lists that takes. */
+static int nvme_pmap_map_end(struct nvme_pmap *pmap)
+{
+	if (pmap->l.form == NVME_PMAP_FORM_PRP)
+		pmap_put_guard(&pmap->l, pmap->pc->guard_dma);
+	return nvme_pmap_charge_lists(pmap, nvme_pmap_list_total(pmap));
+}
+
 static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 {
 	struct nvme_pmap_ctrl *pc = pmap->pc;
@@ -325,9 +344,8 @@ static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 	while (!ret && pmap->nr_mapped < pmap->nr_pages) {
 		mutex_lock(&pc->lock);
 		ret = nvme_pmap_map_step(pmap, flags);
-		if (!ret && pmap->nr_mapped == pmap->nr_pages &&
-		    pmap->l.form == NVME_PMAP_FORM_PRP)
-			pmap_put_guard(&pmap->l, pc->guard_dma);
+		if (!ret && pmap->nr_mapped == pmap->nr_pages)
+			ret = nvme_pmap_map_end(pmap);
 		mutex_unlock(&pc->lock);
 		cond_resched();
 	}
@@ -375,13 +393,12 @@ static void nvme_pmap_init_layout(struct nvme_pmap *pmap, u64 addr, u64 len)
 /* Bytes of kernel memory that describe the buffer. */
 static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
 {
-	u64 bytes = sizeof(*pmap);
-	u32 i;
+	u64 bytes = sizeof(*pmap) + nvme_pmap_list_total(pmap);
 
 	bytes += pmap->nr_pages * sizeof(*pmap->pages);
-	for (i = 0; i < pmap->nr_lists; i++)
-		bytes += sizeof(*pmap->l.list) + nvme_pmap_list_size(pmap, i);
-	return i ? bytes + sizeof(*pmap->l.list) : bytes;
+	if (pmap->nr_lists)
+		bytes += (pmap->nr_lists + 1ull) * sizeof(*pmap->l.list);
+	return bytes;
 }
 
 /**

@@ -10,6 +10,7 @@
  */
 #include <linux/cred.h>
 #include <linux/mm.h>
+#include <linux/pfn.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -26,22 +27,45 @@
 /* Pages whose pointers fill a page. */
 #define PMAP_PAGES_PER_PAGE (PAGE_SIZE / sizeof(struct page *))
 
-static int nvme_pmap_charge(struct nvme_pmap *pmap)
+/* As __io_account_mem(). */
+static int nvme_pmap_charge_user(struct nvme_pmap *pmap, unsigned long pages)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	struct user_struct *user = get_uid(current_user());
-	bool unlimited = capable(CAP_IPC_LOCK);
-	unsigned long old = atomic_long_read(&user->locked_vm);
+	unsigned long old = atomic_long_read(&pmap->user->locked_vm);
 
 	do {
-		if (!unlimited && old + pmap->nr_pages > limit) {
-			free_uid(user);
+		if (old + pages > limit)
 			return -EDQUOT;
-		}
-	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old,
-					  old + pmap->nr_pages));
+	} while (!atomic_long_try_cmpxchg(&pmap->user->locked_vm, &old,
+					  old + pages));
+	pmap->charged += pages;
+	return 0;
+}
 
-	pmap->user = user;
+static void nvme_pmap_uncharge_user(struct nvme_pmap *pmap)
+{
+	if (!pmap->user)
+		return;
+	atomic_long_sub(pmap->charged, &pmap->user->locked_vm);
+	free_uid(pmap->user);
+	pmap->user = NULL;
+}
+
+/*
+ * As with io_uring, who has CAP_IPC_LOCK is not charged: others of the same user would have less for it.
+ */
+static int nvme_pmap_charge(struct nvme_pmap *pmap)
+{
+	int ret;
+
+	if (!capable(CAP_IPC_LOCK)) {
+		pmap->user = get_uid(current_user());
+		ret = nvme_pmap_charge_user(pmap, pmap->nr_pages);
+		if (ret) {
+			nvme_pmap_uncharge_user(pmap);
+			return ret;
+		}
+	}
 	mmgrab(current->mm);
 	pmap->mm = current->mm;
 	atomic64_add(pmap->nr_pages, &pmap->mm->pinned_vm);
@@ -53,9 +77,28 @@ static void nvme_pmap_uncharge(struct nvme_pmap *pmap)
 	atomic64_sub(pmap->nr_pages, &pmap->mm->pinned_vm);
 	mmdrop(pmap->mm);
 	pmap->mm = NULL;
-	atomic_long_sub(pmap->nr_pages, &pmap->user->locked_vm);
-	free_uid(pmap->user);
-	pmap->user = NULL;
+	nvme_pmap_uncharge_user(pmap);
+}
+
+/**
+ * nvme_pmap_charge_lists - charge for what describes a buffer, if it is much
+ * @pmap: the buffer, pinned and mapped
+ * @bytes: of its lists
+ *
+ * A user could have as much of them as of memory, in buffers of a page each.  Up to
+ * a percent goes with the buffer; all of it is charged to the memory cgroup.
+ *
+ * Context: pc->lock held: the removal of the controller may uncharge it all.
+ * Return: 0 or -EDQUOT; nvme_pmap_unpin() takes it back.
+ */
+int nvme_pmap_charge_lists(struct nvme_pmap *pmap, u64 bytes)
+{
+	lockdep_assert_held(&pmap->pc->lock);
+
+	if (pmap->adopted || !pmap->user ||
+	    bytes <= ((u64)pmap->nr_pages << PAGE_SHIFT) / 100)
+		return 0;
+	return nvme_pmap_charge_user(pmap, PFN_UP(bytes));
 }
 
 static void nvme_pmap_unpin_pages(struct nvme_pmap *pmap, u32 nr)

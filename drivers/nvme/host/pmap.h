@@ -154,7 +154,8 @@ enum nvme_pmap_flags {
  * @nr_lists: lists allocated
  * @kept: bytes of kernel memory that describe the buffer
  * @next_dma: while mapping, where the run of slots so far would go on
- * @user: whose RLIMIT_MEMLOCK is charged
+ * @user: whose RLIMIT_MEMLOCK is charged; NULL where CAP_IPC_LOCK spares it
+ * @charged: pages charged to @user
  * @mm: whose VmPin is charged
  * @adopted: the buffer as io_uring has it, which has pinned and charged it; NULL:
  *	@user and @mm are charged
@@ -180,6 +181,7 @@ struct nvme_pmap {
 	u64 kept;
 	u64 next_dma;
 	struct user_struct *user;
+	unsigned long charged;
 	struct mm_struct *mm;
 	struct nvme_pmap_adopted *adopted;
 };
@@ -260,6 +262,7 @@ void nvme_pmap_destroy(struct nvme_pmap *pmap);
 
 /* pmap-pin.c */
 int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr);
+int nvme_pmap_charge_lists(struct nvme_pmap *pmap, u64 bytes);
 void nvme_pmap_unpin(struct nvme_pmap *pmap);
 
 /* pmap-file.c */

@@ -265,7 +265,9 @@ enum nvme_pmap_register_flags {
  *
  * The memory must be writable: anonymous memory, huge pages, memfd or shmem.
  * The pages are charged to the caller's RLIMIT_MEMLOCK unless it has
- * CAP_IPC_LOCK, and shown as VmPin.  The buffer stays registered until
+ * CAP_IPC_LOCK, and shown as VmPin.  So are the lists that describe them where these
+ * exceed a percent of the buffer: a page, for one of less than 100 pages that is no
+ * SGL run; all of them are charged to the memory cgroup.  The buffer stays registered until
  * NVME_PMAP_IOC_UNREGISTER, the close of the file or the removal of the
  * controller; unmapping it from the program's address space does not end it.
  * After fork() it belongs to whoever holds the file, and describes the pages
