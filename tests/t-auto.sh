@@ -36,8 +36,8 @@ guest() {
 	judge() {
 		case $1 in
 		off) [ $((mq + queue + starting + stock)) -eq 0 ] ;;
-		on) [ $mq -ge 50 ] && [ $queue -eq 0 ] && [ $stock -eq 0 ] && [ $starting -le 128 ] ;;
-		queue) [ $queue -ge 50 ] && [ $queue -gt $mq ] && [ $stock -eq 0 ] && [ $starting -le 128 ] ;;
+		on) [ $mq -ge 50 ] && [ $queue -eq 0 ] && [ $stock -eq 0 ] && [ $starting -lt $((mq + queue)) ] ;;
+		queue) [ $queue -ge 50 ] && [ $queue -gt $mq ] && [ $stock -eq 0 ] && [ $starting -lt $((mq + queue)) ] ;;
 		esac
 	}
 	# run MODE NAME OPTION...: two jobs, each with a part of the disk, in one process

@@ -51,9 +51,7 @@ static void nvme_pmap_uncharge_user(struct nvme_pmap *pmap)
 	pmap->user = NULL;
 }
 
-/*
- * As with io_uring, who has CAP_IPC_LOCK is not charged: others of the same user would have less for it.
- */
+/* As with io_uring, CAP_IPC_LOCK spares the user: its other processes would have less. */
 static int nvme_pmap_charge(struct nvme_pmap *pmap)
 {
 	int ret;
