@@ -108,8 +108,9 @@ static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
 	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, &unreg);
 }
 
-/* What the next two share. */
-static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags)
+/* What the next three share. */
+static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags,
+				      uint32_t cpu)
 {
 	struct nvme_pmap_attach att;
 
@@ -117,6 +118,7 @@ static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags)
 	att.size = sizeof(att);
 	att.flags = flags;
 	att.fd = owner;
+	att.cpu = cpu;
 	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_ATTACH, &att);
 }
 
@@ -129,7 +131,19 @@ static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags)
  */
 static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
 {
-	return nvme_pmap_attach_to(fd, 0, flags);
+	return nvme_pmap_attach_to(fd, 0, flags, 0);
+}
+
+/**
+ * nvme_pmap_attach_queue_on - the same, with its interrupt on a CPU
+ * @fd: the file
+ * @cpu: the CPU; else it is the one that this is called on
+ *
+ * Return: 0, -EUSERS, or -EINVAL: there is no such CPU.
+ */
+static inline int nvme_pmap_attach_queue_on(int fd, uint32_t cpu)
+{
+	return nvme_pmap_attach_to(fd, 0, NVME_PMAP_QUEUE_CPU, cpu);
 }
 
 /**
@@ -140,7 +154,7 @@ static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
  */
 static inline int nvme_pmap_share_queue(int fd, int owner, uint32_t flags)
 {
-	return nvme_pmap_attach_to(fd, owner, flags | NVME_PMAP_QUEUE_SHARE);
+	return nvme_pmap_attach_to(fd, owner, flags | NVME_PMAP_QUEUE_SHARE, 0);
 }
 
 /**

@@ -499,30 +499,33 @@ static void asks(void)
 static void one_attach(struct reg_bounds *s, const uint32_t v[4])
 {
 	struct nvme_pmap_attach att = {
-		.size = v[0], .flags = v[1], .fd = (int32_t)v[2], .reserved = v[3]
+		.size = v[0], .flags = v[1], .fd = (int32_t)v[2], .cpu = v[3]
 	};
 	unsigned char arg[2 * PAGE] = { 0 };
 	struct answers a = { 0 };
-	uint32_t reserved = 0;
+	bool on_cpu = att.flags & NVME_PMAP_QUEUE_CPU;
+	uint32_t cpu = 0;
 	int ret;
 
 	memcpy(arg, &att, sizeof(att));
 	/* what of it the size takes in */
 	if (att.size > 12)
-		memcpy(&reserved, arg + 12, att.size < 16 ? att.size - 12 : 4);
+		memcpy(&cpu, arg + 12, att.size < 16 ? att.size - 12 : 4);
 	ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_ATTACH, arg);
 	may(&a, att.size < 12, EINVAL);
 	may(&a, att.size > PAGE, E2BIG);
-	may(&a, att.flags > 3, EOPNOTSUPP);
-	may(&a, reserved, EINVAL);
+	may(&a, att.flags > 7, EOPNOTSUPP);
+	may(&a, (cpu && !on_cpu) || (on_cpu && att.flags & 3), EINVAL);
+	may(&a, cpu >= (uint32_t)sysconf(_SC_NPROCESSORS_CONF), EINVAL);
 	may(&a, att.fd && !(att.flags & NVME_PMAP_QUEUE_SHARE), EINVAL);
 	may(&a, att.flags & NVME_PMAP_QUEUE_SHARE, EBADF);
 	s->calls++;
 	s->good += !ret;
-	CHECK(among(&a, ret), "attach, size %#x flags %#x fd %#x reserved %#x: %s", v[0], v[1],
-	      v[2], v[3], err_name(ret));
+	CHECK(among(&a, ret), "attach, size %#x flags %#x fd %#x cpu %#x: %s", v[0], v[1], v[2],
+	      v[3], err_name(ret));
 	if (!ret)
-		CHECK_RET(nvme_pmap_detach_queue(s->dev.fd, v[1]), 0, "detach");
+		CHECK_RET(nvme_pmap_detach_queue(s->dev.fd, v[1] & NVME_PMAP_QUEUE_POLLED), 0,
+			  "detach");
 }
 
 static void one_detach(struct reg_bounds *s, uint32_t size, uint32_t flags)

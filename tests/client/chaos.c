@@ -189,7 +189,7 @@ static void owns(void *arg)
 {
 	struct owner *o = arg;
 
-	if (storm_run(&o->storm) && storm_moves(&o->storm, opt.door ? STREAM_DEPTH : 1) &&
+	if (storm_run(&o->storm) && storm_moves(&o->storm, opt.door ? 16 * STREAM_DEPTH : 1) &&
 	    (!opt.door || storm_served(&o->storm))) {
 		o->running = true;
 		pause();
@@ -254,7 +254,8 @@ static size_t storm_bytes(void)
 	storm_end(&s);
 	/* io_uring ends a closed ring in a worker, its buffers last */
 	pins_back(pins, 5000);
-	return bytes;
+	/* a page of descriptors is charged for each, if its form has any */
+	return opt.door ? bytes : bytes + STREAMS * PAGE;
 }
 
 static void owner_killed(void)

@@ -158,9 +158,10 @@ static void do_register(struct worker *w)
 {
 	bool spoil = chance(w, 700);
 	struct nvme_pmap_register reg = gen_register(w, spoil), *at;
-	unsigned char page[PAGE + 8] = { 0 };
+	unsigned char page[PAGE + 8] = { 0 }, *end = w->args + ARGS_LEN;
 	unsigned int file;
 	int fd = fuzz_fd(w, &file), ret;
+	size_t there;
 
 	memcpy(page, &reg, sizeof(reg));
 	if (spoil)
@@ -168,10 +169,12 @@ static void do_register(struct worker *w)
 	at = place(w, page, spoil && chance(w, 200) ? PAGE : sizeof(reg), file < NR_KEPT);
 	ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_REGISTER, at);
 	tally_count(w, K_REGISTER, ret, "");
-	/* Only if it still is where it was put. */
-	if (!ret && at >= (struct nvme_pmap_register *)(void *)w->args &&
-	    (unsigned char *)at < w->args + ARGS_LEN)
-		registered(w, file, fd, memcpy(&reg, at, sizeof(reg)));
+	/* Only if it still is where it was put; a smaller structure may end with the page. */
+	if (ret || (unsigned char *)at < w->args || (unsigned char *)at >= end)
+		return;
+	there = (size_t)(end - (unsigned char *)at);
+	memcpy(&reg, at, there < sizeof(reg) ? there : sizeof(reg));
+	registered(w, file, fd, &reg);
 }
 
 /* Ending a registration takes an RCU grace period: most have no such index. */

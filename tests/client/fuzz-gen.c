@@ -122,7 +122,7 @@ static const struct field attach_fields[] = {
 	FIELD(nvme_pmap_attach, size),
 	FIELD(nvme_pmap_attach, flags),
 	FIELD(nvme_pmap_attach, fd),
-	FIELD(nvme_pmap_attach, reserved),
+	FIELD(nvme_pmap_attach, cpu),
 };
 
 static const struct {

@@ -42,14 +42,14 @@ bool queue_open(struct stage *s, const char *name, unsigned int parts, bool irq,
 }
 
 static int call(const struct dev *dev, unsigned int request, uint32_t flags, int32_t fd,
-		uint32_t reserved)
+		uint32_t cpu)
 {
 	struct nvme_pmap_attach att = {
 		.size = request == NVME_PMAP_IOC_ATTACH ? sizeof(att) :
 							  sizeof(struct nvme_pmap_detach),
 		.flags = flags,
 		.fd = fd,
-		.reserved = reserved,
+		.cpu = cpu,
 	};
 
 	return nvme_pmap_ioctl(dev->fd, request, &att);
@@ -63,9 +63,15 @@ static void arguments(void)
 
 	if (!stage_open(&s, NULL, STAGE_PART) || !dev_open(&other, NULL, O_RDONLY))
 		goto out;
-	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, 4, 0, 0), -EOPNOTSUPP, "unknown flag");
+	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, 8, 0, 0), -EOPNOTSUPP, "unknown flag");
 	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, 1u << 31, 0, 0), -EOPNOTSUPP, "last flag");
-	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, 0, 0, 1), -EINVAL, "reserved field");
+	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, 0, 0, 1), -EINVAL, "a CPU not asked for");
+	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, ON_CPU | POLLED, 0, 0), -EINVAL,
+		  "CPU, polled");
+	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, ON_CPU | SHARE, other.fd, 0), -EINVAL,
+		  "CPU, shared");
+	CHECK_RET(nvme_pmap_attach_queue_on(s.dev.fd, 4096), -EINVAL, "no such CPU");
+	CHECK_RET(nvme_pmap_attach_queue_on(s.dev.fd, UINT32_MAX), -EINVAL, "never such a CPU");
 	CHECK_RET(call(&s.dev, NVME_PMAP_IOC_ATTACH, 0, other.fd, 0), -EINVAL,
 		  "a file not asked for");
 	CHECK_RET(nvme_pmap_share_queue(s.dev.fd, -1, 0), -EBADF, "no file");
@@ -94,6 +100,51 @@ static void arguments(void)
 out:
 	close(null);
 	dev_close(&other);
+	stage_close(&s);
+}
+
+/* The CPUs that the interrupt of the queue @qid goes to, as a list; "" if there is none. */
+static void irq_cpus(uint16_t qid, char *cpus, size_t size)
+{
+	char line[1024], name[16], path[64];
+	FILE *file = fopen("/proc/interrupts", "re");
+	unsigned int irq;
+
+	*cpus = '\0';
+	snprintf(name, sizeof(name), "nvme0p%u", qid);
+	while (file && fgets(line, sizeof(line), file)) {
+		char *at = strstr(line, name);
+
+		if (!at || (at[strlen(name)] >= '0' && at[strlen(name)] <= '9') ||
+		    sscanf(line, " %u:", &irq) != 1)
+			continue;
+		snprintf(path, sizeof(path), "/proc/irq/%u/effective_affinity_list", irq);
+		CHECK(read_file(path, cpus, size), "%s", path);
+		cpus[strcspn(cpus, "\n")] = '\0';
+	}
+	if (file)
+		fclose(file);
+}
+
+/* Whoever attaches it, and wherever that runs. */
+static void on_a_cpu(void)
+{
+	char cpus[64], want[16];
+	unsigned int cpu, here;
+	struct stage s;
+
+	if (!stage_open(&s, NULL, STAGE_PART))
+		return;
+	for (here = 0; here < 2; here++)
+		for (cpu = 0; cpu < 2 && run_on(here); cpu++) {
+			if (!CHECK_RET(nvme_pmap_attach_queue_on(s.dev.fd, cpu), 0, "CPU %u", cpu))
+				break;
+			irq_cpus((uint16_t)queue_query(s.dev.fd).queue_irq, cpus, sizeof(cpus));
+			snprintf(want, sizeof(want), "%u", cpu);
+			CHECK(!strcmp(cpus, want), "for CPU %u, from %u, it goes to '%s'", cpu,
+			      here, cpus);
+			must_detach(s.dev.fd, 0);
+		}
 	stage_close(&s);
 }
 
@@ -370,6 +421,7 @@ static void fairness(void)
 
 static const struct test_case queue_cases[] = {
 	{ "arguments", arguments },
+	{ "on-a-cpu", on_a_cpu },
 	{ "all-taken", all_taken },
 	{ "identifiers", identifiers },
 	{ "fallbacks", fallbacks },

@@ -6,6 +6,8 @@
 #include "stage.h"
 
 #define POLLED NVME_PMAP_QUEUE_POLLED
+#define SHARE  NVME_PMAP_QUEUE_SHARE
+#define ON_CPU NVME_PMAP_QUEUE_CPU
 
 struct nvme_pmap_stats queue_stats(const struct dev *dev);
 /* A number of the controller, in its directory pmap/. */

@@ -341,7 +341,8 @@ struct ways door_ways(const struct dev *dev)
 
 bool door_served(const struct ways *w, uint64_t pairs, const char *what)
 {
-	return CHECK(w->fast && w->fast + pairs / 4 + 4 * STREAM_DEPTH >= 2 * pairs,
+	/* the first commands on a buffer, and so on each that is registered anew, are stock's */
+	return CHECK(w->fast && w->fast + w->starting + pairs / 4 + 4 * STREAM_DEPTH >= 2 * pairs,
 		     "%s: of %" PRIu64 " pairs %" PRIu64 " commands by blk-mq and %" PRIu64
 		     " by queue; stock had starting %" PRIu64 " command %" PRIu64
 		     " refused %" PRIu64 " failed %" PRIu64,

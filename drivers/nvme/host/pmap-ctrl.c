@@ -34,8 +34,11 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 {
 	struct nvme_pmap_ctrl *pc = kzalloc(sizeof(*pc), GFP_KERNEL);
 
-	if (!pc) {
+	if (pc)
+		pc->fallbacks = alloc_percpu(struct nvme_pmap_fallbacks);
+	if (!pc || !pc->fallbacks) {
 		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
+		kfree(pc);
 		return -ENOMEM;
 	}
 	kref_init(&pc->ref);
@@ -109,6 +112,7 @@ static void nvme_pmap_ctrl_free(struct kref *ref)
 
 	pc = container_of(ref, struct nvme_pmap_ctrl, ref);
 	kvfree(pc->queues);
+	free_percpu(pc->fallbacks);
 	kfree_rcu(pc, rcu);
 }
 

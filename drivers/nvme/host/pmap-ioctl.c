@@ -246,11 +246,15 @@ static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,
 				struct nvme_pmap_ctrl *pc,
 				const struct nvme_pmap_attach *att)
 {
+	const u32 kinds = NVME_PMAP_QUEUE_POLLED | NVME_PMAP_QUEUE_SHARE;
+	bool cpu = att->flags & NVME_PMAP_QUEUE_CPU;
 	struct nvme_pmap_file *pf;
 
-	if (att->flags & ~(NVME_PMAP_QUEUE_POLLED | NVME_PMAP_QUEUE_SHARE))
+	if (att->flags & ~(kinds | NVME_PMAP_QUEUE_CPU))
 		return -EOPNOTSUPP;
-	if (att->reserved || (att->fd && !(att->flags & NVME_PMAP_QUEUE_SHARE)))
+	if ((att->fd && !(att->flags & NVME_PMAP_QUEUE_SHARE)) ||
+	    (att->cpu && !cpu) || (cpu && att->flags & kinds) ||
+	    att->cpu >= nr_cpu_ids || !cpu_possible(att->cpu))
 		return -EINVAL;
 	pf = nvme_pmap_file_get(file, ns, pc);
 	return pf ? nvme_pmap_attach(file, pf, att, false) : -ENOMEM;

@@ -135,7 +135,8 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 
 unpin:
 	nvme_pmap_unpin_pages(pmap, done);
-	return n ?: -EFAULT;
+	/* an address that wraps is as bad as any */
+	return n && n != -EOVERFLOW ? n : -EFAULT;
 }
 
 /* Memory for the list of its pages. */

@@ -5,6 +5,7 @@
  * pmap-check.c and pmap-reap.c.
  */
 #include <linux/blkdev.h>
+#include <linux/sched/clock.h>
 
 #include "pmap.h"
 
@@ -14,15 +15,15 @@
 /* The largest logical blocks that the short way is for. */
 #define PMAP_BATCH_LBA_SHIFT 15
 
-/* Looks at another's batch before a command goes by blk-mq: some microseconds. */
-#define PMAP_PATIENCE 1000u
+/* How long another's batch is waited for before commands go by blk-mq, in ns. */
+#define PMAP_PATIENCE 2000u
 
 /* A command that a queue could not take; it goes by blk-mq. */
 static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
 					      enum nvme_pmap_fallback why)
 {
 	this_cpu_inc(pf->counts->fallback[why]);
-	atomic64_inc(&pf->pc->fallback[why]);
+	this_cpu_inc(pf->pc->fallbacks->n[why]);
 }
 
 /*
@@ -134,6 +135,8 @@ static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	spin_lock(&q->sq_lock);
 	/* if it has been taken, nothing may be left to end */
 	nvme_pmap_end_batch_locked(q);
+	if (unlikely(q->vain))
+		WRITE_ONCE(q->vain, NULL);
 	WRITE_ONCE(q->batch.plug, PMAP_NO_PLUG);
 	spin_unlock(&q->sq_lock);
 }
@@ -147,16 +150,27 @@ static bool nvme_pmap_sq_free(const struct nvme_pmap_queue *q)
 }
 
 /*
- * Another task's batch is over soon if that task runs; it is not waited for any
- * longer, nor where it has been taken away.
+ * Another task's batch is over soon if that task runs.  It is waited for once, and not
+ * for long: who comes after one that has waited in vain goes by blk-mq at once, as
+ * where the batch has been taken away.
  */
-static void nvme_pmap_await_sq(const struct nvme_pmap_queue *q)
+static noinline void nvme_pmap_await_sq(struct nvme_pmap_queue *q)
 {
-	unsigned int patience = PMAP_PATIENCE;
+	const struct blk_plug *plug = READ_ONCE(q->batch.plug);
+	u64 end;
 
-	while (!nvme_pmap_sq_free(q) && patience-- &&
-	       READ_ONCE(q->batch.plug) != PMAP_PLUG_TAKEN)
+	if (nvme_pmap_sq_free(q) || plug == READ_ONCE(q->vain))
+		return;
+	end = local_clock() + PMAP_PATIENCE;
+	while (READ_ONCE(q->batch.plug) != PMAP_PLUG_TAKEN) {
 		cpu_relax();
+		if (nvme_pmap_sq_free(q))
+			return;
+		if (local_clock() >= end) {
+			WRITE_ONCE(q->vain, plug);
+			return;
+		}
+	}
 }
 
 static void nvme_pmap_take(struct nvme_pmap_queue *q)

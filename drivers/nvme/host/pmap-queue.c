@@ -36,8 +36,11 @@ static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
 
 	/* whoever still looks for completions has the lock, and sees NULL next */
 	spin_lock_irq(&q->cq_lock);
-	q->cq = NULL;
+	WRITE_ONCE(q->cq, NULL);
 	spin_unlock_irq(&q->cq_lock);
+	/* or peeks without it: see nvme_pmap_queue_pending() */
+	if (cq)
+		synchronize_rcu();
 
 	if (cq)
 		dma_free_coherent(set->dma, nvme_pmap_cq_bytes(set), cq,
@@ -79,7 +82,7 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 	cq = dma_alloc_coherent(set->dma, nvme_pmap_cq_bytes(set), &q->cq_dma,
 				GFP_KERNEL | __GFP_NOWARN);
 	spin_lock_irq(&q->cq_lock);
-	q->cq = cq;
+	WRITE_ONCE(q->cq, cq);
 	/* zeroes are no entries in the first round; it may stay down for long */
 	q->cq_head = 0;
 	spin_unlock_irq(&q->cq_lock);
@@ -234,9 +237,13 @@ static void nvme_pmap_queue_end(struct nvme_pmap_queue *q)
 
 /* A queue for its first user. */
 static struct nvme_pmap_queue *
-nvme_pmap_queue_start(struct nvme_pmap_queues *set, bool polled)
+nvme_pmap_queue_start(struct nvme_pmap_queues *set,
+		      const struct nvme_pmap_attach *att)
 {
-	unsigned int cpu = raw_smp_processor_id();
+	unsigned int cpu = att->flags & NVME_PMAP_QUEUE_CPU ?
+				   att->cpu :
+				   raw_smp_processor_id();
+	bool polled = att->flags & NVME_PMAP_QUEUE_POLLED;
 	struct nvme_pmap_queue *q = nvme_pmap_queue_pick(set, polled, cpu);
 	int ret;
 
@@ -300,7 +307,7 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
 	if (att->flags & NVME_PMAP_QUEUE_SHARE)
 		q = nvme_pmap_queue_share(set, file, att->fd, polled);
 	else
-		q = nvme_pmap_queue_start(set, polled);
+		q = nvme_pmap_queue_start(set, att);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	pf->had_queue = true;

@@ -157,28 +157,31 @@ struct nvme_pmap_fixed {
 
 /**
  * struct nvme_pmap_queue - an SQ/CQ pair
+ * @slot: by the low bits of the command identifier; this and what follows up to
+ *	@sq_lock is read by who submits and who completes, and written by neither
+ * @cq: the CQ; NULL while nobody uses the queue.  Who looks without @cq_lock is in an
+ *	RCU read-side critical section: the memory is freed a grace period later
+ * @mask: entries of the SQ, of the CQ, and slots, less one
+ * @index: its place in the set
+ * @polled: no interrupts; IOPOLL rings use it
+ * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
  * @sq_lock: guards this part, while @batch.plug is PMAP_NO_PLUG or the
  *	holder's own; process context only
  * @live: the controller has the pair, and takes commands
- * @polled: no interrupts; IOPOLL rings use it
- * @mask: entries of the SQ, of the CQ, and slots, less one
- * @index: its place in the set
  * @sent: commands put into the SQ, free running; with @mask, its tail
  * @rung: of them, those that the controller has been told of
  * @sq: the SQ
- * @slot: by the low bits of the command identifier
  * @batch: see there
+ * @vain: a batch that was waited for in vain, by its plug; NULL: none
  * @cb: tells of the end of the batch
  * @sq_db: its tail doorbell
  * @sq_shadow: its shadow doorbell, or NULL
  * @sq_event: the controller wants to hear when the tail passes this
  * @cq_lock: guards the rest, also in interrupts
- * @cq: the CQ; NULL while nobody uses the queue
  * @cq_db: its head doorbell
  * @cq_shadow: its shadow doorbell, or NULL
  * @cq_event: as @sq_event
  * @cq_head: the next entry to look at, free running
- * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
  * @done: commands that have ended, free running; while somebody looks, less entries
  *	found that ended none
  * @seen: as many as the keeper saw when it last looked
@@ -199,28 +202,30 @@ struct nvme_pmap_fixed {
  * @cq_dma: DMA address of @cq
  */
 struct nvme_pmap_queue {
+	struct nvme_pmap_slot *slot ____cacheline_aligned_in_smp;
+	struct nvme_completion *cq;
+	u32 mask;
+	u16 index;
+	bool polled;
+	u8 order;
+
 	spinlock_t sq_lock ____cacheline_aligned_in_smp;
 	bool live;
-	bool polled;
-	u16 index;
-	u32 mask;
 	u32 sent;
 	u32 rung;
 	struct nvme_command *sq;
-	struct nvme_pmap_slot *slot;
 	struct nvme_pmap_batch batch;
+	const struct blk_plug *vain;
 	struct blk_plug_cb cb;
 	void __iomem *sq_db;
 	__le32 *sq_shadow;
 	__le32 *sq_event;
 
 	spinlock_t cq_lock ____cacheline_aligned_in_smp;
-	struct nvme_completion *cq;
 	void __iomem *cq_db;
 	__le32 *cq_shadow;
 	__le32 *cq_event;
 	u32 cq_head;
-	u8 order;
 	u32 done;
 	u32 seen;
 

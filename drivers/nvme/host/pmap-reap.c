@@ -310,6 +310,30 @@ void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_aborted);
 
 /*
+ * Is there an entry to look at?  A hint: another may be at it.  Without the lock the
+ * queue may be going, whose memory stays for a grace period.
+ */
+static __always_inline bool
+nvme_pmap_queue_pending(const struct nvme_pmap_queue *q)
+{
+	const struct nvme_completion *cq;
+	bool pending = false;
+	u32 head, status;
+
+	pmap_rcu_begin();
+	/* pairs with synchronize_rcu() in nvme_pmap_queue_free() */
+	cq = READ_ONCE(q->cq);
+	if (likely(cq)) {
+		head = READ_ONCE(q->cq_head);
+		/* new entries have the tag 1 in the first round */
+		status = le16_to_cpu(READ_ONCE(cq[head & q->mask].status));
+		pending = (status ^ head >> q->order) & 1;
+	}
+	pmap_rcu_end();
+	return pending;
+}
+
+/*
  * A ring looks.  Where another looks already, that one finds what there is; and
  * the memory of the queue is safe only under the lock.
  */
@@ -319,7 +343,8 @@ static noinline int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
 	unsigned long flags;
 	int found = 0;
 
-	if (!spin_trylock_irqsave(&q->cq_lock, flags))
+	if (!nvme_pmap_queue_pending(q) ||
+	    !spin_trylock_irqsave(&q->cq_lock, flags))
 		return 0;
 	if (likely(q->cq))
 		found = nvme_pmap_look(q, true, ring);

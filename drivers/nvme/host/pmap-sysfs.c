@@ -3,6 +3,7 @@
  * What an operator sees of a controller, in /sys/class/nvme/nvmeN/pmap/: its
  * passthrough queues, and why commands went past them.
  */
+#include <linux/percpu.h>
 #include <linux/sysfs.h>
 
 #include "nvme.h"
@@ -60,7 +61,12 @@ static s64 nvme_pmap_went(struct nvme_pmap_ctrl *pc, unsigned int way)
 /* Commands of files with a queue that went by blk-mq, for one reason. */
 static s64 nvme_pmap_fell_back(struct nvme_pmap_ctrl *pc, unsigned int why)
 {
-	return atomic64_read(&pc->fallback[why]);
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(pc->fallbacks, cpu)->n[why]);
+	return sum;
 }
 
 /* What is done with fixed buffers of unmodified programs: off, on, or queue. */

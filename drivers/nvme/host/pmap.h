@@ -75,6 +75,11 @@ enum nvme_pmap_way {
 	PMAP_WAYS
 };
 
+/* Per CPU: with all queues used up there is one for every command. */
+struct nvme_pmap_fallbacks {
+	u64 n[PMAP_FALLBACKS];
+};
+
 /**
  * struct nvme_pmap_ctrl - what the overlay keeps for a controller
  * @ref: the registry's, and one per nvme_pmap_file
@@ -92,7 +97,7 @@ enum nvme_pmap_way {
  * @max_transfer: MDTS in bytes; zero until it has been asked for; a reset may
  *	change it
  * @queues: the passthrough queues, or NULL
- * @fallback: commands that a queue did not take, by reason
+ * @fallbacks: commands that a queue did not take, by reason
  * @mode: enum nvme_pmap_auto_mode; written by the operator
  * @auto_pages: pages of buffers that the auto door has mapped
  * @way: commands of the auto door of files that are closed (pmap-auto-ctrl.c's lock)
@@ -118,7 +123,7 @@ struct nvme_pmap_ctrl {
 	dma_addr_t guard_dma;
 	u32 max_transfer;
 	struct nvme_pmap_queues *queues;
-	atomic64_t fallback[PMAP_FALLBACKS];
+	struct nvme_pmap_fallbacks __percpu *fallbacks;
 	u8 mode;
 	bool unreachable;
 	atomic_long_t auto_pages;

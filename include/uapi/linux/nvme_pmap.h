@@ -381,10 +381,12 @@ struct nvme_pmap_stats {
  * @NVME_PMAP_QUEUE_POLLED: for rings with IORING_SETUP_IOPOLL, without
  *	interrupts; else for all other rings
  * @NVME_PMAP_QUEUE_SHARE: the queue that another file has attached
+ * @NVME_PMAP_QUEUE_CPU: a queue with interrupts, for the CPU that @cpu names
  */
 enum nvme_pmap_queue_flags {
 	NVME_PMAP_QUEUE_POLLED = 1 << 0,
 	NVME_PMAP_QUEUE_SHARE = 1 << 1,
+	NVME_PMAP_QUEUE_CPU = 1 << 2,
 };
 
 /**
@@ -393,14 +395,15 @@ enum nvme_pmap_queue_flags {
  * @flags: (in) bits of enum nvme_pmap_queue_flags
  * @fd: (in) with NVME_PMAP_QUEUE_SHARE an open file of the same controller, of any
  *	of its namespaces, whose queue this file is to use as well; else zero
- * @reserved: (in) zero
+ * @cpu: (in) with NVME_PMAP_QUEUE_CPU the number of a CPU, online or not; else zero
  *
  * From then on the pmap commands of the file go to an NVMe queue pair of its
  * own, past blk-mq; those that the queue cannot take go by blk-mq as before, and
  * are counted by reason (nvme_pmap_stats).  A file can have one queue of each
  * kind.  Any number of rings may use it.  The interrupt of a queue for rings that
  * do not poll is shared with that of the block device's queue on the CPU that
- * attaches.  The queue stays attached until NVME_PMAP_IOC_DETACH or the close of
+ * attaches, or that NVME_PMAP_QUEUE_CPU names (EINVAL where there is no such CPU, or
+ * with one of the other two flags); while that is offline, on another.  The queue stays attached until NVME_PMAP_IOC_DETACH or the close of
  * the file, over resets of the controller, too.  During a reset the call succeeds,
  * and the queue comes up after it (nvme_pmap_query.queue_irq, queue_polled).
  *
@@ -411,7 +414,7 @@ struct nvme_pmap_attach {
 	__u32 size;
 	__u32 flags;
 	__s32 fd;
-	__u32 reserved;
+	__u32 cpu;
 };
 
 /**
