@@ -9,8 +9,11 @@
  *	int fd = open("/dev/ng0n1", O_RDWR), nsid = ioctl(fd, NVME_IOCTL_ID);
  *	uint32_t buf;
  *	nvme_pmap_register_buf(fd, mem, len, 0, &buf);
- *	nvme_pmap_prep_read(io_uring_get_sqe(&ring), fd, nsid, buf, 0, 4096,
- *			    slba, nblocks);
+ *	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+ *	if (sqe)
+ *		nvme_pmap_prep_read(sqe, fd, nsid, buf, 0, 4096, slba, nblocks);
+ *
+ * As with liburing, user_data is the caller's to set, before or after.
  */
 #ifndef NVME_PMAP_HELPER_H
 #define NVME_PMAP_HELPER_H
@@ -175,8 +178,8 @@ static inline int nvme_pmap_detach_queue(int fd, uint32_t flags)
 }
 
 /**
- * nvme_pmap_prep - prepare an SQE for any command with data
- * @sqe: a 128-byte SQE
+ * nvme_pmap_prep - prepare an SQE for any command
+ * @sqe: a 128-byte SQE; its user_data stays
  * @fd: the file (or its index with IOSQE_FIXED_FILE set afterwards)
  * @opcode: NVMe opcode
  * @nsid: NSID of the namespace
@@ -192,8 +195,10 @@ nvme_pmap_prep(struct io_uring_sqe *sqe, int fd, uint8_t opcode, uint32_t nsid,
 	       uint32_t index, uint64_t offset, uint32_t data_len)
 {
 	struct nvme_pmap_cmd *cmd = (struct nvme_pmap_cmd *)(void *)sqe->cmd;
+	uint64_t user_data = sqe->user_data;
 
 	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->user_data = user_data;
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = fd;
 	sqe->cmd_op = NVME_URING_CMD_PMAP;
@@ -227,7 +232,7 @@ static inline void nvme_pmap_prep_rw(struct io_uring_sqe *sqe, int fd,
  * @nsid: NSID of the namespace
  * @index: the registered buffer
  * @offset: bytes into it
- * @data_len: bytes; nblocks times nvme_pmap_query.lba_bytes
+ * @data_len: bytes; nblocks times nvme_pmap_query.lba_bytes, where that is not zero
  * @slba: first logical block
  * @nblocks: logical blocks, 1 to 65536
  */

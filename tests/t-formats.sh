@@ -5,6 +5,8 @@ TIMEOUT=200
 
 requires() { have "$client"; }
 
+example=$BUILD/tests/pmap-read
+
 # The slow device takes 16 MiB of zeroes at a time, 20 ms each, to format.  Of
 # the other controller's namespaces Linux cannot use the first, whose zones are
 # no power of two.
@@ -13,7 +15,7 @@ test() {
 	local args=(--qemu "-device nvme,serial=hidden,id=hidden")
 	namespace hidden 1 zoned=on,zoned.zone_size=3M 48M
 	namespace hidden 2 ms=8,mset=1,pi=1,pil=0
-	guest_results formats --with "$client" --timeout 180 \
+	guest_results formats --with "$client,$example" --timeout 180 \
 		--qemu "$(null slow 20000000 268435456)" \
 		--qemu "-device nvme,serial=slow,drive=slow" \
 		"${args[@]}" \
@@ -25,7 +27,16 @@ test() {
 			nvme-driver fork nvme_core.disable_pi_offsets=1 || status=1
 			"$0" hidden -d serial=hidden pi-hidden || status=1
 			"$0" hidden -q -d serial=hidden pi-hidden || status=1
-			exit $status' "$client"
+			for ctrl in /sys/class/nvme/nvme*; do
+				read serial <$ctrl/serial
+				[ "$serial" = hidden ] || continue
+				said=$("$1" /dev/ng${ctrl##*nvme}n1 2>&1)
+				[ $? -eq 1 ] && case $said in *"know the format"*) true ;; *) false ;; esac &&
+					echo "ok - the example, and a format that is not known" && continue
+				echo "not ok - the example, and a format that is not known: $said"
+				status=1
+			done
+			exit $status' "$client" "$example"
 }
 
 run_test

@@ -74,6 +74,9 @@ int main(int argc, char **argv)
 	check(nvme_pmap_query_file(fd, &query),
 	      "the driver offers no pmap here");
 
+	/* of a zoned namespace that Linux cannot use, for one */
+	check(query.lba_bytes ? 0 : -EMEDIUMTYPE,
+	      "the driver does not know the format");
 	/* whole blocks, and no more than one command may transfer */
 	len = argc > 2 ? strtoul(argv[2], NULL, 0) : 4096;
 	len = (len + query.lba_bytes - 1) / query.lba_bytes * query.lba_bytes;

@@ -415,7 +415,20 @@ out:
 	setup_close(&s);
 }
 
+/* The helper fills in a command, and leaves what is the program's. */
+static void user_data(void)
+{
+	struct io_uring_sqe sqe[2];
+
+	memset(sqe, 0x5a, sizeof(sqe));
+	io_uring_sqe_set_data64(sqe, 77);
+	nvme_pmap_prep_read(sqe, 3, 1, 2, 0, 4096, 8, 8);
+	CHECK(sqe->user_data == 77, "user_data is %llu", sqe->user_data);
+	CHECK(!sqe->flags && !sqe->buf_index && sqe->fd == 3, "something else is left");
+}
+
 static const struct test_case command_cases[] = {
+	{ "user-data", user_data },
 	{ "reserved", reserved },
 	{ "nsid", nsid },
 	{ "indexes", indexes },

@@ -465,7 +465,8 @@ struct nvme_pmap_detach {
  * index in place of the metadata pointer and the offset in place of the
  * address.  The ring must have IORING_SETUP_SQE128 and IORING_SETUP_CQE32;
  * cqe->res is the NVMe status or -errno, cqe->big_cqe[0] dword 0 and 1 of the
- * completion queue entry.  Commands without data go by NVME_URING_CMD_IO.
+ * completion queue entry.  A command without data names a buffer as well, with a
+ * data_len that is not zero, and leaves it alone.
  *
  * Errors: EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW,
  * EPROTONOSUPPORT, ENOENT, EACCES, EPERM, EBUSY, ENOMEM, EIO, EXDEV, ENOTTY,
