@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 DESCRIPTION="what the driver does not know of a namespace's format is in nobody's memory"
-TIMEOUT=200
+TIMEOUT=400
 . "$(dirname "$0")/lib.sh"
 
 requires() { have "$client"; }
@@ -11,7 +11,7 @@ example=$BUILD/tests/pmap-read
 # the other controller's namespaces Linux cannot use the first, whose zones are
 # no power of two.
 # shellcheck disable=SC2016 # for the guest's shell
-test() {
+changes() {
 	local args=(--qemu "-device nvme,serial=hidden,id=hidden")
 	namespace hidden 1 zoned=on,zoned.zone_size=3M 48M
 	namespace hidden 2 ms=8,mset=1,pi=1,pil=0
@@ -37,6 +37,33 @@ test() {
 				status=1
 			done
 			exit $status' "$client" "$example"
+}
+
+# Changes that the driver is not told the end of; the two controllers share a
+# namespace, and each has a node of its own.
+# shellcheck disable=SC2016 # for the guest's shell
+unseen() {
+	guest_results unseen --with "$client" --timeout 180 --modparam 'nvme_core multipath=N' \
+		--qemu "$(null quick 0)" --qemu "-device nvme,serial=quick,drive=quick" \
+		--qemu "$(null both 0)" --qemu "-device nvme-subsys,id=pair" \
+		--qemu "-device nvme,serial=pair,subsys=pair,id=one" \
+		--qemu "-device nvme,serial=pair,subsys=pair" \
+		--qemu "-device nvme-ns,bus=one,drive=both,nsid=1,shared=on" \
+		-- sh -c 'status=0 pair=
+			for ctrl in /sys/class/nvme/nvme*; do
+				if grep -q "^pair" "$ctrl/serial"; then pair="$pair /dev/ng${ctrl##*nvme}n1"; fi
+			done
+			set -- "$0" $pair
+			for q in "" -q; do
+				"$1" reformat $q -d serial=quick -D serial=pmap after uring reset vendor scan-fails || status=1
+				"$1" reformat $q -d $2 -D $3 shared || status=1
+			done
+			exit $status' "$client"
+}
+
+test() {
+	changes
+	unseen
 }
 
 run_test

@@ -51,7 +51,8 @@
 	S(chaos_door)   \
 	S(recovery)     \
 	S(idle)         \
-	S(idle_auto)
+	S(idle_auto)    \
+	S(reformat)
 
 #define DECLARE(name) extern const struct subject subject_##name;
 #define ADDRESS(name) &subject_##name,

@@ -10,13 +10,6 @@
 #include "pmap-xfer.h"
 
 /*
- * Admin commands under way that may change the format of a namespace, of any
- * controller.  Counted from before the queues are frozen until the driver has
- * looked at the namespaces again; stock unfreezes them in between.
- */
-static atomic_t nvme_pmap_formatting;
-
-/*
  * Take a reference on the buffer at @index, for the time of a command.  In an
  * RCU read-side critical section.
  */
@@ -62,27 +55,33 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 	return 0;
 }
 
+static struct pmap_format nvme_pmap_unpack_format(u64 word)
+{
+	return (struct pmap_format){
+		.csi = word >> PMAP_FORMAT_CSI,
+		.lba_shift = word,
+		.ms = word >> PMAP_FORMAT_MS,
+		.pi_size = word >> PMAP_FORMAT_PI,
+		.ext = word & PMAP_FORMAT_EXT,
+	};
+}
+
 /*
  * Any command, any format.  What is not exactly known must not go by a PRP list
  * (two PRPs are data pages whatever the length), nor from just anybody.
  */
-static noinline s64 nvme_pmap_any_xfer(const struct nvme_ns_head *head,
-				       const struct nvme_command *c,
+static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
 				       const struct pmap_layout *l, u64 offset,
 				       u32 data_len)
 {
-	struct pmap_format f = {
-		.csi = head->ids.csi,
-		.lba_shift = head->lba_shift,
-		.ms = head->ms,
-		/* stock sets it for any metadata, with or without PI */
-		.pi_size = head->pi_type ? head->pi_size : 0,
-		.ext = head->features & NVME_NS_EXT_LBAS,
-	};
+	struct pmap_format f = nvme_pmap_unpack_format(format);
 	bool prp = l->form == NVME_PMAP_FORM_PRP;
 	s64 len = pmap_xfer(&f, c->common.opcode,
 			    (const __le32 *)&c->common.cdws);
 
+	/* the controller holds a command with an SGL to its length */
+	if (prp && pmap_format_stale(format))
+		return -EBUSY;
 	if (len == -EPERM && !prp && capable(CAP_SYS_ADMIN))
 		return data_len;
 	if (prp && len > 0 && len <= data_len &&
@@ -92,33 +91,27 @@ static noinline s64 nvme_pmap_any_xfer(const struct nvme_ns_head *head,
 	return len;
 }
 
-/* Logical blocks of a known size without metadata, and nothing else. */
-static __always_inline bool nvme_pmap_plain(const struct nvme_ns_head *head)
-{
-	return head->ids.csi == NVME_CSI_NVM && !head->ms &&
-	       head->lba_shift >= SECTOR_SHIFT;
-}
-
 /*
- * What the command will transfer, or why it must not.  The namespace's queue
- * is entered (the caller has a request): its format in the driver does not
- * change now.  That the device has changed it already is nvme_pmap_formatting's
- * to say.
+ * What the command will transfer, or why it must not; -EBUSY where that will be known
+ * later.  The namespace's queue is entered (the caller has a request): who is about to
+ * change the format waits for the command, or has made it stale before this.
  */
-static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_ns_head *head,
+static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
 						const struct nvme_command *c,
 						const struct pmap_layout *l,
 						u64 offset, u32 data_len)
 {
+	/* pairs with the freeze in nvme_pmap_ns_drain() */
+	u64 format = READ_ONCE(pf->format->word);
 	s64 len;
 
 	/* Read and Write without metadata: what pmap_xfer() would say */
 	if (likely((c->rw.opcode == nvme_cmd_read ||
 		    c->rw.opcode == nvme_cmd_write) &&
-		   nvme_pmap_plain(head)))
-		len = (le16_to_cpu(c->rw.length) + 1ull) << head->lba_shift;
+		   pmap_format_plain(format)))
+		len = (le16_to_cpu(c->rw.length) + 1ull) << format;
 	else
-		len = nvme_pmap_any_xfer(head, c, l, offset, data_len);
+		len = nvme_pmap_any_xfer(format, c, l, offset, data_len);
 	return unlikely(len > data_len) ? -EOVERFLOW : len;
 }
 
@@ -126,17 +119,12 @@ static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_ns_head *head,
  * Point the command at the slice.  @offset is masked, so that a wrong guess of
  * the bounds check does not index the lists.
  *
- * Return: enum pmap_kind, of which PMAP_KIND_BUILT is the caller's to finish, or
- * -EBUSY.
+ * Return: the kind, of which PMAP_KIND_BUILT is the caller's to finish.
  */
-static __always_inline int nvme_pmap_point(const struct nvme_pmap *pmap,
-					   struct nvme_command *c, u64 *offset,
-					   u32 len)
+static __always_inline enum pmap_kind
+nvme_pmap_point(const struct nvme_pmap *pmap, struct nvme_command *c,
+		u64 *offset, u32 len)
 {
-	/* the device may be ahead of the driver, and PRPs carry no length */
-	if (pmap->l.form == NVME_PMAP_FORM_PRP &&
-	    unlikely(atomic_read(&nvme_pmap_formatting)))
-		return -EBUSY;
 	c->common.flags = pmap->cmd_flags;
 	*offset = array_index_nospec(*offset, pmap->l.len);
 	return pmap_dptr(&pmap->l, *offset, len, &c->common.dptr);
@@ -256,45 +244,4 @@ static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
 static int nvme_pmap_no_buffer(const struct nvme_pmap_file *pf)
 {
 	return READ_ONCE(pf->pc->dead) ? -ENODEV : -ENOENT;
-}
-
-/* Commands after which a namespace may have another format. */
-static bool nvme_pmap_may_format(const struct nvme_ns *ns, u8 opcode)
-{
-	if (ns)
-		return false;
-	switch (opcode) {
-	case nvme_admin_format_nvm:
-	case nvme_admin_ns_mgmt:
-	case nvme_admin_ns_attach:
-		return true;
-	default:
-		return opcode >= nvme_admin_vendor_start;
-	}
-}
-
-/**
- * nvme_pmap_format_begin - an ioctl is about to send a passthrough command
- * @ns: the namespace, or NULL for an admin command
- * @opcode: its opcode
- */
-void nvme_pmap_format_begin(const struct nvme_ns *ns, u8 opcode)
-{
-	if (!nvme_pmap_may_format(ns, opcode))
-		return;
-	/* ordered by the freeze: who gets a request after it sees the count */
-	atomic_inc(&nvme_pmap_formatting);
-	/* and batches that begin from here on */
-	nvme_pmap_take_batches();
-}
-
-/**
- * nvme_pmap_format_end - it is over, and the namespaces are known again
- * @ns: as before
- * @opcode: as before
- */
-void nvme_pmap_format_end(const struct nvme_ns *ns, u8 opcode)
-{
-	if (nvme_pmap_may_format(ns, opcode))
-		atomic_dec(&nvme_pmap_formatting);
 }

@@ -71,10 +71,8 @@ static int nvme_pmap_set_dptr(struct nvme_pmap_file *pf,
 			      u64 offset, u32 len)
 {
 	const struct nvme_pmap *pmap = pdu->pmap;
-	int kind = nvme_pmap_point(pmap, c, &offset, len);
+	enum pmap_kind kind = nvme_pmap_point(pmap, c, &offset, len);
 
-	if (unlikely(kind < 0))
-		return kind;
 	if (unlikely(kind == PMAP_KIND_BUILT)) {
 		pdu->built = nvme_pmap_build(pmap, offset, len,
 					     &c->common.dptr);
@@ -134,7 +132,7 @@ nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	nvme_pmap_init_request(ns, req);
 	req->timeout = unlikely(timeout_ms) ? msecs_to_jiffies(timeout_ms) : 0;
 
-	len = nvme_pmap_check_xfer(ns->head, c, &pdu->pmap->l, io->offset,
+	len = nvme_pmap_check_xfer(pf, c, &pdu->pmap->l, io->offset,
 				   io->data_len);
 	if (unlikely(len <= 0))
 		return len;
@@ -171,10 +169,15 @@ nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return -EIOCBQUEUED;
 }
 
-/* Check a command, and send it by blk-mq. */
-static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-			   struct io_uring_cmd *ioucmd,
-			   unsigned int issue_flags)
+/*
+ * Check a command, and send it by blk-mq.
+ *
+ * Return: -EIOCBQUEUED; -EBUSY: the format is not known; or another errno.
+ */
+static __always_inline int nvme_pmap_try_issue(struct nvme_ns *ns,
+					       struct nvme_pmap_file *pf,
+					       struct io_uring_cmd *ioucmd,
+					       unsigned int issue_flags)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
@@ -193,6 +196,44 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		ret = nvme_pmap_send(ns, pf, ioucmd, cmd, &io, issue_flags);
 	if (unlikely(ret != -EIOCBQUEUED))
 		percpu_ref_put(&pdu->pmap->ref);
+	return ret;
+}
+
+/*
+ * How much the command transfers is known when the namespace has been scanned.  As
+ * for a tag, or for the end of a freeze, an io-wq thread waits.
+ */
+static noinline int nvme_pmap_issue_known(struct nvme_ns *ns,
+					  struct nvme_pmap_file *pf,
+					  struct io_uring_cmd *ioucmd,
+					  unsigned int issue_flags)
+{
+	struct nvme_pmap_ns *pn = pf->format;
+	int ret;
+
+	if (issue_flags & IO_URING_F_NONBLOCK) {
+		nvme_pmap_ns_scan(pn);
+		return pmap_keep_sqe(ioucmd, -EAGAIN);
+	}
+	atomic_inc(&pn->waiting);
+	do {
+		ret = nvme_pmap_ns_await(pn);
+		if (ret)
+			break;
+		ret = nvme_pmap_try_issue(ns, pf, ioucmd, issue_flags);
+	} while (ret == -EBUSY);
+	atomic_dec(&pn->waiting);
+	return ret;
+}
+
+static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			   struct io_uring_cmd *ioucmd,
+			   unsigned int issue_flags)
+{
+	int ret = nvme_pmap_try_issue(ns, pf, ioucmd, issue_flags);
+
+	if (unlikely(ret == -EBUSY))
+		ret = nvme_pmap_issue_known(ns, pf, ioucmd, issue_flags);
 	return ret;
 }
 

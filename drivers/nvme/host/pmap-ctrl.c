@@ -70,21 +70,35 @@ static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
 }
 
 /**
- * nvme_pmap_take_batches - end what batches know of namespaces, everywhere
- *
- * Controllers may share a namespace, and a format by one of them freezes only its
- * own queues.
+ * nvme_pmap_take_batches - end what batches know of a controller's namespaces
+ * @ctrl: the controller
  */
-void nvme_pmap_take_batches(void)
+void nvme_pmap_take_batches(struct nvme_ctrl *ctrl)
 {
-	struct nvme_pmap_ctrl *pc;
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ctrl);
 	unsigned int i;
 
-	mutex_lock(&nvme_pmap_ctrls_lock);
-	list_for_each_entry(pc, &nvme_pmap_ctrls, node)
-		for (i = 0; pc->queues && i < pc->queues->nr; i++)
-			nvme_pmap_queue_take(&pc->queues->queue[i]);
-	mutex_unlock(&nvme_pmap_ctrls_lock);
+	if (!pc)
+		return;
+	for (i = 0; pc->queues && i < pc->queues->nr; i++)
+		nvme_pmap_queue_take(&pc->queues->queue[i]);
+	nvme_pmap_ctrl_put(pc);
+}
+
+/**
+ * nvme_pmap_ctrl_has_prp - has any buffer of the controller the PRP form?
+ * @ctrl: the controller
+ */
+bool nvme_pmap_ctrl_has_prp(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc;
+	bool has;
+
+	rcu_read_lock();
+	pc = nvme_pmap_ctrl_find(ctrl);
+	has = pc && atomic_read(&pc->prp);
+	rcu_read_unlock();
+	return has;
 }
 
 /**

@@ -159,6 +159,8 @@ static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
 {
 	kvfree(rcu_dereference_protected(pf->table, true));
 	free_percpu(pf->counts);
+	if (pf->format)
+		nvme_pmap_ns_put(pf->format);
 	kfree(pf);
 }
 
@@ -173,11 +175,12 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
 	mutex_init(&pf->lock);
 	pf->pc = pc;
 	pf->usage = &ns->queue->q_usage_counter;
+	pf->format = nvme_pmap_ns_get(ns);
 	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts,
 				      GFP_KERNEL_ACCOUNT);
 	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN);
 	RCU_INIT_POINTER(pf->table, table);
-	if (pf->counts && table)
+	if (pf->counts && pf->format && table)
 		return pf;
 	nvme_pmap_file_free(pf);
 	return NULL;
@@ -294,18 +297,10 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 	return ret;
 }
 
-/*
- * Commands of IOPOLL rings end only when somebody polls, and the caller who
- * waits here may be the only one who would.
- */
-static void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q)
+static void nvme_pmap_poll_blk(struct request_queue *q)
 {
-	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[true]);
 	struct blk_mq_hw_ctx *hctx;
 	unsigned long i;
-
-	if (ptq)
-		nvme_pmap_queue_reap(ptq);
 
 	/* not while a reset changes the queues */
 	if (!percpu_ref_tryget(&q->q_usage_counter))
@@ -314,6 +309,36 @@ static void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q)
 		if (hctx->type == HCTX_TYPE_POLL)
 			q->mq_ops->poll(hctx, NULL);
 	percpu_ref_put(&q->q_usage_counter);
+}
+
+/*
+ * Commands of IOPOLL rings end only when somebody polls, and the caller who
+ * waits here may be the only one who would.
+ */
+static void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q)
+{
+	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[true]);
+
+	if (ptq)
+		nvme_pmap_queue_reap(ptq);
+	nvme_pmap_poll_blk(q);
+}
+
+/**
+ * nvme_pmap_poll_all - the same for the commands of all files
+ * @ns: their namespace
+ */
+void nvme_pmap_poll_all(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
+	unsigned int i;
+
+	nvme_pmap_poll_blk(ns->queue);
+	if (!pc)
+		return;
+	for (i = 0; pc->queues && i < pc->queues->nr; i++)
+		nvme_pmap_queue_reap(&pc->queues->queue[i]);
+	nvme_pmap_ctrl_put(pc);
 }
 
 /* Return: 0 when no command uses the buffer any more, or -ERESTARTSYS. */

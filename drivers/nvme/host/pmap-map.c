@@ -173,6 +173,19 @@ static int nvme_pmap_start_sgl(struct nvme_pmap *pmap, u32 slots)
 }
 
 /*
+ * Before a command can name the buffer.  Who changes formats and sees none, need not
+ * wait for commands; those of this one see that.
+ */
+static void nvme_pmap_count_prp(struct nvme_pmap *pmap)
+{
+	if (test_and_set_bit(PMAP_PRP, &pmap->flags))
+		return;
+	atomic_inc(&pmap->pc->prp);
+	/* pairs with the barrier in nvme_pmap_change_formats() */
+	smp_mb__after_atomic();
+}
+
+/*
  * Design, section 4: one run, SGL list, PRP list, in this order.  An SGL buffer
  * begins as one run and goes over to a list at the first break.
  */
@@ -183,6 +196,7 @@ static int nvme_pmap_start_lists(struct nvme_pmap *pmap, u32 flags)
 	if (flags & NVME_PMAP_REG_PRP ||
 	    !nvme_ctrl_sgl_supported(pmap->pc->ctrl)) {
 		pmap->l.form = NVME_PMAP_FORM_PRP;
+		nvme_pmap_count_prp(pmap);
 		return nvme_pmap_alloc_lists(pmap, PMAP_PRP_SHIFT,
 					     PMAP_SLOT_SIZE);
 	}
@@ -483,6 +497,8 @@ void nvme_pmap_strip(struct nvme_pmap *pmap)
 	list_del_init(&pmap->node);
 	nvme_pmap_unmap(pmap);
 	nvme_pmap_free_lists(pmap);
+	if (test_and_clear_bit(PMAP_PRP, &pmap->flags))
+		atomic_dec(&pmap->pc->prp);
 	nvme_pmap_unpin(pmap);
 }
 

@@ -287,6 +287,7 @@ static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			       struct nvme_pmap_io *io)
 {
 	struct nvme_command *c = &q->sq[q->sent & q->mask];
+	enum pmap_kind kind;
 	s64 len;
 	int ret;
 
@@ -294,16 +295,15 @@ static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	if (ret)
 		return ret;
 	nvme_pmap_fill_cmd(c, io->opcode, id, ns->head->ns_id, cmd);
-	len = nvme_pmap_check_xfer(ns->head, c, &pmap->l, io->offset,
-				   io->data_len);
+	len = nvme_pmap_check_xfer(pf, c, &pmap->l, io->offset, io->data_len);
+	if (len == -EBUSY)
+		return PMAP_FALLBACK_FROZEN;
 	if (len <= 0)
 		return len;
-	ret = nvme_pmap_point(pmap, c, &io->offset, len);
-	if (ret < 0)
-		return ret;
-	if (ret == PMAP_KIND_BUILT)
+	kind = nvme_pmap_point(pmap, c, &io->offset, len);
+	if (kind == PMAP_KIND_BUILT)
 		return PMAP_FALLBACK_LIST;
-	this_cpu_inc(pf->counts->queued[ret]);
+	this_cpu_inc(pf->counts->queued[kind]);
 	return 0;
 }
 
@@ -528,20 +528,20 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 						 struct nvme_pmap *pmap)
 {
 	const struct nvme_ns_head *head = ns->head;
+	u64 format = READ_ONCE(pf->format->word);
 	struct nvme_pmap_batch *b = &q->batch;
 
 	b->pf = pf;
 	b->pmap = pmap;
 	b->psdt = pmap->cmd_flags << 8;
 	b->limit = q->sent + 1;
-	b->lba_shift = head->lba_shift;
+	b->lba_shift = format;
 	b->deadline = nvme_pmap_deadline(ns, 0);
 	/*
 	 * Errors that are to be logged are blk-mq's to log; and 65536 blocks are
 	 * to fit in the 32 bits of a length.
 	 */
-	if (!nvme_pmap_plain(head) || head->passthru_err_log_enabled ||
-	    atomic_read(&nvme_pmap_formatting) ||
+	if (!pmap_format_plain(format) || head->passthru_err_log_enabled ||
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
 	    !nvme_pmap_batch_opcodes(b, head, ioucmd->file->f_mode)) {
 		nvme_pmap_drop_credit(q);

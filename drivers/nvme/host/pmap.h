@@ -37,6 +37,7 @@
 
 #include <uapi/linux/nvme_pmap.h>
 
+#include "pmap-format.h"
 #include "pmap-layout.h"
 #include "pmap-queue.h"
 
@@ -89,6 +90,7 @@ struct nvme_pmap_fallbacks {
  * @lock: guards the rest, and every mapping and unmapping
  * @dead: the controller is being removed; nothing may be mapped any more
  * @pmaps: the mapped buffers
+ * @prp: those of them in the PRP form
  * @scratch: PMAP_CHUNK_PAGES entries, to map and unmap chunk by chunk
  * @page_pool: list pages for commands whose list is built for them
  * @sgl_pool: for SGLs of more than a page
@@ -116,6 +118,7 @@ struct nvme_pmap_ctrl {
 	struct mutex lock;
 	bool dead;
 	struct list_head pmaps;
+	atomic_t prp;
 	struct scatterlist *scratch;
 	struct dma_pool *page_pool;
 	struct dma_pool *sgl_pool;
@@ -137,6 +140,7 @@ struct nvme_pmap_ctrl {
 enum nvme_pmap_flags {
 	PMAP_KILLED,	  /* percpu_ref_kill() has been called */
 	PMAP_CHUNK_SPLIT, /* chunks are one DMA segment per run of pages */
+	PMAP_PRP,	  /* counted in nvme_pmap_ctrl.prp */
 };
 
 /**
@@ -219,6 +223,7 @@ struct nvme_pmap_counts {
  *	under the lock of the controller's queues
  * @table: the buffers; replaced under @lock, read under RCU
  * @counts: commands and completions
+ * @format: what is known of the namespace's format
  * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
  * @by_door: those in @queue that the auto door has attached; changed as they are
@@ -234,6 +239,7 @@ struct nvme_pmap_file {
 	struct nvme_pmap_queue *queue[2];
 	struct nvme_pmap_table __rcu *table;
 	struct nvme_pmap_counts __percpu *counts;
+	struct nvme_pmap_ns *format;
 	struct percpu_ref *usage;
 	bool had_queue;
 	bool by_door[2];
@@ -249,7 +255,8 @@ struct nvme_pmap_file {
 /* pmap-ctrl.c */
 int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 		       struct nvme_pmap_queues *queues);
-void nvme_pmap_take_batches(void);
+void nvme_pmap_take_batches(struct nvme_ctrl *ctrl);
+bool nvme_pmap_ctrl_has_prp(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl);
 void nvme_pmap_ctrl_reset(struct nvme_ctrl *ctrl);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl);
@@ -279,6 +286,7 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 			   struct nvme_pmap_register *reg, void __user *uarg);
 long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			     const struct nvme_pmap_unregister *unreg);
+void nvme_pmap_poll_all(struct nvme_ns *ns);
 void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
@@ -315,8 +323,6 @@ static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
 }
 
 /* pmap-cmd.c, which is compiled at the end of ioctl.c */
-void nvme_pmap_format_begin(const struct nvme_ns *ns, u8 opcode);
-void nvme_pmap_format_end(const struct nvme_ns *ns, u8 opcode);
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags);
 int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,

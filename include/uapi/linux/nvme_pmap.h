@@ -52,8 +52,9 @@
  *                    in an SGL form, and is not sent with a PRP list; or
  *                    NVME_PMAP_REG_PRP on a controller that supports SGLs,
  *                    without CAP_SYS_ADMIN
- *   EBUSY            an admin command that may change a namespace's format is
- *                    under way (buffers in the PRP form); send it again
+ *   EBUSY            after an admin command that may have changed the namespace's
+ *                    format the driver has tried in vain to read it (buffers in
+ *                    the PRP form)
  *   ENOSPC           no index is free, or the one asked for is not below
  *                    NVME_PMAP_MAX_INDEX
  *   EDQUOT           RLIMIT_MEMLOCK

@@ -1,11 +1,16 @@
 // The file operations of /dev/ngXnY: the doors, the end of an open file, and
-// what /proc shows of it.
+// what /proc shows of it; and where the scan learns the format of a namespace.
 //
 // proof: nvme_ns_chr_release: nvme_pmap_release(file);
 // proof: nvme_ns_chr_fops: .show_fdinfo = nvme_pmap_show_fdinfo,
 // proof: nvme_ns_chr_fops: .uring_cmd = nvme_pmap_chr_uring_cmd,
 // proof: nvme_ns_chr_fops: .uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
 // proof: nvme_add_ns_cdev: return nvme_pmap_cdev_added(ns, nvme_cdev_add(
+// proof: nvme_update_ns_info_block: nvme_pmap_ns_ask(ns); ret = nvme_identify_ns(ns->ctrl, info->nsid, &id);
+// proof: nvme_update_ns_info_block: blk_mq_freeze_queue(ns->disk->queue); nvme_pmap_ns_write(); ns->head->lba_shift =
+// proof: nvme_update_ns_info_block: nvme_configure_metadata(ns->ctrl, ns->head, id, nvm, info); nvme_pmap_ns_read(ns);
+// proof: nvme_free_ns: nvme_put_ctrl(ns->ctrl); nvme_pmap_ns_free(ns); kfree(ns);
+// proof: nvme_alloc_ns: out_free_ns: nvme_pmap_ns_free(ns); kfree(ns);
 // proof: -: #include "pmap.h"
 //
 // While the file still holds its namespace; and every call of a file is one of these:
@@ -59,4 +64,61 @@ expression list ES;
  ...
 -return nvme_cdev_add(ES);
 +return nvme_pmap_cdev_added(ns, nvme_cdev_add(ES));
+ }
+
+@@
+identifier ns, info;
+expression list ES;
+@@
+ static int nvme_update_ns_info_block(struct nvme_ns *ns, struct nvme_ns_info *info)
+ {
+ ... when any
++nvme_pmap_ns_ask(ns);
+ ret = nvme_identify_ns(ES);
+ ... when any
+ }
+
+@@
+identifier ns, info;
+expression E;
+@@
+ static int nvme_update_ns_info_block(struct nvme_ns *ns, struct nvme_ns_info *info)
+ {
+ ... when any
++nvme_pmap_ns_write();
+ ns->head->lba_shift = E;
+ ... when any
+ }
+
+@@
+identifier ns, info;
+expression list ES;
+@@
+ static int nvme_update_ns_info_block(struct nvme_ns *ns, struct nvme_ns_info *info)
+ {
+ ... when any
+ nvme_configure_metadata(ES);
++nvme_pmap_ns_read(ns);
+ ... when any
+ }
+
+@@
+identifier kref, ns;
+@@
+ static void nvme_free_ns(struct kref *kref)
+ {
+ ... when any
++nvme_pmap_ns_free(ns);
+ kfree(ns);
+ }
+
+@@
+identifier ns, ctrl, info;
+@@
+ static void nvme_alloc_ns(struct nvme_ctrl *ctrl, struct nvme_ns_info *info)
+ {
+ <...
++nvme_pmap_ns_free(ns);
+ kfree(ns);
+ ...>
  }

@@ -4,8 +4,8 @@
 // proof: nvme_ns_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
 // proof: nvme_ns_head_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
 // proof: nvme_ns_head_chr_uring_cmd: ioucmd->cmd_op == NVME_URING_CMD_PMAP ? -EXDEV : nvme_ns_uring_cmd(ns, ioucmd, issue_flags)
-// proof: nvme_submit_user_cmd: nvme_pmap_format_begin(ns, cmd->common.opcode);
-// proof: nvme_submit_user_cmd: nvme_pmap_format_end(ns, cmd->common.opcode);
+// proof: nvme_submit_user_cmd: ret = nvme_pmap_execute_rq(req);
+// proof: nvme_uring_cmd_io: nvme_pmap_execute_rq_nowait(&c, req);
 // proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
 // proof: nvme_uring_cmd_io: pmap_note_queue(ioucmd, req);
 // proof: nvme_uring_cmd_io: pmap_user_ptr(ioucmd, d.metadata)
@@ -123,30 +123,25 @@ identifier pdu, req, ioucmd;
  ... when any
  }
 
-// From before the queues are frozen until the namespaces have been looked at.
+// Admin commands that may change formats, by either way.
 @@
-identifier cmd, ns, effects;
-expression E1, E2;
+identifier req, ret;
 @@
- static int nvme_submit_user_cmd(..., struct nvme_command *cmd, ...)
+ static int nvme_submit_user_cmd(...)
  {
  ... when any
-+nvme_pmap_format_begin(ns, cmd->common.opcode);
- effects = nvme_passthru_start(E1, ns, E2);
+-ret = nvme_execute_rq(req, false);
++ret = nvme_pmap_execute_rq(req);
  ... when any
  }
 
 @@
-identifier cmd, ns, req, ret;
-expression E1, E2, E3, E4;
+identifier req;
 @@
- static int nvme_submit_user_cmd(..., struct nvme_command *cmd, ...)
+ static int nvme_uring_cmd_io(...)
  {
  ... when any
- E3 = nvme_passthru_start(E1, ns, E2);
+-blk_execute_rq_nowait(req, false);
++nvme_pmap_execute_rq_nowait(&c, req);
  ... when any
- if (E4)
- 	nvme_passthru_end(...);
-+nvme_pmap_format_end(ns, cmd->common.opcode);
- return ret;
  }

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which formats of namespaces are known: see pmap-format.h.
+ */
+#include <linux/hashtable.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+
+#include "nvme.h"
+#include "pmap.h"
+
+/* At least between two scans that are asked for; and a turn of those who wait. */
+#define PMAP_SCAN_EVERY (HZ / 20 ?: 1)
+
+/* How long the next change lets commands go first that waited for the last. */
+#define PMAP_CHANGE_PATIENCE (HZ / 2)
+
+/* How long scans may fail before those who wait for one fail as well. */
+#define PMAP_SCAN_PATIENCE (10 * HZ)
+
+/**
+ * struct nvme_pmap_change - an admin command that may change formats, under way
+ * @node: in nvme_pmap_changes
+ * @subsys: whose; only to be compared
+ */
+struct nvme_pmap_change {
+	struct list_head node;
+	struct nvme_subsystem *subsys;
+};
+
+/* The same of a request that nobody waits for. */
+struct nvme_pmap_async_change {
+	struct nvme_pmap_change change;
+	struct work_struct work;
+	struct request *req;
+	rq_end_io_fn *end_io;
+	void *end_io_data;
+};
+
+/*
+ * Guards the table and all that is in it; and what a scan writes into a struct
+ * nvme_ns_head, which paths share.  Taken with queues frozen: nobody waits for a
+ * command while he holds it.
+ */
+static DEFINE_MUTEX(nvme_pmap_ns_lock);
+static DEFINE_HASHTABLE(nvme_pmap_ns_table, 6);
+static u64 nvme_pmap_nr_changes;
+
+/* Changes end in interrupts. */
+static LIST_HEAD(nvme_pmap_changes);
+static DEFINE_SPINLOCK(nvme_pmap_changes_lock);
+
+/* Those who wait for a format. */
+static DECLARE_WAIT_QUEUE_HEAD(nvme_pmap_ns_wait);
+
+static bool nvme_pmap_changing(const struct nvme_subsystem *subsys)
+{
+	struct nvme_pmap_change *change;
+	bool changing = false;
+	unsigned long flags;
+
+	spin_lock_irqsave(&nvme_pmap_changes_lock, flags);
+	list_for_each_entry(change, &nvme_pmap_changes, node)
+		changing |= change->subsys == subsys;
+	spin_unlock_irqrestore(&nvme_pmap_changes_lock, flags);
+	return changing;
+}
+
+static struct nvme_pmap_ns *nvme_pmap_ns_find(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ns *pn;
+
+	lockdep_assert_held(&nvme_pmap_ns_lock);
+	hash_for_each_possible(nvme_pmap_ns_table, pn, node, (unsigned long)ns)
+		if (pn->ns == ns)
+			return pn;
+	return NULL;
+}
+
+static struct nvme_pmap_ns *nvme_pmap_ns_make(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ns *pn = nvme_pmap_ns_find(ns);
+
+	if (pn)
+		return pn;
+	/* others wait for the lock with a queue frozen, which reclaim may need */
+	pn = kzalloc(sizeof(*pn), GFP_NOIO);
+	if (!pn)
+		return NULL;
+	pn->ns = ns;
+	pn->subsys = ns->head->subsys;
+	pn->asked = jiffies - PMAP_SCAN_EVERY;
+	/* no blocks of any size, until a scan has read it */
+	pn->word = (u64)ns->head->ids.csi << PMAP_FORMAT_CSI;
+	hash_add(nvme_pmap_ns_table, &pn->node, (unsigned long)ns);
+	return pn;
+}
+
+/**
+ * nvme_pmap_ns_ask - the scan is about to ask the device for the format
+ * @ns: the namespace; no other scan of this path is under way
+ *
+ * Context: queues may be frozen, but not this one.
+ */
+void nvme_pmap_ns_ask(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ns *pn;
+
+	/* no buffer is mapped against these */
+	if (ns->ctrl->ops->flags & NVME_F_FABRICS)
+		return;
+	mutex_lock(&nvme_pmap_ns_lock);
+	/* without memory, the first open file will have to ask */
+	pn = nvme_pmap_ns_make(ns);
+	if (pn)
+		pn->missed = nvme_pmap_changing(pn->subsys);
+	mutex_unlock(&nvme_pmap_ns_lock);
+}
+
+/**
+ * nvme_pmap_ns_write - the scan is about to write the format into the head
+ *
+ * Other paths' scans write there as well: nvme_pmap_ns_read() is to see what this
+ * one wrote, and is what ends it.
+ */
+void nvme_pmap_ns_write(void)
+{
+	mutex_lock(&nvme_pmap_ns_lock);
+}
+
+/* The format as stock has it. */
+static u64 nvme_pmap_head_word(const struct nvme_ns_head *head)
+{
+	u64 word = head->lba_shift;
+
+	word |= (u64)head->ids.csi << PMAP_FORMAT_CSI;
+	word |= (u64)head->ms << PMAP_FORMAT_MS;
+	/* stock sets it for any metadata, with or without PI */
+	if (head->pi_type)
+		word |= (u64)head->pi_size << PMAP_FORMAT_PI;
+	if (head->features & NVME_NS_EXT_LBAS)
+		word |= PMAP_FORMAT_EXT;
+	return word;
+}
+
+/**
+ * nvme_pmap_ns_read - the scan has written the format into the head
+ * @ns: the namespace, frozen
+ */
+void nvme_pmap_ns_read(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ns *pn = nvme_pmap_ns_find(ns);
+	u64 word = nvme_pmap_head_word(ns->head);
+
+	if (pn) {
+		if (pn->missed || nvme_pmap_changing(pn->subsys))
+			word |= PMAP_FORMAT_STALE;
+		WRITE_ONCE(pn->word, word);
+	}
+	mutex_unlock(&nvme_pmap_ns_lock);
+	if (pn && !pmap_format_stale(word))
+		wake_up_all(&nvme_pmap_ns_wait);
+}
+
+/**
+ * nvme_pmap_ns_free - a namespace is about to be freed
+ * @ns: the namespace, which nobody has open
+ */
+void nvme_pmap_ns_free(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ns *pn;
+
+	mutex_lock(&nvme_pmap_ns_lock);
+	pn = nvme_pmap_ns_find(ns);
+	if (pn)
+		hash_del(&pn->node);
+	mutex_unlock(&nvme_pmap_ns_lock);
+	kfree(pn);
+}
+
+/**
+ * nvme_pmap_ns_get - what is known of a namespace, for an open file
+ * @ns: the namespace; it stays while it is open
+ *
+ * Return: that, or NULL without memory.
+ */
+struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ns *pn;
+
+	mutex_lock(&nvme_pmap_ns_lock);
+	pn = nvme_pmap_ns_find(ns);
+	if (!pn) {
+		pn = nvme_pmap_ns_make(ns);
+		/* the scan had no memory for it; what happened since is not known */
+		if (pn)
+			pn->word |= PMAP_FORMAT_STALE;
+	}
+	if (pn)
+		pn->files++;
+	mutex_unlock(&nvme_pmap_ns_lock);
+	return pn;
+}
+
+void nvme_pmap_ns_put(struct nvme_pmap_ns *pn)
+{
+	mutex_lock(&nvme_pmap_ns_lock);
+	pn->files--;
+	mutex_unlock(&nvme_pmap_ns_lock);
+}
+
+/**
+ * nvme_pmap_ns_scan - ask for a scan, if one would help, and not too often
+ * @pn: of an open file
+ */
+void nvme_pmap_ns_scan(struct nvme_pmap_ns *pn)
+{
+	unsigned long asked = READ_ONCE(pn->asked);
+
+	if (time_before(jiffies, asked + PMAP_SCAN_EVERY) ||
+	    nvme_pmap_changing(pn->subsys) ||
+	    cmpxchg(&pn->asked, asked, jiffies) != asked)
+		return;
+	nvme_queue_scan(pn->ns->ctrl);
+}
+
+/* Has a scan now every chance to succeed? */
+static bool nvme_pmap_ns_may_scan(const struct nvme_pmap_ns *pn)
+{
+	return nvme_ctrl_state(pn->ns->ctrl) == NVME_CTRL_LIVE &&
+	       !nvme_pmap_changing(pn->subsys);
+}
+
+static bool nvme_pmap_ns_known(const struct nvme_pmap_ns *pn)
+{
+	return !pmap_format_stale(READ_ONCE(pn->word));
+}
+
+/**
+ * nvme_pmap_ns_await - wait until the format is known
+ * @pn: of an open file
+ *
+ * As long as the change takes, or a reset; not so long for a scan that fails.
+ *
+ * Context: a worker of io_uring; nothing is held that a scan waits for.
+ * Return: 0; -EINTR; -ENODEV; or -EBUSY: it cannot be read.
+ */
+int nvme_pmap_ns_await(struct nvme_pmap_ns *pn)
+{
+	long patience = PMAP_SCAN_PATIENCE, ret;
+	bool fair;
+
+	while (!nvme_pmap_ns_known(pn)) {
+		if (nvme_state_terminal(pn->ns->ctrl) ||
+		    blk_queue_dying(pn->ns->queue))
+			return -ENODEV;
+		fair = nvme_pmap_ns_may_scan(pn);
+		nvme_pmap_ns_scan(pn);
+		ret = wait_event_freezable_timeout(nvme_pmap_ns_wait,
+						   nvme_pmap_ns_known(pn),
+						   PMAP_SCAN_EVERY);
+		if (ret < 0)
+			return -EINTR;
+		if (fair)
+			patience -= PMAP_SCAN_EVERY;
+		if (patience < 0)
+			return -EBUSY;
+	}
+	return 0;
+}
+
+/*
+ * Commands that a format cannot be changed by.  What is not known to be one, changes
+ * it: opcodes of vendors, and of specifications to come.
+ */
+static bool nvme_pmap_may_change(struct nvme_ctrl *ctrl, u8 opcode)
+{
+	const u32 changes = NVME_CMD_EFFECTS_NIC | NVME_CMD_EFFECTS_NCC;
+
+	if (!ctrl->effects ||
+	    nvme_command_effects(ctrl, NULL, opcode) & changes)
+		return true;
+	switch (opcode) {
+	case nvme_admin_delete_sq:
+	case nvme_admin_create_sq:
+	case nvme_admin_get_log_page:
+	case nvme_admin_delete_cq:
+	case nvme_admin_create_cq:
+	case nvme_admin_identify:
+	case nvme_admin_abort_cmd:
+	case nvme_admin_set_features:
+	case nvme_admin_get_features:
+	case nvme_admin_async_event:
+	case nvme_admin_activate_fw:
+	case nvme_admin_download_fw:
+	case nvme_admin_dev_self_test:
+	case nvme_admin_keep_alive:
+	case nvme_admin_directive_send:
+	case nvme_admin_directive_recv:
+	case nvme_admin_dbbuf:
+	case nvme_admin_security_send:
+	case nvme_admin_security_recv:
+	case nvme_admin_sanitize_nvm:
+	case nvme_admin_get_lba_status:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* No format of the subsystem is known from here on. */
+static u64 nvme_pmap_change_formats(struct nvme_pmap_change *change)
+{
+	struct nvme_pmap_ns *pn;
+	unsigned int bucket;
+	u64 nr;
+
+	mutex_lock(&nvme_pmap_ns_lock);
+	nr = ++nvme_pmap_nr_changes;
+	spin_lock_irq(&nvme_pmap_changes_lock);
+	list_add(&change->node, &nvme_pmap_changes);
+	spin_unlock_irq(&nvme_pmap_changes_lock);
+	hash_for_each(nvme_pmap_ns_table, bucket, pn, node) {
+		if (pn->subsys != change->subsys)
+			continue;
+		pn->missed = true;
+		/* of what has no blocks there is nothing to forget */
+		if ((u8)pn->word)
+			WRITE_ONCE(pn->word, pn->word | PMAP_FORMAT_STALE);
+	}
+	mutex_unlock(&nvme_pmap_ns_lock);
+	/*
+	 * Who maps a buffer in the PRP form after this sees it; pairs with
+	 * nvme_pmap_count_prp().
+	 */
+	smp_mb();
+	return nr;
+}
+
+/*
+ * A path whose commands may have been checked before change @nr, with a reference.
+ * Those of one that nobody has open have ended.
+ */
+static struct nvme_ns *nvme_pmap_ns_undrained(struct nvme_subsystem *subsys,
+					      u64 nr)
+{
+	struct nvme_pmap_ns *pn;
+	unsigned int bucket;
+
+	lockdep_assert_held(&nvme_pmap_ns_lock);
+	hash_for_each(nvme_pmap_ns_table, bucket, pn, node)
+		if (pn->subsys == subsys && pn->files && pn->drained < nr &&
+		    nvme_pmap_ctrl_has_prp(pn->ns->ctrl) && nvme_get_ns(pn->ns))
+			return pn->ns;
+	return NULL;
+}
+
+/*
+ * Commands of IOPOLL rings end only when somebody polls, and who waits here may be
+ * the only one who would.
+ */
+static void nvme_pmap_ns_drain(struct nvme_ns *ns)
+{
+	blk_freeze_queue_start(ns->queue);
+	while (!blk_mq_freeze_queue_wait_timeout(ns->queue, PMAP_SCAN_EVERY))
+		nvme_pmap_poll_all(ns);
+	blk_mq_unfreeze_queue(ns->queue);
+}
+
+/* All commands that were checked before change @nr have ended after this. */
+static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
+{
+	struct nvme_pmap_ns *pn;
+	struct nvme_ns *ns;
+
+	mutex_lock(&nvme_pmap_ns_lock);
+	while ((ns = nvme_pmap_ns_undrained(subsys, nr))) {
+		mutex_unlock(&nvme_pmap_ns_lock);
+		nvme_pmap_take_batches(ns->ctrl);
+		nvme_pmap_ns_drain(ns);
+		mutex_lock(&nvme_pmap_ns_lock);
+		/* the reference keeps it */
+		pn = nvme_pmap_ns_find(ns);
+		pn->drained = max(pn->drained, nr);
+		mutex_unlock(&nvme_pmap_ns_lock);
+		nvme_put_ns(ns);
+		mutex_lock(&nvme_pmap_ns_lock);
+	}
+	mutex_unlock(&nvme_pmap_ns_lock);
+}
+
+static bool nvme_pmap_waited_for(struct nvme_subsystem *subsys)
+{
+	struct nvme_pmap_ns *pn;
+	unsigned int bucket;
+	bool waiting = false;
+
+	mutex_lock(&nvme_pmap_ns_lock);
+	hash_for_each(nvme_pmap_ns_table, bucket, pn, node)
+		waiting |= pn->subsys == subsys && atomic_read(&pn->waiting);
+	mutex_unlock(&nvme_pmap_ns_lock);
+	return waiting;
+}
+
+/*
+ * One change after the other would leave no time for a scan in between.  Where the
+ * controller's commands exclude scans, the lock for that is held, and is fair.
+ */
+static void nvme_pmap_change_in_turn(struct nvme_ctrl *ctrl, u8 opcode)
+{
+	unsigned long end = jiffies + PMAP_CHANGE_PATIENCE;
+
+	if (ctrl->effects && nvme_command_effects(ctrl, NULL, opcode) &
+				     NVME_CMD_EFFECTS_CSE_MASK)
+		return;
+	while (nvme_pmap_waited_for(ctrl->subsys) && time_before(jiffies, end))
+		schedule_timeout_uninterruptible(1);
+}
+
+static void nvme_pmap_change_begin(struct nvme_pmap_change *change,
+				   struct request *req)
+{
+	struct nvme_ctrl *ctrl = nvme_req(req)->ctrl;
+
+	nvme_pmap_change_in_turn(ctrl, nvme_req(req)->cmd->common.opcode);
+	change->subsys = ctrl->subsys;
+	nvme_pmap_drain(change->subsys, nvme_pmap_change_formats(change));
+}
+
+/* The device has done what it did; scans tell from now on. */
+static void nvme_pmap_change_end(struct nvme_pmap_change *change)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&nvme_pmap_changes_lock, flags);
+	list_del(&change->node);
+	spin_unlock_irqrestore(&nvme_pmap_changes_lock, flags);
+	/* who waits asks for a scan */
+	wake_up_all(&nvme_pmap_ns_wait);
+}
+
+static bool nvme_pmap_rq_may_change(struct request *req)
+{
+	/* no disk: it goes to the admin queue */
+	return !req->q->queuedata &&
+	       nvme_pmap_may_change(nvme_req(req)->ctrl,
+				    nvme_req(req)->cmd->common.opcode);
+}
+
+/**
+ * nvme_pmap_execute_rq - as nvme_execute_rq(), of a command of user space
+ * @req: the request
+ *
+ * Return: an NVMe status, or an errno.
+ */
+int nvme_pmap_execute_rq(struct request *req)
+{
+	struct nvme_pmap_change change;
+	int ret;
+
+	if (!nvme_pmap_rq_may_change(req))
+		return nvme_execute_rq(req, false);
+	nvme_pmap_change_begin(&change, req);
+	ret = nvme_execute_rq(req, false);
+	nvme_pmap_change_end(&change);
+	return ret;
+}
+
+static enum rq_end_io_ret nvme_pmap_async_end_io(struct request *req,
+						 blk_status_t err)
+{
+	struct nvme_pmap_async_change *async = req->end_io_data;
+	rq_end_io_fn *end_io = async->end_io;
+
+	req->end_io_data = async->end_io_data;
+	nvme_pmap_change_end(&async->change);
+	kfree(async);
+	return end_io(req, err);
+}
+
+/* The one who has sent it must not wait. */
+static void nvme_pmap_async_work(struct work_struct *work)
+{
+	struct nvme_pmap_async_change *async =
+		container_of(work, struct nvme_pmap_async_change, work);
+
+	nvme_pmap_change_begin(&async->change, async->req);
+	/* it may end, and be freed, before this returns */
+	blk_execute_rq_nowait(async->req, false);
+}
+
+/**
+ * nvme_pmap_execute_other_nowait - as blk_execute_rq_nowait(), of a command of user
+ *	space
+ * @req: the request, with its end_io
+ */
+void nvme_pmap_execute_other_nowait(struct request *req)
+{
+	struct nvme_pmap_async_change *async;
+
+	if (!nvme_pmap_rq_may_change(req)) {
+		blk_execute_rq_nowait(req, false);
+		return;
+	}
+	async = kmalloc(sizeof(*async), GFP_KERNEL);
+	if (!async) {
+		blk_mq_end_request(req, BLK_STS_RESOURCE);
+		return;
+	}
+	async->req = req;
+	async->end_io = req->end_io;
+	async->end_io_data = req->end_io_data;
+	req->end_io = nvme_pmap_async_end_io;
+	req->end_io_data = async;
+	INIT_WORK(&async->work, nvme_pmap_async_work);
+	queue_work(nvme_wq, &async->work);
+}

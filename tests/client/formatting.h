@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Format NVM under load: shared by the subjects formatting and reformat. */
+#ifndef PMAP_TEST_FORMATTING_H
+#define PMAP_TEST_FORMATTING_H
+
+#include "util.h"
+
+#define FORMAT_PAGES 64u
+
+struct stand {
+	struct setup s;
+	uint32_t index; /* all of the memory, in the form under test */
+	int lbaf[2];	/* 512 bytes, 4096 bytes */
+};
+
+/* The memory is shared: what a child reads is seen here. */
+bool stand_open(struct stand *st, const char *name, uint32_t flags);
+
+/* How the format is asked for: 0, an NVMe status or -errno. */
+typedef int format_fn(const struct dev *dev, unsigned int lbaf);
+int format_ioctl(const struct dev *dev, unsigned int lbaf);
+
+/*
+ * An unprivileged child reads all the time with data_len right for one format or the
+ * other, while @format changes that, @rounds times at least and an even number of
+ * times; nothing but what was asked for may be read.
+ */
+struct race {
+	struct stand *st;
+	bool stop, resets;
+	unsigned int rounds, good, busy, overflow, status, ended;
+};
+bool format_race(struct race *r, format_fn *format, unsigned int rounds);
+struct race *race_alloc(struct stand *st);
+void race_free(struct race *r);
+
+/* Every command still goes where it should: the lists are what they were. */
+void lists_intact(struct stand *st);
+
+#endif /* PMAP_TEST_FORMATTING_H */

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Formats that the driver does not see the end of: by io_uring, which nobody waits
+ * for, or with a reset of the controller before the driver has looked at the
+ * namespaces again; by another controller of the subsystem; and admin commands that
+ * only might have formatted something.
+ * -d is the disk; -D another one, or the same one by another controller.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "formatting.h"
+
+#define OP_FORMAT    0x80
+#define ADMIN_VENDOR 0xc0
+
+/* The controller's own node, which takes admin commands by io_uring. */
+static int open_ctrl(const struct dev *dev)
+{
+	unsigned int ctrl;
+	char path[32];
+
+	if (!CHECK(sscanf(dev->path, "/dev/ng%un", &ctrl) == 1, "node %s", dev->path))
+		return -1;
+	snprintf(path, sizeof(path), "/dev/nvme%u", ctrl);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+static int admin_uring(const struct dev *dev, const struct nvme_uring_cmd *cmd)
+{
+	struct io_uring ring;
+	struct io_uring_sqe *sqe;
+	struct completion done;
+	int fd = open_ctrl(dev), ret;
+
+	if (!CHECK(fd >= 0, "no node of the controller") || !ring_open(&ring, MODE_IRQ, 4))
+		return -ENODEV;
+	sqe = io_uring_get_sqe(&ring);
+	if (!sqe)
+		return -EBUSY;
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd;
+	sqe->cmd_op = NVME_URING_CMD_ADMIN;
+	*(struct nvme_uring_cmd *)(void *)sqe->cmd = *cmd;
+	ret = ring_push(&ring);
+	if (!ret)
+		ret = ring_reap(&ring, &done, 30000);
+	io_uring_queue_exit(&ring);
+	close(fd);
+	return ret ? ret : done.res;
+}
+
+static int format_uring(const struct dev *dev, unsigned int lbaf)
+{
+	const struct nvme_uring_cmd cmd = {
+		.opcode = OP_FORMAT,
+		.nsid = dev->nsid,
+		.cdw10 = lbaf,
+		.timeout_ms = 30000,
+	};
+
+	return admin_uring(dev, &cmd);
+}
+
+/* ---- a command right after it, and many beside it ---- */
+
+static int read_after(struct stand *st, unsigned int page, unsigned int pages, unsigned int blocks)
+{
+	struct nvme_pmap_cmd cmd = cmd_rw(&st->s.dev, OP_READ, st->index, page * PAGE, pages * PAGE,
+					  0);
+
+	cmd.cdw12 = blocks - 1;
+	return run_cmd(&st->s.ring, st->s.dev.fd, &cmd);
+}
+
+static void after(void)
+{
+	struct stand st = { 0 };
+	unsigned int i;
+
+	if (!stand_open(&st, opt.dev, NVME_PMAP_REG_PRP))
+		goto out;
+	for (i = 0; i < 8 && !case_failed(); i++) {
+		unsigned char *map = st.s.mem.map;
+		bool large = ~i & 1;
+
+		poison(map, FORMAT_PAGES * PAGE);
+		if (!CHECK_RET(format_uring(&st.s.dev, (unsigned int)st.lbaf[large]), 0, "format"))
+			break;
+		CHECK_RET(read_after(&st, 4, 3, 24), large ? -EOVERFLOW : 0,
+			  "24 blocks for 3 pages");
+		CHECK(poisoned(map, 4 * PAGE) == 4 * PAGE &&
+			      poisoned(map + 7 * PAGE, 57 * PAGE) == 57 * PAGE,
+		      "memory beside the slice changed, format %u", i);
+		if (large)
+			lists_intact(&st);
+	}
+out:
+	setup_close(&st.s);
+}
+
+static void race(format_fn *format, bool resets, unsigned int rounds)
+{
+	struct stand st = { 0 };
+	struct race *r = race_alloc(&st);
+
+	if (!r || !stand_open(&st, opt.dev, NVME_PMAP_REG_PRP))
+		goto out;
+	r->resets = resets;
+	if (!format_race(r, format, opt.rounds ?: rounds))
+		goto out;
+	if (CHECK_RET(format_uring(&st.s.dev, (unsigned int)st.lbaf[1]), 0, "format"))
+		lists_intact(&st);
+	CHECK_RET(format_uring(&st.s.dev, (unsigned int)st.lbaf[0]), 0, "format");
+out:
+	setup_close(&st.s);
+	race_free(r);
+}
+
+static void uring(void) { race(format_uring, false, 16); }
+
+/* ---- a reset before the driver has looked ---- */
+
+struct resetter {
+	const struct dev *dev;
+	unsigned int delay;
+};
+
+static void *resetter(void *arg)
+{
+	struct resetter *r = arg;
+
+	sleep_ms(r->delay);
+	reset_ctrl(r->dev);
+	return NULL;
+}
+
+/* Later each time. */
+static unsigned int reset_delay;
+
+static int format_reset(const struct dev *dev, unsigned int lbaf)
+{
+	struct resetter r = { .dev = dev, .delay = reset_delay++ % 60 };
+	pthread_t thread;
+	int ret;
+
+	if (!CHECK(!pthread_create(&thread, NULL, resetter, &r), "pthread_create"))
+		return -ENOMEM;
+	ret = format_ioctl(dev, lbaf);
+	pthread_join(thread, NULL);
+	/* once more, where the reset came first: EINTR, or the driver's own status */
+	if (ret == -EINTR || (ret > 0 && ret >> 8 & 3))
+		ret = format_ioctl(dev, lbaf);
+	return ret;
+}
+
+static void reset(void) { race(format_reset, true, 60); }
+
+/* ---- admin commands that might have formatted something ---- */
+
+struct prober {
+	const struct dev *dev;
+	unsigned int nr;
+	bool stop;
+};
+
+/* No device knows the opcode; its answer is of no interest. */
+static void *prober(void *arg)
+{
+	struct nvme_passthru_cmd by_ioctl = { .opcode = ADMIN_VENDOR };
+	struct nvme_uring_cmd by_uring = { .opcode = ADMIN_VENDOR };
+	struct prober *p = arg;
+
+	while (!__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE)) {
+		if (p->nr++ & 1)
+			ioctl(p->dev->fd, NVME_IOCTL_ADMIN_CMD, &by_ioctl);
+		else
+			admin_uring(p->dev, &by_uring);
+	}
+	return NULL;
+}
+
+/* Reads of @st beside the probes of @dev: all good. */
+static void beside(struct stand *st, const struct dev *dev, unsigned int reads)
+{
+	struct prober p = { .dev = dev };
+	uint64_t start = now_ms();
+	pthread_t thread;
+	unsigned int i;
+
+	if (!CHECK(!pthread_create(&thread, NULL, prober, &p), "pthread_create"))
+		return;
+	for (i = 0; i < reads; i++)
+		if (!CHECK_RET(read_after(st, 4, 3, 24), 0, "read %u beside vendor commands", i))
+			break;
+	__atomic_store_n(&p.stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	note("%u reads beside %u vendor commands in %" PRIu64 " ms", i, p.nr, now_ms() - start);
+}
+
+static void vendor(void)
+{
+	struct stand st = { 0 };
+	struct dev by = { .fd = -1 };
+
+	if (!stand_open(&st, opt.dev, NVME_PMAP_REG_PRP) || !dev_open(&by, opt.dev2, O_RDWR))
+		goto out;
+	beside(&st, &by, 3000);
+	beside(&st, &st.s.dev, 300);
+out:
+	dev_close(&by);
+	setup_close(&st.s);
+}
+
+/* ---- a scan that fails ---- */
+
+/* The next @times admin commands come back with a status; -1: all, 0: none. */
+static bool refuse_admin(const struct dev *dev, const char *times)
+{
+	const char *const attrs[][2] = {
+		{ "verbose", "0" }, { "status", "0x6" }, { "dont_retry", "0" },
+		{ "space", "0" },   { "times", times },	 { "probability", "100" },
+	};
+	unsigned int i, ctrl;
+	char path[128];
+
+	if (!CHECK(sscanf(dev->path, "/dev/ng%un", &ctrl) == 1, "node %s", dev->path))
+		return false;
+	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/nvme%u/fault_inject/%s", ctrl,
+			 attrs[i][0]);
+		if (!i && access(path, W_OK)) {
+			skip_case("no faults to inject in this kernel");
+			return false;
+		}
+		if (!CHECK(write_file(path, attrs[i][1]), "%s: %s", path, strerror(errno)))
+			return false;
+	}
+	return true;
+}
+
+/* They wait for as long as it may take, but not for ever. */
+static void refused_scan(struct stand *st, const char *times, int want)
+{
+	unsigned char *map = st->s.mem.map;
+
+	poison(map, FORMAT_PAGES * PAGE);
+	if (!CHECK_RET(format_uring(&st->s.dev, (unsigned int)st->lbaf[1]), 0, "format") ||
+	    !refuse_admin(&st->s.dev, times))
+		return;
+	CHECK_RET(read_after(st, 4, 3, 24), want, "24 blocks for 3 pages, %s scans refused", times);
+	CHECK(poisoned(map, FORMAT_PAGES * PAGE) == FORMAT_PAGES * PAGE, "memory changed");
+	if (refuse_admin(&st->s.dev, "0"))
+		lists_intact(st);
+	CHECK_RET(format_uring(&st->s.dev, (unsigned int)st->lbaf[0]), 0, "format");
+}
+
+static void scan_fails(void)
+{
+	struct stand st = { 0 };
+
+	if (stand_open(&st, opt.dev, NVME_PMAP_REG_PRP) && refuse_admin(&st.s.dev, "0")) {
+		refused_scan(&st, "12", -EOVERFLOW);
+		refused_scan(&st, "-1", -EBUSY);
+	}
+	setup_close(&st.s);
+}
+
+/* ---- another controller of the subsystem ---- */
+
+static struct dev twin;
+
+static int twin_ioctl(const struct dev *dev, unsigned int lbaf)
+{
+	(void)dev;
+	return format_ioctl(&twin, lbaf);
+}
+
+static int twin_uring(const struct dev *dev, unsigned int lbaf)
+{
+	(void)dev;
+	return format_uring(&twin, lbaf);
+}
+
+static void shared(void)
+{
+	twin.fd = -1;
+	if (!dev_open(&twin, opt.dev2, O_RDWR))
+		return;
+	race(twin_ioctl, false, 8);
+	race(twin_uring, false, 8);
+	dev_close(&twin);
+}
+
+static const struct test_case reformat_cases[] = {
+	{ "after", after },   { "uring", uring },	    { "reset", reset },
+	{ "vendor", vendor }, { "scan-fails", scan_fails }, { "shared", shared },
+};
+
+SUBJECT(reformat);
