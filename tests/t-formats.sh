@@ -55,7 +55,7 @@ unseen() {
 			done
 			set -- "$0" $pair
 			for q in "" -q; do
-				"$1" reformat $q -d serial=quick -D serial=pmap after uring reset vendor scan-fails || status=1
+				"$1" reformat $q -d serial=quick -D serial=pmap after uring reset vendor scan-fails lists-read-only || status=1
 				"$1" reformat $q -d $2 -D $3 shared || status=1
 			done
 			exit $status' "$client"

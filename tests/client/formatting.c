@@ -13,7 +13,7 @@
 
 #define NOBODY	  65534
 #define OP_FORMAT 0x80
-#define PAGES	  FORMAT_PAGES
+#define PAGES	  64u /* of the memory, those that are read here, and guards */
 
 int format_ioctl(const struct dev *dev, unsigned int lbaf)
 {
@@ -48,8 +48,8 @@ static int find_format(const struct dev *dev, unsigned int bytes)
 
 bool stand_open(struct stand *st, const char *name, uint32_t flags)
 {
-	if (!setup_make(&st->s, name, MODE_IRQ, MEM_SHMEM, PAGES * PAGE) ||
-	    !must_register(&st->s.dev, st->s.mem.map, PAGES * PAGE, flags, &st->index))
+	if (!setup_make(&st->s, name, MODE_IRQ, MEM_SHMEM, FORMAT_PAGES * PAGE) ||
+	    !must_register(&st->s.dev, st->s.mem.map, FORMAT_PAGES * PAGE, flags, &st->index))
 		return false;
 	st->lbaf[0] = find_format(&st->s.dev, 512);
 	st->lbaf[1] = find_format(&st->s.dev, 4096);

@@ -5,7 +5,8 @@
 
 #include "util.h"
 
-#define FORMAT_PAGES 64u
+/* Of a stand: a list of the last pages begins where a page of lists does. */
+#define FORMAT_PAGES 288u
 
 struct stand {
 	struct setup s;

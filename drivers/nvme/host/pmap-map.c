@@ -6,7 +6,11 @@
  * so that with an IOMMU every chunk is one run of I/O virtual addresses.  The
  * scatterlist that the DMA API wants for unmapping is not kept (it would double
  * the memory per page): it is written again into the controller's scratch from
- * the pages and from the addresses that the lists hold anyway.
+ * the pages, and from where each chunk begins.  The lists say where pages are as
+ * well, but without an IOMMU the device could have written there.
+ *
+ * With one, it can only read them: they are ordinary memory, and mapped when they are
+ * complete.
  */
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
@@ -99,13 +103,37 @@ static void nvme_pmap_free_lists(struct nvme_pmap *pmap)
 {
 	while (pmap->nr_lists) {
 		struct pmap_list *list = &pmap->l.list[--pmap->nr_lists];
+		size_t size = nvme_pmap_list_size(pmap, pmap->nr_lists);
 
-		dma_free_coherent(pmap->pc->dev,
-				  nvme_pmap_list_size(pmap, pmap->nr_lists),
-				  list->prp, list->dma);
+		if (list->dma != DMA_MAPPING_ERROR)
+			dma_unmap_single(pmap->pc->dev, list->dma, size,
+					 DMA_TO_DEVICE);
+		free_pages_exact(list->prp, size);
 	}
 	kvfree(pmap->l.list);
 	pmap->l.list = NULL;
+}
+
+/* They will not change any more, and need not be synchronised. */
+static int nvme_pmap_map_lists(struct nvme_pmap *pmap)
+{
+	struct device *dev = pmap->pc->dev;
+	u32 i;
+
+	lockdep_assert_held(&pmap->pc->lock);
+
+	for (i = 0; i < pmap->nr_lists; i++) {
+		struct pmap_list *list = &pmap->l.list[i];
+
+		list->dma = dma_map_single_attrs(dev, list->prp,
+						 nvme_pmap_list_size(pmap, i),
+						 DMA_TO_DEVICE,
+						 DMA_ATTR_NO_WARN);
+		if (dma_mapping_error(dev, list->dma))
+			return -ENOMEM;
+		cond_resched();
+	}
+	return 0;
 }
 
 static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
@@ -113,16 +141,14 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 {
 	u32 nr = pmap_nr_lists(pmap->l.nr_slots, shift);
 	/* under a lock: fail rather than have others killed for it */
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	dma_addr_t dma;
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
 
 	pmap->l.list_shift = shift;
 	pmap->l.list_slots = 1u << shift;
 	pmap->l.list_mask = pmap->l.list_slots - 1;
 	pmap->list_bytes = list_bytes;
 	/* a smaller block will do: don't press memory for a large one */
-	if (list_bytes > PAGE_SIZE)
-		gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY;
+	gfp |= list_bytes > PAGE_SIZE ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
 	/*
 	 * One more, of zeroes: a wrong guess of the bounds check of a command may
@@ -138,10 +164,10 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 		struct pmap_list *list = &pmap->l.list[pmap->nr_lists];
 		size_t size = nvme_pmap_list_size(pmap, pmap->nr_lists);
 
-		list->prp = dma_alloc_coherent(pmap->pc->dev, size, &dma, gfp);
+		list->prp = alloc_pages_exact(size, gfp);
 		if (!list->prp)
 			break;
-		list->dma = dma;
+		list->dma = DMA_MAPPING_ERROR;
 		cond_resched();
 	}
 	if (pmap->nr_lists == nr)
@@ -242,11 +268,9 @@ static int nvme_pmap_note_chunk(struct nvme_pmap *pmap, u32 first,
 	/* an untrusted device: mapped page by page, and marked so in the list */
 	if (sg_dma_is_swiotlb(sg))
 		return -ENXIO;
-	/* all merged, or none: anything between could not be written again */
-	if (sgt->nents != 1 && sgt->nents != sgt->orig_nents)
+	/* one run, or each entry where it is; no other could be written again */
+	if (sgt->nents != (pmap->chunk_dma ? 1 : sgt->orig_nents))
 		return -ENXIO;
-	if (sgt->nents != 1)
-		set_bit(PMAP_CHUNK_SPLIT, &pmap->flags);
 
 	for (i = 0; i < sgt->nents; i++, sg++, slot += nr) {
 		nr = sg_dma_len(sg) >> PMAP_SLOT_SHIFT;
@@ -257,6 +281,9 @@ static int nvme_pmap_note_chunk(struct nvme_pmap *pmap, u32 first,
 		if (ret)
 			return ret;
 	}
+	if (pmap->chunk_dma)
+		pmap->chunk_dma[pmap->nr_chunks] = sg_dma_address(sgt->sgl);
+	pmap->nr_chunks++;
 	return 0;
 }
 
@@ -280,35 +307,53 @@ static int nvme_pmap_map_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
 	return ret;
 }
 
-static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
+static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 chunk, u32 first,
+				  u32 nr)
 {
 	struct sg_table sgt = { .sgl = pmap->pc->scratch };
-	bool split = test_bit(PMAP_CHUNK_SPLIT, &pmap->flags);
-	u32 slot = first * PMAP_SLOTS_PER_PAGE;
+	struct device *dev = pmap->pc->dev;
 	struct scatterlist *sg = sgt.sgl;
 	u32 i;
 
 	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
-	sgt.nents = split ? sgt.orig_nents : 1;
-	for (i = 0; i < sgt.nents; i++, sg++) {
-		sg_dma_address(sg) = pmap_slot_dma(&pmap->l, slot);
-		sg_dma_len(sg) = split ? sg->length : nr << PAGE_SHIFT;
-		slot += sg->length >> PMAP_SLOT_SHIFT;
+	/* as nvme_pmap_note_chunk() found it; what follows a run has no length */
+	if (pmap->chunk_dma) {
+		sg_dma_address(sg) = pmap->chunk_dma[chunk];
+		sg_dma_len(sg) = nr << PAGE_SHIFT;
 	}
-	dma_unmap_sgtable(pmap->pc->dev, &sgt, DMA_BIDIRECTIONAL,
-			  PMAP_DMA_ATTRS);
+	for (i = 0; i < sgt.orig_nents && !pmap->chunk_dma; i++, sg++) {
+		sg_dma_address(sg) = phys_to_dma(dev, sg_phys(sg));
+		sg_dma_len(sg) = sg->length;
+	}
+	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 }
 
 static void nvme_pmap_unmap(struct nvme_pmap *pmap)
 {
-	u32 first = 0, nr;
+	u32 chunk = 0, first = 0, nr;
 
 	/* in the same steps as it was mapped */
 	for (; pmap->nr_mapped; pmap->nr_mapped -= nr, first += nr) {
 		nr = min(nvme_pmap_chunk_pages(pmap, first), pmap->nr_mapped);
-		nvme_pmap_unmap_chunk(pmap, first, nr);
+		nvme_pmap_unmap_chunk(pmap, chunk++, first, nr);
 		cond_resched();
 	}
+	kvfree(pmap->chunk_dma);
+	pmap->chunk_dma = NULL;
+}
+
+/* With an IOMMU, where chunks are is in no other place that the device cannot write. */
+static int nvme_pmap_alloc_chunks(struct nvme_pmap *pmap)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(pmap->pc->dev);
+
+	if (!domain || !(domain->type & __IOMMU_DOMAIN_PAGING))
+		return 0;
+	/* neither the first nor the last has to be whole */
+	pmap->chunk_dma = kvcalloc(pmap->nr_pages / PMAP_CHUNK_PAGES + 2,
+				   sizeof(*pmap->chunk_dma),
+				   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return pmap->chunk_dma ? 0 : -ENOMEM;
 }
 
 /* One step of making the mapping: the lists, or a chunk of pages. */
@@ -323,7 +368,9 @@ static int nvme_pmap_map_step(struct nvme_pmap *pmap, u32 flags)
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	if (!done) {
-		ret = nvme_pmap_start_lists(pmap, flags);
+		ret = nvme_pmap_alloc_chunks(pmap);
+		if (!ret)
+			ret = nvme_pmap_start_lists(pmap, flags);
 		if (ret)
 			return ret;
 	}
@@ -342,12 +389,15 @@ static u64 nvme_pmap_list_total(const struct nvme_pmap *pmap)
 	return bytes;
 }
 
-/* All pages are mapped, and it is known which lists that takes. */
-static int nvme_pmap_map_end(struct nvme_pmap *pmap)
+/* All pages are mapped: what the device reads is complete, and charged. */
+static int nvme_pmap_finish_lists(struct nvme_pmap *pmap)
 {
+	int ret;
+
 	if (pmap->l.form == NVME_PMAP_FORM_PRP)
 		pmap_put_guard(&pmap->l, pmap->pc->guard_dma);
-	return nvme_pmap_charge_lists(pmap, nvme_pmap_list_total(pmap));
+	ret = nvme_pmap_charge_lists(pmap, nvme_pmap_list_total(pmap));
+	return ret ?: nvme_pmap_map_lists(pmap);
 }
 
 static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
@@ -359,7 +409,7 @@ static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 		mutex_lock(&pc->lock);
 		ret = nvme_pmap_map_step(pmap, flags);
 		if (!ret && pmap->nr_mapped == pmap->nr_pages)
-			ret = nvme_pmap_map_end(pmap);
+			ret = nvme_pmap_finish_lists(pmap);
 		mutex_unlock(&pc->lock);
 		cond_resched();
 	}
@@ -410,6 +460,8 @@ static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
 	u64 bytes = sizeof(*pmap) + nvme_pmap_list_total(pmap);
 
 	bytes += pmap->nr_pages * sizeof(*pmap->pages);
+	if (pmap->chunk_dma)
+		bytes += pmap->nr_chunks * sizeof(*pmap->chunk_dma);
 	if (pmap->nr_lists)
 		bytes += (pmap->nr_lists + 1ull) * sizeof(*pmap->l.list);
 	return bytes;

@@ -138,9 +138,8 @@ struct nvme_pmap_ctrl {
 };
 
 enum nvme_pmap_flags {
-	PMAP_KILLED,	  /* percpu_ref_kill() has been called */
-	PMAP_CHUNK_SPLIT, /* chunks are one DMA segment per run of pages */
-	PMAP_PRP,	  /* counted in nvme_pmap_ctrl.prp */
+	PMAP_KILLED, /* percpu_ref_kill() has been called */
+	PMAP_PRP,    /* counted in nvme_pmap_ctrl.prp */
 };
 
 /**
@@ -159,6 +158,8 @@ enum nvme_pmap_flags {
  * @pages: the pinned pages
  * @nr_pages: their number
  * @nr_mapped: how many of them are mapped so far
+ * @nr_chunks: chunks of pages that are mapped so far
+ * @chunk_dma: with an IOMMU, where each of them begins; else NULL: where its pages are
  * @list_bytes: bytes of each list but perhaps the last
  * @nr_lists: lists allocated
  * @kept: bytes of kernel memory that describe the buffer
@@ -185,6 +186,8 @@ struct nvme_pmap {
 	struct page **pages;
 	u32 nr_pages;
 	u32 nr_mapped;
+	u32 nr_chunks;
+	u64 *chunk_dma;
 	u32 list_bytes;
 	u32 nr_lists;
 	u64 kept;
