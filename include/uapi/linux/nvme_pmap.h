@@ -140,7 +140,7 @@ enum nvme_pmap_door {
 };
 
 /**
- * enum nvme_pmap_ns - bits of nvme_pmap_query.ns: what of the namespace makes which
+ * enum nvme_pmap_ns_flags - bits of nvme_pmap_query.ns: what of the namespace makes which
  * pmap commands fail, in any form unless it says so
  * @NVME_PMAP_NS_UNKNOWN: the driver does not know its format: Read, Write, Compare and
  *	Zone Append fail with EPERM; nor perhaps its command set: all commands do.  Not
@@ -157,7 +157,7 @@ enum nvme_pmap_door {
  *
  * Compare with PRACT, where metadata is inline, is one whose length is not known.
  */
-enum nvme_pmap_ns {
+enum nvme_pmap_ns_flags {
 	NVME_PMAP_NS_UNKNOWN = 1 << 0,
 	NVME_PMAP_NS_INLINE = 1 << 1,
 	NVME_PMAP_NS_SEPARATE = 1 << 2,
@@ -202,7 +202,7 @@ enum nvme_pmap_auto_door {
  * @queue_polled: (out) queue identifier of this file's passthrough queue for
  *	rings with IORING_SETUP_IOPOLL; zero if it has none, or while it is down
  * @queue_irq: (out) and of that for all other rings
- * @ns: (out) bits of enum nvme_pmap_ns
+ * @ns: (out) bits of enum nvme_pmap_ns_flags
  * @md_bytes: (out) bytes of metadata of one logical block
  * @auto_door: (out) enum nvme_pmap_auto_door
  * @kept_transfer: (out) bytes up to which a command on a buffer in the PRP form needs

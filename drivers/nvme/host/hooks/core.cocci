@@ -23,6 +23,12 @@
 // order: nvme_add_ns_cdev: { .... return nvme_pmap_cdev_added(ns, nvme_cdev_add(&ns->cdev, &ns->cdev_device,
 // users: nvme_add_ns_cdev: nvme_alloc_ns
 // users: nvme_cdev_add: nvme_add_ns_cdev, nvme_add_ns_head_cdev
+//
+// Asked before the device is, and told between the two of which the first takes a lock
+// and the second gives it back, with the queue frozen:
+// order: nvme_update_ns_info_block: { .... nvme_pmap_ns_ask(ns); ret = nvme_identify_ns(ns->ctrl, info->nsid, &id); .... blk_mq_freeze_queue(ns->disk->queue); nvme_pmap_ns_write(); ns->head->lba_shift = id->lbaf[lbaf].ds; ... nvme_configure_metadata(ns->ctrl, ns->head, id, nvm, info); nvme_pmap_ns_read(ns);
+// users: nvme_update_ns_info_block: nvme_update_ns_info
+// users: nvme_configure_metadata: nvme_update_ns_info_block
 
 @@ @@
  #include "nvme.h"

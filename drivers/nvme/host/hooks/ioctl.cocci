@@ -20,16 +20,16 @@
 // order: nvme_ns_head_chr_ioctl: { ... if (nvme_pmap_is_ioctl(cmd)) return -EXDEV; srcu_idx = srcu_read_lock(&head->srcu);
 // users: nvme_ns_chr_ioctl: nvme_ns_chr_fops
 //
-// From before the freeze to after the scan, whatever comes of the command, and no
-// command with effects goes another way (nvmet's does, in a module of its own):
-// order: nvme_submit_user_cmd: nvme_pmap_format_begin(ns, cmd->common.opcode); effects = nvme_passthru_start(ctrl, ns, cmd->common.opcode); ... ret = nvme_execute_rq(req, false); ... if (effects) nvme_passthru_end(ctrl, ns, effects, cmd, ret); nvme_pmap_format_end(ns, cmd->common.opcode); return ret; }
+// A command that may change formats is ours to send, between stock's freeze and its
+// scan, and none goes another way (nvmet's does, in a module of its own):
+// order: nvme_submit_user_cmd: effects = nvme_passthru_start(ctrl, ns, cmd->common.opcode); ret = nvme_pmap_execute_rq(req); ... if (effects) nvme_passthru_end(ctrl, ns, effects, cmd, ret); return ret; }
 // users: nvme_passthru_start: nvme_submit_user_cmd, nvmet_passthru_execute_cmd_work
 // users: nvme_passthru_end: nvme_submit_user_cmd, nvmet_passthru_execute_cmd_work
 // users: nvme_submit_user_cmd: nvme_submit_io, nvme_user_cmd, nvme_user_cmd64
 //
 // With the SQE as it was issued; before another may end the command:
 // order: nvme_uring_cmd_io: req = nvme_alloc_user_request(q, &c, rq_flags, blk_flags); if (IS_ERR(req)) return pmap_keep_sqe(ioucmd, PTR_ERR(req));
-// order: nvme_uring_cmd_io: pdu->req = req; pmap_note_queue(ioucmd, req); ... blk_execute_rq_nowait(req, false); ... return -EIOCBQUEUED; }
+// order: nvme_uring_cmd_io: pdu->req = req; pmap_note_queue(ioucmd, req); ... nvme_pmap_execute_rq_nowait(&c, req); ... return -EIOCBQUEUED; }
 // users: nvme_alloc_user_request: nvme_submit_user_cmd, nvme_uring_cmd_io
 // users: nvme_map_user_request: nvme_submit_user_cmd, nvme_uring_cmd_io
 
