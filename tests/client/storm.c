@@ -341,8 +341,10 @@ struct ways door_ways(const struct dev *dev)
 
 bool door_served(const struct ways *w, uint64_t pairs, const char *what)
 {
-	/* the first commands on a buffer, and so on each that is registered anew, are stock's */
-	return CHECK(w->fast && w->fast + w->starting + pairs / 4 + 4 * STREAM_DEPTH >= 2 * pairs,
+	uint64_t other = w->command + w->refused + w->failed;
+
+	/* the first on each buffer are stock's, and a file's very first are not counted */
+	return CHECK(w->fast && 4 * w->fast >= w->starting && other <= pairs / 4 + 4 * STREAM_DEPTH,
 		     "%s: of %" PRIu64 " pairs %" PRIu64 " commands by blk-mq and %" PRIu64
 		     " by queue; stock had starting %" PRIu64 " command %" PRIu64
 		     " refused %" PRIu64 " failed %" PRIu64,
