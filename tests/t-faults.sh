@@ -40,7 +40,8 @@ slow() { echo "$(null "$1" "$2") -device nvme,serial=$1,drive=$1${3-}"; }
 queues() {
 	local args=(--qemu "-device nvme,serial=meta,id=meta")
 	namespace meta 1 ms=8,mset=1
-	one queues --timeout 240 --qemu "$(slow stuck 8000000000)" "${args[@]}" -- \
+	# each detach is to delete its queue
+	one queues --timeout 240 --modparam 'nvme_core pmap_queue_linger=0' --qemu "$(slow stuck 8000000000)" "${args[@]}" -- \
 		'faults -d serial=pmap attach-fails refused-pairs failed-once unpolled
 			format-batches mixed-batch probe-queues' \
 		'faults -d serial=meta format-batches' \
@@ -88,7 +89,7 @@ test() {
 	for try in 1 2 3; do
 		# where a break of a run finds no memory is luck, and needs no IOMMU
 		[ "$try" = 1 ] || one "off$try" --iommu off -- 'faults -d serial=pmap small'
-		one "race$try" --timeout 240 -- "faults -d serial=pmap ${again[*]} first-race killed
+		one "race$try" --timeout 240 --modparam 'nvme_core pmap_queue_linger=0' -- "faults -d serial=pmap ${again[*]} first-race killed
 			removal-races attach-resets attach-removals attach-killed shared-resets"
 		if rungs; then break; fi
 		again=(small first-use)

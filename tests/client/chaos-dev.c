@@ -163,8 +163,7 @@ static bool slow_end(struct setup *s)
 static bool out_of_time_once(void)
 {
 	static const uint32_t forms[] = { 0, NVME_PMAP_REG_PRP, NVME_PMAP_REG_SGL_LIST };
-	unsigned int i, aborts = kernel_said("timeout, aborting"),
-			by_queue = kernel_said(OF_QUEUE);
+	unsigned int i, aborts = kernel_said("timeout, aborting"), by_queue = kernel_said(OF_QUEUE);
 	struct setup s[SLOW_MODES];
 	bool good = true;
 

@@ -279,20 +279,24 @@ union nvme_pmap_arg {
 	struct nvme_pmap_detach detach;
 };
 
-/* From which size on a structure is accepted, and what the driver knows of it. */
-#define PMAP_SIZES(call, type)                                             \
-	[_IOC_NR(NVME_PMAP_IOC_##call) - _IOC_NR(NVME_PMAP_IOC_QUERY)] = { \
-		NVME_PMAP_MIN_##call, sizeof(struct nvme_pmap_##type)      \
-	}
-
+/*
+ * From which size on a structure is accepted, and what the driver knows of it; by
+ * the number of the call.
+ */
 static const struct {
 	u16 min;
 	u16 known;
 } nvme_pmap_arg_size[] = {
-	PMAP_SIZES(QUERY, query),	    PMAP_SIZES(REGISTER, register),
-	PMAP_SIZES(UNREGISTER, unregister), PMAP_SIZES(STATS, stats),
-	PMAP_SIZES(ATTACH, attach),	    PMAP_SIZES(DETACH, detach),
+	[0] = { NVME_PMAP_MIN_QUERY, sizeof(struct nvme_pmap_query) },
+	[1] = { NVME_PMAP_MIN_REGISTER, sizeof(struct nvme_pmap_register) },
+	[2] = { NVME_PMAP_MIN_UNREGISTER, sizeof(struct nvme_pmap_unregister) },
+	[3] = { NVME_PMAP_MIN_STATS, sizeof(struct nvme_pmap_stats) },
+	[4] = { NVME_PMAP_MIN_ATTACH, sizeof(struct nvme_pmap_attach) },
+	[5] = { NVME_PMAP_MIN_DETACH, sizeof(struct nvme_pmap_detach) },
 };
+
+static_assert(NVME_PMAP_IOC_DETACH - NVME_PMAP_IOC_QUERY ==
+	      ARRAY_SIZE(nvme_pmap_arg_size) - 1);
 
 static long nvme_pmap_dispatch(struct nvme_ns *ns, struct file *file,
 			       unsigned int cmd, struct nvme_pmap_ctrl *pc,

@@ -17,7 +17,7 @@
 
 /**
  * struct nvme_pmap_stand_in - what nvme_timeout() is shown in place of a request
- * @req: the request; of it nvme_timeout() looks at what nvme_pmap_stand_in() sets
+ * @req: the request, of which nvme_timeout() looks at what nvme_pmap_timeout() sets
  * @iod: where blk_mq_rq_to_pdu() finds it
  * @hctx: leads to @hw
  * @hw: a queue that is polled, so that its interrupt is left alone
@@ -76,6 +76,10 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 	struct nvme_pmap_stand_in *in = nvme_pmap_dev(q)->pmap.stand_in;
 
 	lockdep_assert_held(&q->set->lock);
+	in->hw.qid = READ_ONCE(q->qid);
+	/* a disable has ended it meanwhile; and 0 is the admin queue's */
+	if (!in->hw.qid)
+		return;
 	in->cmd.common.opcode = nvme_pmap_recall(q, cid);
 	in->req.cmd_flags = nvme_req_op(&in->cmd);
 	in->req.state = MQ_RQ_IN_FLIGHT;
@@ -83,7 +87,6 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 	in->iod.req.genctr = nvme_genctr_from_cid(cid);
 	in->iod.req.flags = 0;
 	in->iod.aborted = aborted;
-	in->hw.qid = READ_ONCE(q->qid);
 	nvme_timeout(&in->req);
 	if (in->iod.aborted && !aborted) {
 		q->aborts = true;

@@ -321,8 +321,8 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return -ENODEV;
 	if (set->asleep || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
 		return -EAGAIN;
-	/* of a former user, and of the other kind */
-	if (READ_ONCE(q->qid) && nvme_pmap_pci_down(q))
+	/* a former user's, of the other kind; or one that is not deleted yet */
+	if (nvme_pmap_pci_down(q))
 		return -EAGAIN;
 	if (!__ratelimit(&set->creations))
 		return -EAGAIN;

@@ -15,6 +15,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "nvme.h"
 #include "pmap.h"
@@ -116,6 +117,10 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 	u32 done = 0;
 	long n;
 
+	/* what wraps around has another name in mm */
+	if (!access_ok(u64_to_user_ptr(addr),
+		       (u64)pmap->nr_pages << PAGE_SHIFT))
+		return -EFAULT;
 	while (done < pmap->nr_pages) {
 		if (fatal_signal_pending(current)) {
 			n = -EINTR;
@@ -135,8 +140,7 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 
 unpin:
 	nvme_pmap_unpin_pages(pmap, done);
-	/* an address that wraps is as bad as any */
-	return n && n != -EOVERFLOW ? n : -EFAULT;
+	return n ?: -EFAULT;
 }
 
 /* Memory for the list of its pages. */

@@ -171,7 +171,7 @@ static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
 		return 0;
 	if (!READ_ONCE(q->qid))
 		return more ? 3 : 0;
-	if (q->polled == polled)
+	if (READ_ONCE(q->irq) != polled)
 		return polled || q->cpu == cpu ? 4 : 2;
 	return 1;
 }
@@ -255,6 +255,7 @@ nvme_pmap_queue_start(struct nvme_pmap_queues *set,
 	q->polled = polled;
 	q->cpu = cpu;
 	q->users = 1;
+	q->failed = 0;
 	ret = set->ops->up(q);
 	/* during a reset: it comes up afterwards, until then blk-mq serves */
 	if (!ret || ret == -EAGAIN) {
