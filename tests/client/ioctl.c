@@ -18,7 +18,7 @@ const struct call calls[NR_CALLS] = {
 	{ "register", NVME_PMAP_IOC_REGISTER, 40, 56, sizeof(struct nvme_pmap_register), 3 },
 	{ "unregister", NVME_PMAP_IOC_UNREGISTER, 12, 16, sizeof(struct nvme_pmap_unregister), 0 },
 	{ "stats", NVME_PMAP_IOC_STATS, 176, 256, sizeof(struct nvme_pmap_stats), 0 },
-	{ "attach", NVME_PMAP_IOC_ATTACH, 12, 16, sizeof(struct nvme_pmap_attach), 3 },
+	{ "attach", NVME_PMAP_IOC_ATTACH, 12, 16, sizeof(struct nvme_pmap_attach), 7 },
 	{ "detach", NVME_PMAP_IOC_DETACH, 8, 8, sizeof(struct nvme_pmap_detach), 1 },
 };
 
