@@ -123,7 +123,9 @@ nvme_pmap_adopted_find(const struct io_mapped_ubuf *imu)
 
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
 	hash_for_each_possible(nvme_pmap_adopted_table, a, node,
-			       (unsigned long)imu) if (a->imu == imu) return a;
+			       (unsigned long)imu)
+		if (a->imu == imu)
+			return a;
 	return NULL;
 }
 

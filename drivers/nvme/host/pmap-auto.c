@@ -167,8 +167,7 @@ static void nvme_pmap_autos_map(struct nvme_pmap_autos *autos)
 	struct nvme_pmap_auto *a, *next;
 	struct nvme_pmap *pmap;
 
-	llist_for_each_entry_safe(a, next, want, want)
-	{
+	llist_for_each_entry_safe(a, next, want, want) {
 		pmap = NULL;
 		if (!IS_ERR(a->adopted))
 			pmap = nvme_pmap_auto_map(autos->pf, a->adopted);
@@ -463,9 +462,9 @@ void nvme_pmap_autos_free(struct nvme_pmap_file *pf)
 	cancel_work_sync(&autos->attach);
 	cancel_delayed_work_sync(&autos->work);
 
-	llist_for_each_entry(a, llist_del_all(&autos->want),
-			     want) if (!IS_ERR(a->adopted))
-		nvme_pmap_disown(a->adopted);
+	llist_for_each_entry(a, llist_del_all(&autos->want), want)
+		if (!IS_ERR(a->adopted))
+			nvme_pmap_disown(a->adopted);
 	nvme_pmap_autos_collect(autos);
 	list_splice(&autos->all, &autos->ending);
 	/* before its entries: it may be about to grow */

@@ -328,18 +328,20 @@ static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 chunk, u32 first,
 	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 }
 
-static void nvme_pmap_unmap(struct nvme_pmap *pmap)
+/* Unmap a chunk, in the same steps as it was mapped.  Return: whether that was all. */
+static bool nvme_pmap_unmap_some(struct nvme_pmap *pmap)
 {
-	u32 chunk = 0, first = 0, nr;
+	u32 nr = min(nvme_pmap_chunk_pages(pmap, pmap->nr_unmapped),
+		     pmap->nr_mapped - pmap->nr_unmapped);
 
-	/* in the same steps as it was mapped */
-	for (; pmap->nr_mapped; pmap->nr_mapped -= nr, first += nr) {
-		nr = min(nvme_pmap_chunk_pages(pmap, first), pmap->nr_mapped);
-		nvme_pmap_unmap_chunk(pmap, chunk++, first, nr);
-		cond_resched();
+	lockdep_assert_held(&pmap->pc->lock);
+
+	if (nr) {
+		nvme_pmap_unmap_chunk(pmap, pmap->chunks_unmapped++,
+				      pmap->nr_unmapped, nr);
+		pmap->nr_unmapped += nr;
 	}
-	kvfree(pmap->chunk_dma);
-	pmap->chunk_dma = NULL;
+	return pmap->nr_unmapped == pmap->nr_mapped;
 }
 
 /* With an IOMMU, where chunks are is in no other place that the device cannot write. */
@@ -536,6 +538,19 @@ void nvme_pmap_kill(struct nvme_pmap *pmap)
 		percpu_ref_kill(&pmap->ref);
 }
 
+/* Nothing is mapped any more but the lists; idempotent. */
+static void nvme_pmap_delist(struct nvme_pmap *pmap)
+{
+	lockdep_assert_held(&pmap->pc->lock);
+
+	list_del_init(&pmap->node);
+	kvfree(pmap->chunk_dma);
+	pmap->chunk_dma = NULL;
+	nvme_pmap_free_lists(pmap);
+	if (test_and_clear_bit(PMAP_PRP, &pmap->flags))
+		atomic_dec(&pmap->pc->prp);
+}
+
 /**
  * nvme_pmap_strip - unmap and unpin a buffer that no command uses; idempotent
  * @pmap: the buffer
@@ -544,13 +559,9 @@ void nvme_pmap_kill(struct nvme_pmap *pmap)
  */
 void nvme_pmap_strip(struct nvme_pmap *pmap)
 {
-	lockdep_assert_held(&pmap->pc->lock);
-
-	list_del_init(&pmap->node);
-	nvme_pmap_unmap(pmap);
-	nvme_pmap_free_lists(pmap);
-	if (test_and_clear_bit(PMAP_PRP, &pmap->flags))
-		atomic_dec(&pmap->pc->prp);
+	while (!nvme_pmap_unmap_some(pmap))
+		cond_resched();
+	nvme_pmap_delist(pmap);
 	nvme_pmap_unpin(pmap);
 }
 
@@ -560,12 +571,22 @@ void nvme_pmap_strip(struct nvme_pmap *pmap)
  */
 void nvme_pmap_destroy(struct nvme_pmap *pmap)
 {
+	bool done;
+
 	/* the removal of the controller may have killed it a moment ago */
 	if (test_bit(PMAP_KILLED, &pmap->flags))
 		wait_for_completion(&pmap->idle);
-	mutex_lock(&pmap->pc->lock);
-	nvme_pmap_strip(pmap);
-	mutex_unlock(&pmap->pc->lock);
+	/* others have their turn in between, as with registrations */
+	do {
+		mutex_lock(&pmap->pc->lock);
+		done = nvme_pmap_unmap_some(pmap);
+		if (done)
+			nvme_pmap_delist(pmap);
+		mutex_unlock(&pmap->pc->lock);
+		cond_resched();
+	} while (!done);
+	/* the removal of the controller has done so, or does not find it any more */
+	nvme_pmap_unpin(pmap);
 	percpu_ref_exit(&pmap->ref);
 	/* a look-up may still be reading it to see that it is dead */
 	kfree_rcu(pmap, rcu);

@@ -7,7 +7,8 @@
  *		   interrupts, what a reset does to it
  *   pmap-keep.c   (end of pci.c) time-outs, and bringing pairs up again
  *   pmap-queue.c  which file uses which queue: attach, detach, sharing, memory
- *   pmap-qcmd.c   (end of ioctl.c) a command into the SQ, the doorbell
+ *   pmap-batch.c  (end of ioctl.c) whose the SQ is, the doorbell
+ *   pmap-qcmd.c   (end of ioctl.c) a command into the SQ
  *   pmap-reap.c   (end of ioctl.c) entries out of the CQ, to their rings
  *
  * Lifetimes.  The objects are allocated with the controller's nvme_pmap_ctrl and
@@ -24,7 +25,7 @@
  * gives the controller up if it cannot.  The order is:
  * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock (by a
  * time-out), pair_lock, sq_lock, cq_lock.  Who takes a batch away holds nvme_pmap_taking (of
- * pmap-qcmd.c), which comes after pair_lock and before sq_lock.
+ * pmap-batch.c), which comes after pair_lock and before sq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -340,7 +341,7 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 void nvme_pmap_queues_kill(struct nvme_pmap_queues *set);
 unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q);
 
-/* pmap-qcmd.c */
+/* pmap-batch.c */
 void nvme_pmap_queue_take(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 

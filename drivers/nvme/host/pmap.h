@@ -157,7 +157,9 @@ enum nvme_pmap_flags {
  * @waiting: an unregister call is waiting for @idle (file lock)
  * @pages: the pinned pages
  * @nr_pages: their number
- * @nr_mapped: how many of them are mapped so far
+ * @nr_mapped: how many of them have been mapped
+ * @nr_unmapped: how many of those are not any more
+ * @chunks_unmapped: in so many steps
  * @nr_chunks: chunks of pages that are mapped so far
  * @chunk_dma: with an IOMMU, where each of them begins; else NULL: where its pages are
  * @list_bytes: bytes of each list but perhaps the last
@@ -186,6 +188,8 @@ struct nvme_pmap {
 	struct page **pages;
 	u32 nr_pages;
 	u32 nr_mapped;
+	u32 nr_unmapped;
+	u32 chunks_unmapped;
 	u32 nr_chunks;
 	u64 *chunk_dma;
 	u32 list_bytes;

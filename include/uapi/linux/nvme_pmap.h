@@ -404,9 +404,10 @@ enum nvme_pmap_queue_flags {
  * kind.  Any number of rings may use it.  The interrupt of a queue for rings that
  * do not poll is shared with that of the block device's queue on the CPU that
  * attaches, or that NVME_PMAP_QUEUE_CPU names (EINVAL where there is no such CPU, or
- * with one of the other two flags); while that is offline, on another.  The queue stays attached until NVME_PMAP_IOC_DETACH or the close of
- * the file, over resets of the controller, too.  During a reset the call succeeds,
- * and the queue comes up after it (nvme_pmap_query.queue_irq, queue_polled).
+ * with one of the other two flags); while that is offline, on another.  The queue
+ * stays attached until NVME_PMAP_IOC_DETACH or the close of the file, over resets of
+ * the controller, too.  During a reset the call succeeds, and the queue comes up after
+ * it (nvme_pmap_query.queue_irq, queue_polled).
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EUSERS, EALREADY, EBADF, ENOMEM, EIO,
  * EXDEV, ENOTTY, ENODEV, EINTR.
