@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034 # read by lib.sh and the runner
 DESCRIPTION="a build stops where the stock source has become what our files do not fit"
-TIMEOUT=300
+TIMEOUT=600
 KERNELS="plain"
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"

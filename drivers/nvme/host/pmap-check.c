@@ -49,8 +49,8 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 {
 	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
-	/* one comparison for a length of zero as well */
-	if (unlikely(len - 1 >= READ_ONCE(pf->pc->max_transfer)))
+	/* one comparison for a length of zero as well; a reset may change it */
+	if (unlikely(len - 1 >= data_race(pf->pc->max_transfer)))
 		return len ? -EMSGSIZE : -ERANGE;
 	return 0;
 }
