@@ -52,7 +52,8 @@
 	S(recovery)     \
 	S(idle)         \
 	S(idle_auto)    \
-	S(reformat)
+	S(reformat)     \
+	S(effects)
 
 #define DECLARE(name) extern const struct subject subject_##name;
 #define ADDRESS(name) &subject_##name,

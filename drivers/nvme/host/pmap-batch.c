@@ -107,6 +107,7 @@ static noinline void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 	nvme_pmap_count_batch(b);
 	if (left || b->elsewhere)
 		nvme_pmap_give_back(b, left);
+	b->by_caller = false;
 	b->pf = NULL;
 	b->table = NULL;
 }

@@ -4,6 +4,7 @@
  * Compiled at the end of ioctl.c, because what stock refuses is decided by
  * functions that are static there.
  */
+#include <linux/cred.h>
 #include <linux/nospec.h>
 
 #include "pmap.h"
@@ -55,6 +56,17 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 	return 0;
 }
 
+/*
+ * What the checks need of a command, read once: user space may be writing.  One of
+ * the auto door goes by no caller's word: stock has what is not known exactly.
+ */
+struct nvme_pmap_io {
+	u32 opcode;
+	u32 data_len;
+	u64 offset;
+	bool fixed;
+};
+
 static struct pmap_format nvme_pmap_unpack_format(u64 word)
 {
 	return (struct pmap_format){
@@ -71,8 +83,8 @@ static struct pmap_format nvme_pmap_unpack_format(u64 word)
  * (two PRPs are data pages whatever the length), nor from just anybody.
  */
 static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
-				       const struct pmap_layout *l, u64 offset,
-				       u32 data_len)
+				       const struct pmap_layout *l,
+				       const struct nvme_pmap_io *io)
 {
 	struct pmap_format f = nvme_pmap_unpack_format(format);
 	bool prp = l->form == NVME_PMAP_FORM_PRP;
@@ -82,11 +94,11 @@ static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
 	/* the controller holds a command with an SGL to its length */
 	if (prp && pmap_format_stale(format))
 		return -EBUSY;
-	if (len == -EPERM && !prp && capable(CAP_SYS_ADMIN))
-		return data_len;
-	if (prp && len > 0 && len <= data_len &&
+	if (len == -EPERM && !prp && !io->fixed && capable(CAP_SYS_ADMIN))
+		return io->data_len;
+	if (prp && len > 0 && len <= io->data_len &&
 	    !pmap_xfer_exact(c->common.opcode) &&
-	    pmap_slice(l, offset, len).nr > 2)
+	    pmap_slice(l, io->offset, len).nr > 2)
 		return -EPERM;
 	return len;
 }
@@ -99,7 +111,7 @@ static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
 static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
 						const struct nvme_command *c,
 						const struct pmap_layout *l,
-						u64 offset, u32 data_len)
+						const struct nvme_pmap_io *io)
 {
 	/* pairs with the freeze in nvme_pmap_ns_drain() */
 	u64 format = READ_ONCE(pf->format->word);
@@ -111,8 +123,8 @@ static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
 		   pmap_format_plain(format)))
 		len = (le16_to_cpu(c->rw.length) + 1ull) << format;
 	else
-		len = nvme_pmap_any_xfer(format, c, l, offset, data_len);
-	return unlikely(len > data_len) ? -EOVERFLOW : len;
+		len = nvme_pmap_any_xfer(format, c, l, io);
+	return unlikely(len > io->data_len) ? -EOVERFLOW : len;
 }
 
 /*
@@ -177,27 +189,44 @@ static noinline bool nvme_pmap_ask_stock(struct nvme_ns *ns, u8 opcode,
 }
 
 /*
- * The commonest answer of nvme_cmd_allowed(): a standard command that the effects
- * log knows as harmless, on a file open for it.
+ * May anybody send it who has the file open?  What stock says to one without
+ * capabilities depends on the file's mode, which stays, and on the effects log, which
+ * is read when the controller is found; so it is asked once.
  */
-static __always_inline bool nvme_pmap_harmless(const struct nvme_ns_head *head,
-					       u8 opcode, fmode_t mode)
+static noinline bool nvme_pmap_ask_for_all(struct nvme_ns *ns,
+					   struct nvme_pmap_file *pf, u8 opcode,
+					   fmode_t mode)
 {
-	u32 effects = le32_to_cpu(head->effects->iocs[opcode]);
+	const struct cred *old;
+	bool all;
 
-	if (mode & FMODE_WRITE)
-		effects &= ~NVME_CMD_EFFECTS_LBCC;
-	else if (opcode & 1)
-		effects = 0;
-	return effects == NVME_CMD_EFFECTS_CSUPP &&
-	       opcode < nvme_fabrics_command;
+	if (test_bit_acquire(opcode, pf->asked))
+		return test_bit(opcode, pf->for_all);
+	old = override_creds(pf->nobody);
+	all = nvme_pmap_ask_stock(ns, opcode, mode);
+	revert_creds(old);
+	if (all)
+		set_bit(opcode, pf->for_all);
+	/* pairs with the test above, of another CPU */
+	smp_mb__before_atomic();
+	set_bit(opcode, pf->asked);
+	return all;
 }
 
-static __always_inline bool nvme_pmap_allowed(struct nvme_ns *ns, u8 opcode,
-					      fmode_t mode)
+static noinline bool nvme_pmap_ask(struct nvme_ns *ns,
+				   struct nvme_pmap_file *pf, u8 opcode,
+				   fmode_t mode)
 {
-	return likely(nvme_pmap_harmless(ns->head, opcode, mode)) ||
+	return nvme_pmap_ask_for_all(ns, pf, opcode, mode) ||
 	       nvme_pmap_ask_stock(ns, opcode, mode);
+}
+
+static __always_inline bool nvme_pmap_allowed(struct nvme_ns *ns,
+					      struct nvme_pmap_file *pf,
+					      u8 opcode, fmode_t mode)
+{
+	return likely(test_bit(opcode, pf->for_all)) ||
+	       nvme_pmap_ask(ns, pf, opcode, mode);
 }
 
 /*
@@ -214,13 +243,6 @@ static u32 nvme_pmap_opcode(const struct nvme_pmap_cmd *cmd)
 	return head;
 }
 
-/* What the checks need of a command, read once: user space may be writing. */
-struct nvme_pmap_io {
-	u32 opcode;
-	u32 data_len;
-	u64 offset;
-};
-
 /* The rules that need no buffer. */
 static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
 					   const struct io_uring_cmd *ioucmd,
@@ -230,10 +252,12 @@ static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
 	io->opcode = nvme_pmap_opcode(cmd);
 	io->data_len = READ_ONCE(cmd->data_len);
 	io->offset = READ_ONCE(cmd->offset);
+	io->fixed = ioucmd->flags & IORING_URING_CMD_FIXED;
 	if (unlikely(io->opcode > U8_MAX ||
 		     READ_ONCE(cmd->nsid) != ns->head->ns_id))
 		return -EINVAL;
-	if (unlikely(!nvme_pmap_allowed(ns, io->opcode, ioucmd->file->f_mode)))
+	if (unlikely(!nvme_pmap_allowed(ns, nvme_pmap_cmd_file(ioucmd),
+					io->opcode, ioucmd->file->f_mode)))
 		return -EACCES;
 	if (unlikely(((u32)io->offset | io->data_len) & (NVME_PMAP_ALIGN - 1)))
 		return -EDOM;

@@ -132,8 +132,7 @@ nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	nvme_pmap_init_request(ns, req);
 	req->timeout = unlikely(timeout_ms) ? msecs_to_jiffies(timeout_ms) : 0;
 
-	len = nvme_pmap_check_xfer(pf, c, &pdu->pmap->l, io->offset,
-				   io->data_len);
+	len = nvme_pmap_check_xfer(pf, c, &pdu->pmap->l, io);
 	if (unlikely(len <= 0))
 		return len;
 	return nvme_pmap_set_dptr(pf, pdu, c, io->offset, len);

@@ -44,7 +44,8 @@ static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)
 }
 
 /* The state of the file that a command holds; made before any command. */
-static struct nvme_pmap_file *nvme_pmap_cmd_file(struct io_uring_cmd *ioucmd)
+static struct nvme_pmap_file *
+nvme_pmap_cmd_file(const struct io_uring_cmd *ioucmd)
 {
 	/* pairs with the cmpxchg() in nvme_pmap_file_get() */
 	return smp_load_acquire(&ioucmd->file->private_data);

@@ -4,6 +4,7 @@
  * go.
  */
 #include <linux/blk-mq.h>
+#include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/pagemap.h>
@@ -161,7 +162,19 @@ static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
 	free_percpu(pf->counts);
 	if (pf->format)
 		nvme_pmap_ns_put(pf->format);
+	if (pf->nobody)
+		put_cred(pf->nobody);
 	kfree(pf);
+}
+
+/* To ask what somebody without any capability may do. */
+static const struct cred *nvme_pmap_nobody(void)
+{
+	struct cred *cred = prepare_creds();
+
+	if (cred)
+		cap_clear(cred->cap_effective);
+	return cred;
 }
 
 static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
@@ -176,11 +189,12 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
 	pf->pc = pc;
 	pf->usage = &ns->queue->q_usage_counter;
 	pf->format = nvme_pmap_ns_get(ns);
+	pf->nobody = nvme_pmap_nobody();
 	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts,
 				      GFP_KERNEL_ACCOUNT);
 	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN);
 	RCU_INIT_POINTER(pf->table, table);
-	if (pf->counts && pf->format && table)
+	if (pf->counts && pf->format && pf->nobody && table)
 		return pf;
 	nvme_pmap_file_free(pf);
 	return NULL;

@@ -68,7 +68,7 @@ static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	if (ret)
 		return ret;
 	nvme_pmap_fill_cmd(c, io->opcode, id, ns->head->ns_id, cmd);
-	len = nvme_pmap_check_xfer(pf, c, &pmap->l, io->offset, io->data_len);
+	len = nvme_pmap_check_xfer(pf, c, &pmap->l, io);
 	if (len == -EBUSY)
 		return PMAP_FALLBACK_FROZEN;
 	if (len <= 0)
@@ -101,22 +101,76 @@ static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
 	data_race(q->sent++);
 }
 
+/* The bits of Read and Write, which are their opcodes. */
+#define PMAP_READ_WRITE ((u8)nvme_cmd_write | (u8)nvme_cmd_read)
+
+/* Of them, those that anybody may send who has the file open. */
+static __always_inline u8
+nvme_pmap_batch_for_all(const struct nvme_pmap_batch *b)
+{
+	BUILD_BUG_ON(nvme_cmd_write != 1 || nvme_cmd_read != 2);
+	/* bits are only ever set, when stock has said so */
+	return data_race(b->pf->for_all[0]) >> 1 & PMAP_READ_WRITE;
+}
+
+/* It takes a capability: stock's answer for the caller, for a second. */
+static u8 nvme_pmap_batch_ask_caller(struct nvme_pmap_batch *b,
+				     struct nvme_ns *ns, u8 opcode,
+				     fmode_t mode)
+{
+	if (!nvme_pmap_ask_stock(ns, opcode, mode))
+		return 0;
+	if (b->cred)
+		put_cred(b->cred);
+	WRITE_ONCE(b->cred, get_current_cred());
+	b->asked_for = b->pf;
+	b->asked_until = jiffies + HZ;
+	b->asked_may = opcode;
+	if (nvme_pmap_ask_stock(ns, opcode ^ PMAP_READ_WRITE, mode))
+		b->asked_may = PMAP_READ_WRITE;
+	return b->asked_may;
+}
+
+/*
+ * Where @opcode is not known to be one: stock says.  What it says of the caller is
+ * for commands with the same credentials.
+ */
+static noinline u8 nvme_pmap_batch_ask(struct nvme_pmap_batch *b,
+				       struct nvme_ns *ns, u8 opcode,
+				       fmode_t mode)
+{
+	u8 may;
+
+	if (b->cred == current_cred() && b->asked_for == b->pf &&
+	    time_before(jiffies, b->asked_until) && b->asked_may & opcode) {
+		may = b->asked_may;
+	} else {
+		if (opcode != nvme_cmd_read && opcode != nvme_cmd_write)
+			return 0;
+		if (nvme_pmap_ask_for_all(ns, b->pf, opcode, mode))
+			return nvme_pmap_batch_for_all(b);
+		may = nvme_pmap_batch_ask_caller(b, ns, opcode, mode);
+	}
+	b->by_caller = may;
+	b->task = current;
+	return may;
+}
+
 /*
  * Which first quadwords a Read or Write of the batch may have: opcode, zeros,
  * NSID.  Return: whether any.
  */
 static bool nvme_pmap_batch_opcodes(struct nvme_pmap_batch *b,
-				    const struct nvme_ns_head *head,
-				    fmode_t mode)
+				    struct nvme_ns *ns, u8 opcode, fmode_t mode)
 {
-	bool read = nvme_pmap_harmless(head, nvme_cmd_read, mode);
-	bool write = nvme_pmap_harmless(head, nvme_cmd_write, mode);
+	u8 may = nvme_pmap_batch_for_all(b);
 
-	BUILD_BUG_ON(nvme_cmd_read != nvme_cmd_write + 1);
-	b->first = (u64)head->ns_id << 32 |
-		   (write ? nvme_cmd_write : nvme_cmd_read);
-	b->others = read && write;
-	return read || write;
+	if (unlikely(!(may & opcode)))
+		may = nvme_pmap_batch_ask(b, ns, opcode, mode);
+	b->first = (u64)ns->head->ns_id << 32 |
+		   (may & nvme_cmd_write ? nvme_cmd_write : nvme_cmd_read);
+	b->others = may == PMAP_READ_WRITE;
+	return may;
 }
 
 /* On the buffer that the command names; or on @fixed, of the auto door. */
@@ -204,6 +258,10 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 		return PMAP_NEXT_ALONE;
 	first = pmap_load_pair(&cmd->opcode);
 	if (unlikely(first - b->first > b->others))
+		return PMAP_NEXT_ALONE;
+	/* io_uring gives each command its personality's credentials */
+	if (unlikely(b->by_caller) &&
+	    READ_ONCE(b->cred) != rcu_access_pointer(b->task->cred))
 		return PMAP_NEXT_ALONE;
 	psdt = other ? other->cmd_flags << 8 : b->psdt;
 	pmap_store_pair(&c->common.opcode, first | (u64)slot->cid << 16 | psdt);
@@ -300,6 +358,7 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 						 struct io_uring_cmd *ioucmd,
 						 struct nvme_pmap *pmap)
 {
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	const struct nvme_ns_head *head = ns->head;
 	u64 format = READ_ONCE(pf->format->word);
 	struct nvme_pmap_batch *b = &q->batch;
@@ -316,7 +375,8 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 	 */
 	if (!pmap_format_plain(format) || head->passthru_err_log_enabled ||
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
-	    !nvme_pmap_batch_opcodes(b, head, ioucmd->file->f_mode)) {
+	    !nvme_pmap_batch_opcodes(b, ns, READ_ONCE(cmd->opcode),
+				     ioucmd->file->f_mode)) {
 		nvme_pmap_drop_credit(q);
 		return false;
 	}

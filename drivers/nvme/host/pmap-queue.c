@@ -3,6 +3,7 @@
  * Which file uses which passthrough queue: attaching, detaching, sharing, and
  * the memory of queues that are in use.
  */
+#include <linux/cred.h>
 #include <linux/dma-mapping.h>
 #include <linux/file.h>
 #include <linux/ratelimit.h>
@@ -360,6 +361,20 @@ static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 	return 0;
 }
 
+/* What stock said to a caller was said for a file that goes. */
+static void nvme_pmap_queue_forget(struct nvme_pmap_queue *q)
+{
+	const struct cred *cred;
+
+	spin_lock(&q->sq_lock);
+	cred = q->batch.cred;
+	WRITE_ONCE(q->batch.cred, NULL);
+	q->batch.asked_for = NULL;
+	spin_unlock(&q->sq_lock);
+	if (cred)
+		put_cred(cred);
+}
+
 static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
 				 struct nvme_pmap_queue *q, bool interruptible)
 {
@@ -379,6 +394,7 @@ static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
 		return ret;
 	}
 	WRITE_ONCE(pf->queue[q->polled], NULL);
+	nvme_pmap_queue_forget(q);
 	nvme_pmap_queue_end(q);
 	return 0;
 }
@@ -396,6 +412,7 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
 		return nvme_pmap_detach_last(pf, q, interruptible);
 	q->users--;
 	WRITE_ONCE(pf->queue[polled], NULL);
+	nvme_pmap_queue_forget(q);
 	return 0;
 }
 

@@ -42,6 +42,7 @@
 #include "pmap-layout.h"
 
 struct blk_plug;
+struct cred;
 struct device;
 struct io_mapped_ubuf;
 struct io_uring_cmd;
@@ -49,6 +50,7 @@ struct nvme_pmap;
 struct nvme_pmap_file;
 struct nvme_pmap_queue;
 struct nvme_pmap_queues;
+struct task_struct;
 
 /* The longest time-out, in jiffies: a quarter of what the u32 of a deadline holds. */
 #define PMAP_MAX_TIMEOUT ((u32)BIT(30))
@@ -104,6 +106,12 @@ struct nvme_pmap_slot {
  *	which only commands of that door may use
  * @first: the smallest first quadword that a command may have, see @others
  * @others: how many above it are fine as well
+ * @by_caller: that took a capability: commands are to have the same @cred
+ * @task: whose batch it is, with @by_caller
+ * @cred: credentials that stock has been asked for, with a reference; or NULL
+ * @asked_for: and the file
+ * @asked_until: and until when that holds, in jiffies
+ * @asked_may: which of Read and Write they may send, by bits 1 and 0
  * @lba_shift: of the namespace, whose format stays while references are held
  * @deadline: of commands without a time-out of their own
  * @limit: where struct nvme_pmap_queue.sent may go, by the references taken on
@@ -132,6 +140,10 @@ struct nvme_pmap_batch {
 	struct nvme_pmap_file *table;
 	u64 first;
 	u64 others;
+	struct task_struct *task;
+	const struct cred *cred;
+	struct nvme_pmap_file *asked_for;
+	unsigned long asked_until;
 	u64 index;
 	const struct io_mapped_ubuf *ubuf;
 	u64 addr;
@@ -144,6 +156,8 @@ struct nvme_pmap_batch {
 	u32 queued[PMAP_KINDS];
 	u32 autos;
 	u8 lba_shift;
+	u8 asked_may;
+	bool by_caller;
 };
 
 /**

@@ -24,6 +24,7 @@
 #ifndef _NVME_PMAP_H
 #define _NVME_PMAP_H
 
+#include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -231,6 +232,9 @@ struct nvme_pmap_counts {
  * @table: the buffers; replaced under @lock, read under RCU
  * @counts: commands and completions
  * @format: what is known of the namespace's format
+ * @for_all: opcodes that anybody may send who has it open, of those in @asked
+ * @asked: opcodes that stock has been asked about
+ * @nobody: credentials without capabilities, to ask with
  * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
  * @by_door: those in @queue that the auto door has attached; changed as they are
@@ -247,6 +251,9 @@ struct nvme_pmap_file {
 	struct nvme_pmap_table __rcu *table;
 	struct nvme_pmap_counts __percpu *counts;
 	struct nvme_pmap_ns *format;
+	DECLARE_BITMAP(for_all, U8_MAX + 1);
+	DECLARE_BITMAP(asked, U8_MAX + 1);
+	const struct cred *nobody;
 	struct percpu_ref *usage;
 	bool had_queue;
 	bool by_door[2];
