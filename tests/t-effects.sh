@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 DESCRIPTION="what the effects log says of a command is stock's to judge, and costs a batch one question"
-TIMEOUT=200
+TIMEOUT=300
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
@@ -22,8 +22,7 @@ build() {
 # As it is; with bits that stock ignores (UUID selection, the scope); with others;
 # and of commands that the log does not know.
 # shellcheck disable=SC2016 # for the guest's shell
-test() {
-	check build build || return
+answers() {
 	guest_results effects --with "$client,$module" --timeout 180 -- sh -c 'status=0
 		effects() {
 			insmod "$1" disk=/dev/nvme0n1 opcode=1 $2 2>/dev/null
@@ -33,12 +32,41 @@ test() {
 			"clear=0x5" "set=0x80001"; do
 			effects "$1" "$how"
 			for q in "" -q; do
-				"$0" effects $q | sed "s/^\(ok\|not ok\) - [a-z-]*/&, $how/" >/tmp/out
+				"$0" effects $q as-stock personality | sed "s/^\(ok\|not ok\) - [a-z-]*/&, $how/" >/tmp/out
 				cat /tmp/out
 				! grep -q "^not ok" /tmp/out || status=1
 			done
 		done
 		exit $status' "$client" "$module"
+}
+
+# Unmodified programs: by the queue, whatever the log says; and what their door does
+# not know exactly.
+# shellcheck disable=SC2016 # for the guest's shell
+doors() {
+	local args=(--qemu "-device nvme,serial=meta,id=meta")
+	namespace meta 1 ms=8,mset=1
+	guest_results doors --nvme mdts=5 --mem 1536 --append hugepages=16 --timeout 180 "${args[@]}" \
+		--modparam 'nvme poll_queues=1' --with "$client,$module" -- sh -c 'status=0
+		for how in set=0xfff80000 clear=1; do
+			for opcode in 1 2; do
+				for ctrl in /sys/class/nvme/nvme*; do
+					grep -q "^pmap" "$ctrl/serial" && disk=/dev/${ctrl##*/}n1
+				done
+				insmod "$1" disk=$disk opcode=$opcode $how 2>/dev/null
+			done
+			"$0" auto -q -d serial=pmap served | sed "s/^\(ok\|not ok\) - [a-z/]*/&, $how/" >/tmp/out
+			cat /tmp/out
+			! grep -q "^not ok" /tmp/out || status=1
+		done
+		"$0" effects -D serial=meta pract || status=1
+		exit $status' "$client" "$module"
+}
+
+test() {
+	check build build || return
+	answers
+	doors
 }
 
 run_test

@@ -135,9 +135,54 @@ static void personality(void)
 	setup_close(&s);
 }
 
+/* ---- what the auto door does not know exactly is stock's, for root as well ---- */
+
+#define PRACT (1u << 29)
+
+/* Metadata that is no protection information: what PRACT transfers is not defined. */
+static void pract(void)
+{
+	struct dev dev;
+	struct io_uring ring;
+	struct mem mem = { .fd = -1 };
+	struct iovec iov;
+	int first = 0, res;
+	unsigned int i;
+
+	if (!dev_open(&dev, opt.dev2, O_RDWR) || !ring_open(&ring, MODE_IRQ, 16) ||
+	    !CHECK(mem_alloc(&mem, MEM_4K, 16 * PAGE), "memory"))
+		return;
+	iov = (struct iovec){ mem.map, mem.len };
+	CHECK_RET(io_uring_register_buffers(&ring, &iov, 1), 0, "buffers");
+	CHECK(dev.ms, "%s has no metadata", dev.path);
+	for (i = 0; i < 32; i++) {
+		struct io_uring_sqe *sqe = prep_stock(&ring, &dev, OP_READ, mem.map, 8 * dev.block,
+						      0, 0);
+		struct nvme_uring_cmd *cmd = (void *)sqe->cmd;
+		struct completion done;
+
+		sqe_fixed(sqe, 0);
+		if (i & 1) {
+			/* as if the metadata were stripped, which this device does not do */
+			cmd->data_len = 8 * dev.lba;
+			cmd->cdw12 |= PRACT;
+		}
+		res = ring_push(&ring) ?: ring_reap(&ring, &done, 20000) ?: done.res;
+		/* the first ones are stock's in any case */
+		if (i == 1)
+			first = res;
+		CHECK_RET(res, i & 1 ? first : 0, "read %u", i);
+		sleep_ms(2);
+	}
+	io_uring_queue_exit(&ring);
+	mem_free(&mem);
+	dev_close(&dev);
+}
+
 static const struct test_case effects_cases[] = {
 	{ "as-stock", as_stock },
 	{ "personality", personality },
+	{ "pract", pract },
 };
 
 SUBJECT(effects);
