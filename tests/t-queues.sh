@@ -59,10 +59,33 @@ own() {
 			exit $status' "$client"
 }
 
+# As many pairs as CPUs: the block device leaves what the operator says, over a reset
+# as well, and keeps one.
+# shellcheck disable=SC2016 # for the guest's shell
+reserved() {
+	local reserve want
+	for reserve in '0 2 0' '1 1 1' '9 1 1'; do
+		read -r reserve want <<<"$reserve"
+		guest_results "reserved-$reserve" --smp 2 --nvme max_ioqpairs=2 --with "$client" \
+			--modparam "nvme pmap_reserve=$reserve" -- sh -c 'ctrl=/sys/class/nvme/nvme0
+				for when in "" ", after a reset"; do
+					is="$(ls /sys/block/nvme0n1/mq | wc -l) $(cat $ctrl/pmap/queues)"
+					if [ "$is" = "$2" ]; then
+						echo "ok - reserve $1$when"
+					else
+						echo "not ok - reserve $1$when: \"$is\" queues, not \"$2\""
+					fi
+					echo 1 >$ctrl/reset_controller
+				done
+				"$0" integrity -d serial=pmap sweep' "$client" "$reserve" "$want"
+	done
+}
+
 test() {
 	own
 	others
 	ends
+	reserved
 }
 
 run_test

@@ -20,6 +20,11 @@ static unsigned int pmap_queues = 32;
 module_param(pmap_queues, uint, 0444);
 MODULE_PARM_DESC(pmap_queues, "passthrough queues to ask a controller for");
 
+static unsigned int pmap_reserve;
+module_param(pmap_reserve, uint, 0444);
+MODULE_PARM_DESC(pmap_reserve,
+		 "of them, those that the block device is to leave");
+
 static unsigned int pmap_queue_depth = 1024;
 module_param(pmap_queue_depth, uint, 0444);
 MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
@@ -57,6 +62,24 @@ static unsigned int nvme_pmap_max_qid(struct nvme_dev *dev)
 }
 
 /*
+ * Of @granted queues, those for blk-mq, which has one in any case.  It gets what it
+ * asks for, unless the operator has other users in mind.
+ */
+static unsigned int nvme_pmap_leave_blk_mq(struct nvme_dev *dev,
+					   unsigned int asked,
+					   unsigned int granted)
+{
+	unsigned int reserve = min(pmap_reserve, nvme_pmap_queues_usable(dev));
+
+	if (!reserve)
+		return min(asked, granted);
+	granted = min(granted, nvme_pmap_max_qid(dev));
+	if (granted > reserve)
+		return min(asked, granted - reserve);
+	return min(granted, 1u);
+}
+
+/*
  * nvme_set_queue_count(), asking for more than blk-mq is told of.  In a reset the
  * controller has no queue now, and the new identifiers are set.
  */
@@ -75,7 +98,7 @@ static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
 		granted = *nr;
 		ret = nvme_set_queue_count(&dev->ctrl, &granted);
 	}
-	*nr = min(*nr, granted);
+	*nr = nvme_pmap_leave_blk_mq(dev, *nr, granted);
 	dev->pmap.base = *nr + 1;
 	granted = clamp(nvme_pmap_max_qid(dev), *nr, granted);
 	dev->pmap.granted = granted - *nr;
