@@ -269,3 +269,75 @@ static int nvme_pmap_no_buffer(const struct nvme_pmap_file *pf)
 {
 	return READ_ONCE(pf->pc->dead) ? -ENODEV : -ENOENT;
 }
+
+/* The bits of Read and Write, which are their opcodes. */
+#define PMAP_READ_WRITE ((u8)nvme_cmd_write | (u8)nvme_cmd_read)
+
+/* Of them, those that anybody may send who has the file open. */
+static __always_inline u8
+nvme_pmap_batch_for_all(const struct nvme_pmap_batch *b)
+{
+	BUILD_BUG_ON(nvme_cmd_write != 1 || nvme_cmd_read != 2);
+	/* bits are only ever set, when stock has said so */
+	return data_race(b->pf->for_all[0]) >> 1 & PMAP_READ_WRITE;
+}
+
+/* It takes a capability: stock's answer for the caller, for a second. */
+static u8 nvme_pmap_batch_ask_caller(struct nvme_pmap_batch *b,
+				     struct nvme_ns *ns, u8 opcode,
+				     fmode_t mode)
+{
+	if (!nvme_pmap_ask_stock(ns, opcode, mode))
+		return 0;
+	if (b->cred)
+		put_cred(b->cred);
+	WRITE_ONCE(b->cred, get_current_cred());
+	b->asked_for = b->pf;
+	b->asked_until = jiffies + HZ;
+	b->asked_may = opcode;
+	if (nvme_pmap_ask_stock(ns, opcode ^ PMAP_READ_WRITE, mode))
+		b->asked_may = PMAP_READ_WRITE;
+	return b->asked_may;
+}
+
+/*
+ * Where @opcode is not known to be one: stock says.  What it says of the caller is
+ * for commands with the same credentials.
+ */
+static noinline u8 nvme_pmap_batch_ask(struct nvme_pmap_batch *b,
+				       struct nvme_ns *ns, u8 opcode,
+				       fmode_t mode)
+{
+	u8 may;
+
+	if (b->cred == current_cred() && b->asked_for == b->pf &&
+	    time_before(jiffies, b->asked_until) && b->asked_may & opcode) {
+		may = b->asked_may;
+	} else {
+		if (opcode != nvme_cmd_read && opcode != nvme_cmd_write)
+			return 0;
+		if (nvme_pmap_ask_for_all(ns, b->pf, opcode, mode))
+			return nvme_pmap_batch_for_all(b);
+		may = nvme_pmap_batch_ask_caller(b, ns, opcode, mode);
+	}
+	b->by_caller = may;
+	b->task = current;
+	return may;
+}
+
+/*
+ * Which first quadwords a Read or Write of the batch may have: opcode, zeros,
+ * NSID.  Return: whether any.
+ */
+static bool nvme_pmap_batch_opcodes(struct nvme_pmap_batch *b,
+				    struct nvme_ns *ns, u8 opcode, fmode_t mode)
+{
+	u8 may = nvme_pmap_batch_for_all(b);
+
+	if (unlikely(!(may & opcode)))
+		may = nvme_pmap_batch_ask(b, ns, opcode, mode);
+	b->first = (u64)ns->head->ns_id << 32 |
+		   (may & nvme_cmd_write ? nvme_cmd_write : nvme_cmd_read);
+	b->others = may == PMAP_READ_WRITE;
+	return may;
+}
