@@ -50,8 +50,10 @@ static unsigned int traced(const char *text, bool asleep)
 	unsigned int found = 0;
 	char line[1024];
 
-	if (!CHECK(file, TRACING "trace: %s", strerror(errno)))
+	if (!file) {
+		CHECK(false, TRACING "trace: %s", strerror(errno));
 		return 0;
+	}
 	while (fgets(line, sizeof(line), file)) {
 		if (strstr(line, "freeze_processes[0] end"))
 			frozen = true;

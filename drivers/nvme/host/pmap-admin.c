@@ -45,7 +45,7 @@ static bool nvme_pmap_start_admin(struct nvme_pmap_queues *set,
  * a pair, is tried again by who wants it; the rest has to come.
  */
 static struct request *nvme_pmap_alloc_admin(struct nvme_pmap_queues *set,
-					     const struct nvme_command *c)
+					     struct nvme_command *c)
 {
 	unsigned long end = jiffies + PMAP_DELETE_TIMEOUT;
 	struct nvme_dev *dev = set->dev;

@@ -33,12 +33,6 @@ static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 	return likely(busy < q->mask) ? q->mask - busy : 0;
 }
 
-static __always_inline bool nvme_pmap_slot_free(struct nvme_pmap_slot *slot)
-{
-	/* before the look at its @cid; pairs with nvme_pmap_release_slot() */
-	return !smp_load_acquire(&slot->ioucmd);
-}
-
 /* Away from the slots that come next: these commands would have to look as well. */
 static noinline struct nvme_pmap_slot *
 nvme_pmap_search_slot(const struct nvme_pmap_queue *q)

@@ -3,6 +3,7 @@
  * Passthrough queues: SQ/CQ pairs for pmap commands only, outside blk-mq.
  *
  * Who does what:
+ *   pmap-count.c  (end of pci.c) how many the controller is asked for
  *   pmap-pci.c	   (end of pci.c) the pair itself: queue IDs, admin commands,
  *		   interrupts, what a reset does to it
  *   pmap-keep.c   (end of pci.c) time-outs, and bringing pairs up again
@@ -340,6 +341,12 @@ static inline bool nvme_pmap_shadow(__le32 *shadow, const __le32 *event,
 	mb();
 	at = le32_to_cpu(READ_ONCE(*event));
 	return (u16)(value - at - 1) < (u16)(value - old);
+}
+
+static __always_inline bool nvme_pmap_slot_free(struct nvme_pmap_slot *slot)
+{
+	/* before the look at its @cid; pairs with nvme_pmap_release_slot() */
+	return !smp_load_acquire(&slot->ioucmd);
 }
 
 /* Commands in flight.  A hint without both locks. */
