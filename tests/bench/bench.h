@@ -94,7 +94,8 @@ struct session {
 	struct io_uring ring;
 	size_t bs;
 	uint32_t pmap_index;
-	bool irq; /* the ring does not poll */
+	bool irq;	      /* the ring does not poll */
+	unsigned int buffers; /* that the arena is registered as; 0: one */
 };
 
 struct path {

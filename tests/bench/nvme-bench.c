@@ -47,8 +47,9 @@ struct row {
 	enum pages pages;
 	unsigned int batch;
 	unsigned int samples;
-	bool irq;     /* see irq.c */
-	int may_fail; /* an errno that is a result, not a failure */
+	bool irq;	      /* see irq.c */
+	int may_fail;	      /* an errno that is a result, not a failure */
+	unsigned int buffers; /* that the arena is registered as; 0: one */
 };
 
 struct results {
@@ -333,6 +334,9 @@ static void check_row(const struct row *row)
 		die("batch: 1 to %u", BENCH_MAX_BATCH);
 	if (!row->samples || row->samples > MAX_SAMPLES)
 		die("samples: 1 to %u", MAX_SAMPLES);
+	if (row->buffers &&
+	    (arena_len % (row->buffers * row->bs) || row->buffers > 16384))
+		die("buffers: up to 16384, of the same number of blocks each");
 	if (!row->bs || row->bs % target.lba_bytes || row->bs > arena_len ||
 	    row->bs > target.bytes || row->bs / target.lba_bytes > 65536)
 		die("bs: a multiple of %u, no more than the arena's %zu",
@@ -344,7 +348,8 @@ static void run_row(const struct row *row, bool sustained)
 	struct session session = { .path = row->path,
 				   .target = &target,
 				   .bs = row->bs,
-				   .irq = row->irq };
+				   .irq = row->irq,
+				   .buffers = row->buffers };
 	struct results results = { 0 };
 
 	check_row(row);
@@ -393,6 +398,8 @@ static void parse_key(struct row *row, const char *key, const char *value)
 		row->samples = (unsigned int)parse_size(value);
 	else if (!strcmp(key, "pages"))
 		row->pages = parse_pages(value);
+	else if (!strcmp(key, "buffers"))
+		row->buffers = (unsigned int)parse_size(value);
 	else if (!strcmp(key, "may-fail"))
 		row->may_fail = parse_errno(value);
 	else if (!strcmp(key, "mode") && !strcmp(value, "irq"))

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/nvme_ioctl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -48,6 +49,14 @@ static void prep_passthru(const struct session *session,
 	cmd->cdw12 = (uint32_t)(session->bs / target->lba_bytes) - 1;
 }
 
+/* Of each buffer that the arena is registered as. */
+static size_t buffer_len(const struct session *session)
+{
+	unsigned int buffers = session->buffers ? session->buffers : 1;
+
+	return session->arena->len / buffers & ~(size_t)4095;
+}
+
 static void prep_passthru_fixed(const struct session *session,
 				struct io_uring_sqe *sqe, size_t offset,
 				uint64_t pos)
@@ -55,7 +64,7 @@ static void prep_passthru_fixed(const struct session *session,
 	prep_passthru(session, sqe, offset, pos);
 	/* sqe->uring_cmd_flags, which liburing 2.3's header lacks */
 	sqe->rw_flags = IORING_URING_CMD_FIXED;
-	sqe->buf_index = 0;
+	sqe->buf_index = (uint16_t)(offset / buffer_len(session));
 }
 
 static void prep_pmap(const struct session *session, struct io_uring_sqe *sqe,
@@ -136,11 +145,19 @@ static unsigned int ring_flags(const struct session *session)
 static void register_arena(struct session *session)
 {
 	const struct arena *arena = session->arena;
-	struct iovec iov = { .iov_base = arena->mem, .iov_len = arena->len };
+	unsigned int buffers = session->buffers ? session->buffers : 1;
+	struct iovec *iov = calloc(buffers, sizeof(*iov));
 	int ret = 0;
 
+	for (unsigned int i = 0; iov && i < buffers; i++) {
+		iov[i].iov_base = arena->mem + i * buffer_len(session);
+		iov[i].iov_len = buffer_len(session);
+	}
 	if (session->path->fixed)
-		ret = io_uring_register_buffers(&session->ring, &iov, 1);
+		ret = iov ? io_uring_register_buffers(&session->ring, iov,
+						      buffers) :
+			    -ENOMEM;
+	free(iov);
 	if (!ret && session->path->pmap && !session->path->door)
 		ret = nvme_pmap_register_buf(session->target->generic_fd,
 					     arena->mem, arena->len,
@@ -177,7 +194,7 @@ int session_enter(const struct session *session, unsigned int submit,
 /* Commands at a time before measuring. */
 #define WARM_BATCH 32u
 
-static void prep_read(struct session *session)
+static void prep_read(struct session *session, size_t offset)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&session->ring);
 	size_t bs = session->bs;
@@ -186,18 +203,18 @@ static void prep_read(struct session *session)
 		die("the submission queue is full");
 	/* of a size that stock takes as well */
 	session->bs = session->target->lba_bytes;
-	session->path->prep(session, sqe, 0, 0);
+	session->path->prep(session, sqe, offset, 0);
 	session->bs = bs;
 	sqe->flags |= IOSQE_FIXED_FILE;
 }
 
-static void read_batch(struct session *session, unsigned int n)
+static void read_batch(struct session *session, unsigned int n, size_t offset)
 {
 	struct io_uring_cqe *cqe;
 	int ret;
 
 	for (unsigned int i = 0; i < n; i++)
-		prep_read(session);
+		prep_read(session, offset);
 	ret = io_uring_submit_and_wait(&session->ring, n);
 	if (ret != (int)n)
 		die("%s: first reads failed", session->path->name);
@@ -211,14 +228,14 @@ static void read_batch(struct session *session, unsigned int n)
 
 void session_read(struct session *session)
 {
-	read_batch(session, 1);
+	read_batch(session, 1, 0);
 }
 
 /*
  * The auto door maps a buffer in the background, after commands in proportion to its
  * size, and attaches a queue.
  */
-static void await_door(struct session *session)
+static void await_door(struct session *session, size_t offset)
 {
 	struct nvme_pmap_stats before, now;
 
@@ -226,7 +243,7 @@ static void await_door(struct session *session)
 		return;
 	for (int tries = 0; tries < 5000; tries++) {
 		target_stats(session->target, &before);
-		read_batch(session, WARM_BATCH);
+		read_batch(session, WARM_BATCH, offset);
 		target_stats(session->target, &now);
 		if (session->path->queue ? now.auto_queue > before.auto_queue :
 					   now.auto_mq > before.auto_mq)
@@ -260,7 +277,9 @@ void session_open(struct session *session, unsigned int entries)
 		target_door(target, path->door);
 	register_arena(session);
 	attach_queue(session);
-	await_door(session);
+	for (unsigned int i = 0; i < session->buffers; i++)
+		await_door(session, i * buffer_len(session));
+	await_door(session, 0);
 }
 
 /* What the auto door has made goes with its being shut, soon; then it is as before. */
