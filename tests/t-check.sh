@@ -78,7 +78,7 @@ test_text() {
 	planted "a slip" spelling README.md 'te''h ==> the' <<<'te''h'
 	planted "a guest's script" shell scripts/guest/init 'SC2050' <<<'[ planted = 1 ]'
 	planted "a test" shell tests/lib.sh 'SC2050' <<<'[ planted = 1 ]'
-	planted "an unused import" python scripts/prove-hooks 'imported but unused' <<<'import os'
+	planted "an unused import" python scripts/bench 'imported but unused' <<<'import sndhdr'
 }
 
 test() {

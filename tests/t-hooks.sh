@@ -68,12 +68,12 @@ test_pins() {
 		"$host/ioctl.c: nvme_ns_cmd_allowed has changed: the hash is [0-9a-f]{16}, not " \
 		'why that matters: pmap-check.c' "read lines [0-9]+-[0-9]+ of .*/$host/ioctl.c" \
 		"accept it for 6.12 in .*/hooks/pins"
-	pinned "a string" $host/pci.c "$(of abort_endio 's/Abort status/abort status/')" 'abort_endio has changed'
+	pinned "a string" $host/pci.c "$(of nvme_timeout 's/reset controller/Reset controller/')" 'nvme_timeout has changed'
 	pinned "a function that is gone" io_uring/rsrc.c 's/\bheadpage_already_acct\b/headpage_acct/' \
 		'io_uring/rsrc.c: headpage_already_acct is not there any more' 'io_buffer_account_pin has changed'
 	pinned "a second definition of it" $host/pci.c \
-		'1i static bool nvme_should_reset(struct nvme_dev *dev, u32 csts)\n{\n\treturn csts;\n}' \
-		'nvme_should_reset has changed'
+		'1i static bool nvme_cqe_pending(struct nvme_queue *nvmeq)\n{\n\treturn nvmeq;\n}' \
+		'nvme_cqe_pending has changed'
 	pinned "a line for another configuration" io_uring/uring_cmd.c \
 		"$(of io_uring_cmd_done 's/^.*smp_store_release.*$/#ifdef X\n&\n#endif/')" 'io_uring_cmd_done has changed'
 	pinned "a member of a struct" io_uring/rsrc.h 's/(unsigned long\s+)acct_pages;/&\n\1more;/' \
