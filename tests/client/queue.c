@@ -104,17 +104,21 @@ out:
 }
 
 /* The CPUs that the interrupt of the queue @qid goes to, as a list; "" if there is none. */
-static void irq_cpus(uint16_t qid, char *cpus, size_t size)
+static void irq_cpus(const struct dev *dev, uint16_t qid, char *cpus, size_t size)
 {
-	char line[1024], name[16], path[64];
+	char line[1024], name[32], path[160], *real = NULL, *at;
 	FILE *file = fopen("/proc/interrupts", "re");
-	unsigned int irq;
+	unsigned int irq, nvme;
 
 	*cpus = '\0';
-	snprintf(name, sizeof(name), "nvme0p%u", qid);
+	if (dev_sysfs(dev, "pmap", path, sizeof(path)))
+		real = realpath(path, NULL);
+	at = real ? strstr(real, "/nvme/nvme") : NULL;
+	if (!CHECK(at && sscanf(at, "/nvme/nvme%u/", &nvme) == 1, "which controller is it?"))
+		goto out;
+	snprintf(name, sizeof(name), "nvme%up%u", nvme, qid);
 	while (file && fgets(line, sizeof(line), file)) {
-		char *at = strstr(line, name);
-
+		at = strstr(line, name);
 		if (!at || (at[strlen(name)] >= '0' && at[strlen(name)] <= '9') ||
 		    sscanf(line, " %u:", &irq) != 1)
 			continue;
@@ -122,6 +126,8 @@ static void irq_cpus(uint16_t qid, char *cpus, size_t size)
 		CHECK(read_file(path, cpus, size), "%s", path);
 		cpus[strcspn(cpus, "\n")] = '\0';
 	}
+out:
+	free(real);
 	if (file)
 		fclose(file);
 }
@@ -139,7 +145,8 @@ static void on_a_cpu(void)
 		for (cpu = 0; cpu < 2 && run_on(here); cpu++) {
 			if (!CHECK_RET(nvme_pmap_attach_queue_on(s.dev.fd, cpu), 0, "CPU %u", cpu))
 				break;
-			irq_cpus((uint16_t)queue_query(s.dev.fd).queue_irq, cpus, sizeof(cpus));
+			irq_cpus(&s.dev, (uint16_t)queue_query(s.dev.fd).queue_irq, cpus,
+				 sizeof(cpus));
 			snprintf(want, sizeof(want), "%u", cpu);
 			CHECK(!strcmp(cpus, want), "for CPU %u, from %u, it goes to '%s'", cpu,
 			      here, cpus);
