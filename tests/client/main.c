@@ -34,6 +34,7 @@
 	S(chaos_plug)   \
 	S(chaos_end)    \
 	S(chaos_ns)     \
+	S(hostile)      \
 	S(soak)         \
 	S(fuzz)         \
 	S(bounds)       \

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A hostile user, by a seed: programs whose attackers use every door at once on buffers
+ * of mixed folios, which change all the time, while the controller and the machine are
+ * disturbed.  What must hold: data are right, no byte changes that no command in flight
+ * may change, every command ends, and in the end all is given back.
+ *
+ *	hostile.c	  the programs, what goes on beside them, and the end
+ *	hostile-attack.c  an attacker: files, rings, registrations
+ *	hostile-command.c its commands, and what must have come of them
+ *	hostile-mem.c	  its memory, the guards, and those who look at them
+ *	hostile-event.c	  what disturbs the controller and the machine
+ *	hostile-limit.c	  a user at RLIMIT_MEMLOCK; a disk that answers late
+ *	hostile-format.c  a namespace that is formatted while it is used
+ */
+#ifndef PMAP_TEST_HOSTILE_H
+#define PMAP_TEST_HOSTILE_H
+
+#include "auto.h"
+
+#define PROGRAMS  2u
+#define ATTACKERS 3u
+/*
+ * Regions of the disk that the lives of a program use in turn: where the last one was
+ * killed, a write may still be on its way.
+ */
+#define LIVES	  4u
+#define PARTS	  6u   /* of a region: commands in flight, at most */
+#define PART	  256u /* blocks of a part */
+#define REGION	  (PARTS * PART)
+#define MAX_PAGES 40u
+/* Behind an IOMMU stock takes no more. */
+#define MAX_BYTES (PART * 512u)
+
+/* ---- draws: each who draws has its own, so that a seed means the same ---- */
+
+struct draw {
+	uint64_t state;
+};
+
+uint64_t draw_next(struct draw *d);
+static inline uint32_t draw_of(struct draw *d, uint64_t limit)
+{
+	return (uint32_t)(draw_next(d) % limit);
+}
+static inline bool one_in(struct draw *d, uint32_t n) { return !draw_of(d, n); }
+struct draw draw_from(uint64_t a, uint64_t b, uint64_t c);
+
+/* ---- what all processes see ---- */
+
+/*
+ * What a region of the disk may contain: from the generation whose write was
+ * acknowledged to that which was sent last; zero is a block never written to.
+ */
+struct region {
+	uint64_t next;
+	uint64_t acked[REGION], newest[REGION];
+};
+
+enum { DOOR_PLAIN, DOOR_FIXED, DOOR_PMAP, DOOR_BAD, NR_DOORS };
+extern const char *const door_names[NR_DOORS];
+
+/* Counted by all, with atomics. */
+struct tally {
+	uint64_t rounds, batches, sent[NR_DOORS], failed[NR_DOORS], verified, bytes;
+	uint64_t registered, pmaps, clones, midway, snapshots, closed, received, attached;
+	uint64_t auto_mq, auto_queue, queued, lives, killed, gone, taken, limits, switched;
+	uint64_t refused; /* registrations: no memory, or in a reset */
+};
+
+#define COUNT(h, what, n) __atomic_fetch_add(&(h)->tally.what, (n), __ATOMIC_RELAXED)
+
+struct hostile {
+	volatile bool stop;
+	volatile bool failed; /* somewhere: all end */
+	struct dev dev;	      /* its geometry; the file is nobody's */
+	int limited_fd;	      /* of the limited user */
+	int sock[2];	      /* files, from whom to whom it happens */
+	struct tally tally;
+	struct region region[PROGRAMS][ATTACKERS][LIVES];
+};
+
+/* ---- hostile-mem.c ---- */
+
+#define ARENAS	  3u
+#define ARENA_MAX MIB(4)
+
+/* Memory of an attacker, all of it poison but for what commands in flight use. */
+struct arena {
+	struct mem mem;
+	bool private;
+	bool busy[ARENA_MAX / PAGE];
+};
+
+/* Pages in any order, at neighbouring addresses; or at those of the arena itself. */
+struct buffer {
+	unsigned char *at; /* for the kernel; NULL: none */
+	size_t len, skip;  /* skip: of the first page */
+	struct arena *arena;
+	unsigned int pages, page[MAX_PAGES];
+	bool windowed;	       /* else a piece of the arena */
+	unsigned char *window; /* where the pages stand, once there is one */
+};
+
+bool arena_open(struct arena *a, unsigned int kind, struct draw *d);
+void arena_close(struct arena *a);
+bool arena_clean(const struct arena *a, const char *whose);
+
+bool buffer_choose(struct buffer *b, struct arena *a, struct draw *d);
+/* Other pages at the same addresses; @b still says which the old ones are. */
+bool buffer_cover(const struct buffer *b, struct draw *d);
+/* The pages of a part, which nobody else's command uses; false if one does. */
+bool buffer_take(const struct buffer *b, size_t from, size_t len);
+void buffer_give(const struct buffer *b, size_t from, size_t len);
+void buffer_write(const struct buffer *b, size_t from, const void *data, size_t len);
+void buffer_read(const struct buffer *b, size_t from, void *data, size_t len);
+
+/* A child with a copy of the private memory, at which it looks for a while. */
+void snapshot(struct hostile *h, const struct arena *a, unsigned int nr, struct draw *d);
+/* A process that takes memory that others have given back. */
+void taker(void *arg);
+
+/* ---- hostile-attack.c ---- */
+
+#define SLOTS 3u
+#define PMAPS 3u
+
+struct program {
+	struct hostile *h;
+	unsigned int nr, life;
+	bool mortal;	    /* it may be killed */
+	volatile bool over; /* the device is gone, or it is time */
+	struct dev dev;	    /* a file that all its attackers may use */
+	int inherited;	    /* and one of the parent's, or -1 */
+};
+
+struct flight {
+	bool sent;
+	unsigned int door;
+	uint8_t opcode;
+	struct buffer buf; /* as it was then */
+	size_t from;
+	uint32_t len;
+	uint32_t block; /* of the region */
+	uint64_t gen;
+};
+
+struct attacker {
+	struct program *prog;
+	struct hostile *h;
+	struct draw draw;
+	struct region *region;
+	uint64_t lba; /* of the region */
+	char name[48];
+	pthread_t thread;
+	struct arena arena[ARENAS];
+	/* of a round */
+	struct dev dev;
+	enum mode mode, twin_mode;
+	struct io_uring ring, twin; /* twin: has what was cloned */
+	bool open, twin_open, own_file;
+	struct buffer slot[SLOTS], cloned[SLOTS];
+	struct buffer pmap[PMAPS];
+	uint32_t index[PMAPS];
+	/* of a batch */
+	struct flight flight[PARTS];
+	struct io_uring *by;
+	unsigned int nr;
+	uint64_t batches;
+	unsigned char data[MAX_BYTES];
+};
+
+/* A file of the disk, by its serial number; false: it is not there. */
+bool file_open(const struct hostile *h, struct dev *dev);
+void give_up(struct attacker *a);
+void program_run(struct program *p);
+
+/* ---- hostile-command.c ---- */
+
+/* May a command end so when a controller is disturbed? */
+bool by_disturbance(int res);
+/*
+ * Prepare command @i, if there is something for it.  @last: the ring is closed, and the
+ * memory given back, while it is in flight.
+ */
+bool command_prep(struct attacker *a, unsigned int i, bool last);
+/* Until all have ended, which is looked at. */
+bool commands_reap(struct attacker *a);
+
+/* ---- hostile-event.c ---- */
+
+bool event_begin(const struct hostile *h);
+/* One of them; @kill ends a program. */
+bool event_some(struct hostile *h, struct draw *d, bool (*kill)(struct hostile *h));
+void events_told(void);
+/* A process: the door, its limits, namespaces looked for again. */
+void switches(void *arg);
+
+/* ---- hostile-limit.c ---- */
+
+#define LIMITED_UID 4711
+
+void limited(void *arg);
+bool limit_is_back(void);
+void hostile_silent(void);
+
+/* ---- hostile-format.c ---- */
+
+void hostile_format(void);
+
+#endif
