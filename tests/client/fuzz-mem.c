@@ -16,11 +16,39 @@ void *map_pages(size_t len, int flags)
 }
 
 /*
+ * Pages of huge ones (where the kernel has such shared memory) in any order: heads and
+ * tails of folios beside pieces of others.  The file has more pages than are mapped.
+ */
+static void map_mixed(unsigned char *map, size_t len, struct worker *w)
+{
+	static const size_t all = MIB(4) / PAGE;
+	bool used[MIB(4) / PAGE] = { false };
+	int fd = memfd_create("pmap-fuzz", MFD_CLOEXEC);
+	size_t page = 0, at;
+
+	if (!CHECK(fd >= 0 && !ftruncate(fd, MIB(4)), "memfd: %s", strerror(errno)))
+		return;
+	for (at = 0; at < len; at += PAGE) {
+		/* neighbours as well, which io_uring takes for one piece */
+		page = chance(w, 500) ? page + 1 : draw_below(w, 4) * all / 4 - chance(w, 300);
+		while (used[page %= all])
+			page++;
+		used[page] = true;
+		if (!CHECK(mmap(map + at, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+				(off_t)(page * PAGE)) != MAP_FAILED,
+			   "mmap: %s", strerror(errno)))
+			break;
+	}
+	close(fd);
+}
+
+/*
  * Slots with a page of poison on either side.  A buffer begins and ends inside
  * its first and last page, so that the poison goes on in memory that is pinned
  * and mapped, but not registered.
  */
-void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w)
+void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w,
+		bool mixed)
 {
 	unsigned char *at;
 	unsigned int i;
@@ -30,6 +58,8 @@ void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, stru
 	a->map = at = map_pages(a->len, flags);
 	if (!at)
 		return;
+	if (mixed)
+		map_mixed(a->map, a->len, w);
 	poison(a->map, a->len);
 	for (i = 0; i < NR_SLOTS; i++, at += (pages[i - 1] + 2u) * PAGE) {
 		uint32_t head = (uint32_t)draw_below(w, 256) * 4;
@@ -64,7 +94,7 @@ void worker_memory(struct worker *w)
 {
 	static const uint16_t pages[NR_SLOTS] = { 1, 1, 2, 3, 9, 40 };
 
-	arena_make(&w->arena, pages, MAP_PRIVATE, w);
+	arena_make(&w->arena, pages, MAP_PRIVATE, w, w->id % 2);
 	w->args = map_pages(ARGS_LEN + PAGE, MAP_PRIVATE);
 	mprotect(w->args + ARGS_LEN, PAGE, PROT_NONE);
 	w->readonly = map_pages(PAGE, MAP_PRIVATE);

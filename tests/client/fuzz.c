@@ -319,7 +319,7 @@ static bool prp_files(void)
 	unsigned int file, i;
 
 	root.state = opt.seed;
-	arena_make(&fuzz.prp, pages, MAP_SHARED, &root);
+	arena_make(&fuzz.prp, pages, MAP_SHARED, &root, false);
 	for (file = 0; file < NR_KEPT; file++) {
 		if (!open_file(file))
 			return false;
@@ -377,6 +377,8 @@ static void calls(void)
 
 	if (!dev_open(&fuzz.dev, NULL, O_RDWR))
 		return;
+	/* for map_mixed(); where it is not to be had, pages are small */
+	write_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "force");
 	for (i = 0; i < NR_FILES; i++)
 		fuzz.fd[i] = FIRST_FD + (int)i;
 	fuzz.tallies = map_pages(NR_WORKERS * sizeof(*fuzz.tallies), MAP_SHARED);

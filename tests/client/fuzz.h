@@ -212,7 +212,8 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete);
 /* ---- fuzz-mem.c ---- */
 
 void *map_pages(size_t len, int flags);
-void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w);
+void arena_make(struct arena *a, const uint16_t pages[NR_SLOTS], int flags, struct worker *w,
+		bool mixed);
 void arena_check(const struct arena *a, const char *whose);
 bool hole_make(void);
 void worker_memory(struct worker *w);
