@@ -108,7 +108,7 @@ static void irq_cpus(const struct dev *dev, uint16_t qid, char *cpus, size_t siz
 {
 	char line[1024], name[32], path[160], *real = NULL, *at;
 	FILE *file = fopen("/proc/interrupts", "re");
-	unsigned int irq, nvme;
+	unsigned int irq, nvme = 0;
 
 	*cpus = '\0';
 	if (dev_sysfs(dev, "pmap", path, sizeof(path)))

@@ -236,7 +236,7 @@ static void fill_limit(void *arg)
 	const uint32_t half = LIMIT_PAGES / 2;
 	const struct dev *dev = arg;
 	struct mem mem = { .fd = -1 };
-	uint32_t first, second, third, charge, rest;
+	uint32_t first, second, third, charge = 0, rest;
 
 	if (!mem_alloc(&mem, MEM_4K, 4 * half * PAGE) ||
 	    !CHECK_RET(register_pages(dev, mem.map, half, 0, &first, &charge), 0, "half of it"))

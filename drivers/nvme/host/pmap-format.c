@@ -382,7 +382,8 @@ static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
 		mutex_lock(&nvme_pmap_ns_lock);
 		/* the reference keeps it */
 		pn = nvme_pmap_ns_find(ns);
-		pn->drained = max(pn->drained, nr);
+		if (pn)
+			pn->drained = max(pn->drained, nr);
 		mutex_unlock(&nvme_pmap_ns_lock);
 		nvme_put_ns(ns);
 		mutex_lock(&nvme_pmap_ns_lock);
