@@ -84,7 +84,6 @@ enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
 					     u32 len)
 {
 	int weight = 1 + (int)(len >> PMAP_AUTO_WAIT_SHIFT), left;
-
 	enum nvme_pmap_way way = PMAP_WAY_STARTING;
 	struct nvme_pmap_autos *autos = pf->autos;
 	struct nvme_pmap_auto *a;

@@ -80,10 +80,9 @@ static struct nvme_pmap_ns *nvme_pmap_ns_find(struct nvme_ns *ns)
 
 static struct nvme_pmap_ns *nvme_pmap_ns_make(struct nvme_ns *ns)
 {
-	struct nvme_pmap_ns *pn = nvme_pmap_ns_find(ns);
+	struct nvme_pmap_ns *pn;
 
-	if (pn)
-		return pn;
+	lockdep_assert_held(&nvme_pmap_ns_lock);
 	/* others wait for the lock with a queue frozen, which reclaim may need */
 	pn = kzalloc(sizeof(*pn), GFP_NOIO);
 	if (!pn)
@@ -112,7 +111,7 @@ void nvme_pmap_ns_ask(struct nvme_ns *ns)
 		return;
 	mutex_lock(&nvme_pmap_ns_lock);
 	/* without memory, the first open file will have to ask */
-	pn = nvme_pmap_ns_make(ns);
+	pn = nvme_pmap_ns_find(ns) ?: nvme_pmap_ns_make(ns);
 	if (pn)
 		pn->missed = nvme_pmap_changing(pn->subsys);
 	mutex_unlock(&nvme_pmap_ns_lock);

@@ -40,12 +40,11 @@ static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
 	WRITE_ONCE(q->cq, NULL);
 	spin_unlock_irq(&q->cq_lock);
 	/* or peeks without it: see nvme_pmap_queue_pending() */
-	if (cq)
+	if (cq) {
 		synchronize_rcu();
-
-	if (cq)
 		dma_free_coherent(set->dma, nvme_pmap_cq_bytes(set), cq,
 				  q->cq_dma);
+	}
 	if (q->sq)
 		dma_free_coherent(set->dma, nvme_pmap_sq_bytes(set), q->sq,
 				  q->sq_dma);
