@@ -122,8 +122,10 @@ static void attach_detach(void)
 	if (fd < 0 || !storm_start(&first))
 		goto out;
 	for (i = 0; i < nr && storm_start(&second); i++) {
-		if (!attach(fd, false) || !end_detached(&second) || !storm_moves(&first, 1) ||
-		    !attach(fd, true) || !storm_check(&second))
+		/* in every other round when the auto door serves, else at once */
+		if ((i % 2 && !storm_moves(&second, DOOR_FEW)) || !attach(fd, false) ||
+		    !end_detached(&second) || !storm_moves(&first, 1) || !attach(fd, true) ||
+		    !storm_check(&second))
 			break;
 		storm_forget(&second);
 	}

@@ -70,7 +70,9 @@ bool storm_moves(struct storm *s, unsigned int pairs);
 bool door_open(const struct dev *dev);
 /* By fdinfo: the device may be gone, the program has made no call of ours. */
 struct ways door_ways(const struct dev *dev);
-/* Of so many pairs of a file the door has served nearly all. */
+/* Pairs of a file, below which a mapping may have come too late to serve any of them. */
+#define DOOR_FEW 32
+/* Of so many pairs of a file the door has served nearly all; of fewer than DOOR_FEW, any. */
 bool door_served(const struct ways *w, uint64_t pairs, const char *what);
 
 /* ---- what goes on beside a storm ---- */
