@@ -25,7 +25,7 @@ one() {
 			set -f
 			for words; do "$client" $words || status=1; done
 			counts=$(find /sys/kernel/debug/gcov -name pmap-pin.gcda)
-			for file in ioctl pci pmap-auto pmap-auto-ctrl pmap-ctrl pmap-file pmap-ioctl pmap-map pmap-pin \
+			for file in ioctl pci pmap-auto pmap-auto-ctrl pmap-buffer pmap-ctrl pmap-file pmap-ioctl pmap-map pmap-pin \
 				pmap-queue pmap-sysfs; do
 				cat "${counts%/*}/$file.gcda" >"$file.gcda" || status=1
 			done

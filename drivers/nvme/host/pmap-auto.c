@@ -120,15 +120,16 @@ nvme_pmap_auto_create(struct nvme_pmap_file *pf,
 		.len = adopted->imu->len,
 	};
 	struct mem_cgroup *memcg = nvme_pmap_adopted_memcg(adopted), *old;
-	struct nvme_pmap *pmap;
+	struct nvme_pmap *pmap = NULL;
+	struct nvme_pmap_map *map;
 
 	old = set_active_memcg(memcg);
-	pmap = nvme_pmap_create(pf->pc, &reg, adopted);
+	map = nvme_pmap_map_create(pf->pc, &reg, adopted);
+	if (!IS_ERR(map))
+		pmap = nvme_pmap_create(pf, reg.addr, map);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
-	if (!IS_ERR(pmap))
-		nvme_pmap_own(pf, pmap);
-	else if (pmap == ERR_PTR(-ENXIO))
+	if (map == ERR_PTR(-ENXIO))
 		WRITE_ONCE(pf->pc->unreachable, true);
 	return pmap;
 }
@@ -204,7 +205,7 @@ static void nvme_pmap_auto_free(struct nvme_pmap_autos *autos,
 
 	list_del(&a->node);
 	if (pmap) {
-		u32 pages = pmap->nr_pages;
+		u32 pages = pmap->map->nr_pages;
 
 		nvme_pmap_destroy(pmap);
 		atomic_long_sub(pages, &autos->pf->pc->auto_pages);
@@ -220,7 +221,7 @@ static bool nvme_pmap_auto_lost(struct nvme_pmap *pmap)
 	/* the removal of the controller may end it at any time */
 	if (!percpu_ref_tryget_live(&pmap->ref))
 		return true;
-	lost = nvme_pmap_given_up(pmap->adopted);
+	lost = nvme_pmap_given_up(pmap->map->adopted);
 	percpu_ref_put(&pmap->ref);
 	return lost;
 }

@@ -50,15 +50,15 @@ nvme_pmap_build(const struct nvme_pmap *pmap, u64 offset, u32 len,
 	struct dma_pool *pool;
 
 	if (pmap->l.form == NVME_PMAP_FORM_PRP) {
-		built = nvme_pmap_alloc_built(pmap->pc->page_pool,
+		built = nvme_pmap_alloc_built(pmap->map->pc->page_pool,
 					      pmap_built_pages(s.nr));
 		if (built)
 			pmap_fill_prp(&pmap->l, &s, built->page, dptr);
 		return built;
 	}
 	pool = s.nr * sizeof(struct nvme_sgl_desc) <= PMAP_SLOT_SIZE ?
-		       pmap->pc->page_pool :
-		       pmap->pc->sgl_pool;
+		       pmap->map->pc->page_pool :
+		       pmap->map->pc->sgl_pool;
 	built = nvme_pmap_alloc_built(pool, 1);
 	if (built)
 		pmap_fill_sgl(&pmap->l, &s, built->page, dptr);

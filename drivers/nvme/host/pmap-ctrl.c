@@ -47,6 +47,7 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 	pc->queues = queues;
 	mutex_init(&pc->lock);
 	INIT_LIST_HEAD(&pc->pmaps);
+	INIT_LIST_HEAD(&pc->maps);
 	nvme_pmap_auto_start(pc);
 
 	mutex_lock(&nvme_pmap_ctrls_lock);
@@ -196,8 +197,12 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
 	while (!list_empty(&pc->pmaps)) {
 		pmap = list_first_entry(&pc->pmaps, struct nvme_pmap, node);
 		wait_for_completion(&pmap->idle);
-		nvme_pmap_strip(pmap);
+		list_del_init(&pmap->node);
 	}
+	while (!list_empty(&pc->maps))
+		nvme_pmap_map_strip(list_first_entry(&pc->maps,
+						     struct nvme_pmap_map,
+						     node));
 	nvme_pmap_ctrl_unprepare(pc);
 	mutex_unlock(&pc->lock);
 	nvme_pmap_ctrl_put(pc);

@@ -93,15 +93,7 @@ static void nvme_pmap_account(struct nvme_pmap_file *pf,
 	/* fdinfo reads them without the lock */
 	WRITE_ONCE(pf->nr, pf->nr + sign);
 	WRITE_ONCE(pf->pinned, pf->pinned + sign * bytes);
-	WRITE_ONCE(pf->kept, pf->kept + sign * (s64)pmap->kept);
-}
-
-/* A finished buffer, not yet published, becomes one of the file's. */
-void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap)
-{
-	pmap->pf = pf;
-	if (pmap->l.form != NVME_PMAP_FORM_PRP)
-		pmap->cmd_flags = NVME_CMD_SGL_METABUF;
+	WRITE_ONCE(pf->kept, pf->kept + sign * (s64)pmap->map->kept);
 }
 
 /*
@@ -125,7 +117,6 @@ static int nvme_pmap_try_insert(struct nvme_pmap_file *pf,
 	if (!ret && copy_to_user_nofault(uarg, reg, size))
 		ret = -EAGAIN;
 	if (!ret) {
-		nvme_pmap_own(pf, pmap);
 		rcu_assign_pointer(nvme_pmap_table(pf)->pmap[reg->index], pmap);
 		nvme_pmap_account(pf, pmap, 1);
 	}
@@ -142,7 +133,7 @@ static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
 	int ret;
 
 	reg->form = pmap->l.form;
-	reg->kept = pmap->kept;
+	reg->kept = pmap->map->kept;
 	for (;;) {
 		reg->index = index;
 		ret = nvme_pmap_try_insert(pf, pmap, reg, uarg, size);
@@ -293,6 +284,7 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 			   struct nvme_pmap_register *reg, void __user *uarg)
 {
 	struct nvme_pmap_file *pf;
+	struct nvme_pmap_map *map;
 	struct nvme_pmap *pmap;
 	int ret;
 
@@ -302,7 +294,10 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 	pf = nvme_pmap_file_get(file, ns, pc);
 	if (!pf)
 		return -ENOMEM;
-	pmap = nvme_pmap_create(pc, reg, NULL);
+	map = nvme_pmap_map_create(pc, reg, NULL);
+	if (IS_ERR(map))
+		return PTR_ERR(map);
+	pmap = nvme_pmap_create(pf, reg->addr, map);
 	if (IS_ERR(pmap))
 		return PTR_ERR(pmap);
 	ret = nvme_pmap_insert(pf, pmap, reg, uarg);

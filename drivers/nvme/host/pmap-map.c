@@ -36,37 +36,37 @@
  * The chunk that begins at page @first: up to the next aligned address, or all
  * of a buffer that is no larger than a chunk.
  */
-static u32 nvme_pmap_chunk_pages(const struct nvme_pmap *pmap, u32 first)
+static u32 nvme_pmap_chunk_pages(const struct nvme_pmap_map *map, u32 first)
 {
-	u32 phase = pmap->l.run_phase / PMAP_SLOTS_PER_PAGE + first;
+	u32 phase = map->l.run_phase / PMAP_SLOTS_PER_PAGE + first;
 	u32 room = PMAP_CHUNK_PAGES - phase % PMAP_CHUNK_PAGES;
 
-	if (pmap->nr_pages <= PMAP_CHUNK_PAGES)
+	if (map->nr_pages <= PMAP_CHUNK_PAGES)
 		room = PMAP_CHUNK_PAGES;
-	return min(room, pmap->nr_pages - first);
+	return min(room, map->nr_pages - first);
 }
 
 /* Bytes of list @i: all are alike but the last block of SGL descriptors. */
-static size_t nvme_pmap_list_size(const struct nvme_pmap *pmap, u32 i)
+static size_t nvme_pmap_list_size(const struct nvme_pmap_map *map, u32 i)
 {
-	u32 slots = pmap->l.nr_slots - (i << pmap->l.list_shift);
+	u32 slots = map->l.nr_slots - (i << map->l.list_shift);
 	size_t bytes = slots * sizeof(struct nvme_sgl_desc);
 
-	if (pmap->l.form == NVME_PMAP_FORM_PRP)
-		return pmap->list_bytes;
-	return min_t(size_t, PAGE_ALIGN(bytes), pmap->list_bytes);
+	if (map->l.form == NVME_PMAP_FORM_PRP)
+		return map->list_bytes;
+	return min_t(size_t, PAGE_ALIGN(bytes), map->list_bytes);
 }
 
 /*
  * Describe the pages of a chunk, neighbours as one entry.  The same pages give
  * the same entries each time, which is what unmapping relies on.
  */
-static u32 nvme_pmap_fill_sg(struct nvme_pmap *pmap, u32 first, u32 nr)
+static u32 nvme_pmap_fill_sg(struct nvme_pmap_map *map, u32 first, u32 nr)
 {
-	unsigned long boundary = dma_get_seg_boundary(pmap->pc->dev) >>
+	unsigned long boundary = dma_get_seg_boundary(map->pc->dev) >>
 				 PAGE_SHIFT;
-	struct scatterlist *sg = pmap->pc->scratch;
-	struct page **page = pmap->pages + first;
+	struct scatterlist *sg = map->pc->scratch;
+	struct page **page = map->pages + first;
 	unsigned long pfn, next = 0;
 	u32 i, nents = 0;
 
@@ -99,34 +99,34 @@ static bool nvme_pmap_reaches(struct device *dev, struct iommu_domain *domain,
 	return dma_to_phys(dev, sg_dma_address(sg)) == sg_phys(sg);
 }
 
-static void nvme_pmap_free_lists(struct nvme_pmap *pmap)
+static void nvme_pmap_free_lists(struct nvme_pmap_map *map)
 {
-	while (pmap->nr_lists) {
-		struct pmap_list *list = &pmap->l.list[--pmap->nr_lists];
-		size_t size = nvme_pmap_list_size(pmap, pmap->nr_lists);
+	while (map->nr_lists) {
+		struct pmap_list *list = &map->l.list[--map->nr_lists];
+		size_t size = nvme_pmap_list_size(map, map->nr_lists);
 
 		if (list->dma != DMA_MAPPING_ERROR)
-			dma_unmap_single(pmap->pc->dev, list->dma, size,
+			dma_unmap_single(map->pc->dev, list->dma, size,
 					 DMA_TO_DEVICE);
 		free_pages_exact(list->prp, size);
 	}
-	kvfree(pmap->l.list);
-	pmap->l.list = NULL;
+	kvfree(map->l.list);
+	map->l.list = NULL;
 }
 
 /* They will not change any more, and need not be synchronised. */
-static int nvme_pmap_map_lists(struct nvme_pmap *pmap)
+static int nvme_pmap_map_lists(struct nvme_pmap_map *map)
 {
-	struct device *dev = pmap->pc->dev;
+	struct device *dev = map->pc->dev;
 	u32 i;
 
-	lockdep_assert_held(&pmap->pc->lock);
+	lockdep_assert_held(&map->pc->lock);
 
-	for (i = 0; i < pmap->nr_lists; i++) {
-		struct pmap_list *list = &pmap->l.list[i];
+	for (i = 0; i < map->nr_lists; i++) {
+		struct pmap_list *list = &map->l.list[i];
 
 		list->dma = dma_map_single_attrs(dev, list->prp,
-						 nvme_pmap_list_size(pmap, i),
+						 nvme_pmap_list_size(map, i),
 						 DMA_TO_DEVICE,
 						 DMA_ATTR_NO_WARN);
 		if (dma_mapping_error(dev, list->dma))
@@ -136,17 +136,17 @@ static int nvme_pmap_map_lists(struct nvme_pmap *pmap)
 	return 0;
 }
 
-static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
+static int nvme_pmap_alloc_lists(struct nvme_pmap_map *map, u8 shift,
 				 u32 list_bytes)
 {
-	u32 nr = pmap_nr_lists(pmap->l.nr_slots, shift);
+	u32 nr = pmap_nr_lists(map->l.nr_slots, shift);
 	/* under a lock: fail rather than have others killed for it */
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
 
-	pmap->l.list_shift = shift;
-	pmap->l.list_slots = 1u << shift;
-	pmap->l.list_mask = pmap->l.list_slots - 1;
-	pmap->list_bytes = list_bytes;
+	map->l.list_shift = shift;
+	map->l.list_slots = 1u << shift;
+	map->l.list_mask = map->l.list_slots - 1;
+	map->list_bytes = list_bytes;
 	/* a smaller block will do: don't press memory for a large one */
 	gfp |= list_bytes > PAGE_SIZE ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
@@ -154,15 +154,15 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 	 * One more, of zeroes: a wrong guess of the bounds check of a command may
 	 * look at the slot behind the last.
 	 */
-	pmap->l.list = kvcalloc(nr + 1, sizeof(*pmap->l.list),
-				GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
-					(pmap->adopted ? __GFP_NORETRY : 0));
-	if (!pmap->l.list)
+	map->l.list = kvcalloc(nr + 1, sizeof(*map->l.list),
+			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
+				       (map->adopted ? __GFP_NORETRY : 0));
+	if (!map->l.list)
 		return -ENOMEM;
-	for (; pmap->nr_lists < nr && !fatal_signal_pending(current);
-	     pmap->nr_lists++) {
-		struct pmap_list *list = &pmap->l.list[pmap->nr_lists];
-		size_t size = nvme_pmap_list_size(pmap, pmap->nr_lists);
+	for (; map->nr_lists < nr && !fatal_signal_pending(current);
+	     map->nr_lists++) {
+		struct pmap_list *list = &map->l.list[map->nr_lists];
+		size_t size = nvme_pmap_list_size(map, map->nr_lists);
 
 		list->prp = alloc_pages_exact(size, gfp);
 		if (!list->prp)
@@ -170,9 +170,9 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
 		list->dma = DMA_MAPPING_ERROR;
 		cond_resched();
 	}
-	if (pmap->nr_lists == nr)
+	if (map->nr_lists == nr)
 		return 0;
-	nvme_pmap_free_lists(pmap);
+	nvme_pmap_free_lists(map);
 	return -ENOMEM;
 }
 
@@ -180,21 +180,21 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap *pmap, u8 shift,
  * Blocks as large as memory allows: slices across two blocks are slow.  What
  * has been mapped so far was one run.
  */
-static int nvme_pmap_start_sgl(struct nvme_pmap *pmap, u32 slots)
+static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
 {
 	u8 shift = PMAP_SGL_MAX_SHIFT;
 	u32 bytes;
 	int ret;
 
-	pmap->l.form = NVME_PMAP_FORM_SGL_LIST;
+	map->l.form = NVME_PMAP_FORM_SGL_LIST;
 	do {
 		bytes = sizeof(struct nvme_sgl_desc) << shift;
-		ret = nvme_pmap_alloc_lists(pmap, shift, bytes);
+		ret = nvme_pmap_alloc_lists(map, shift, bytes);
 	} while (ret && bytes > PAGE_SIZE && shift--);
 	if (ret)
-		pmap->l.form = NVME_PMAP_FORM_SGL_RUN;
+		map->l.form = NVME_PMAP_FORM_SGL_RUN;
 	else
-		pmap_put_run(&pmap->l, 0, pmap->l.base, slots);
+		pmap_put_run(&map->l, 0, map->l.base, slots);
 	return ret;
 }
 
@@ -202,11 +202,10 @@ static int nvme_pmap_start_sgl(struct nvme_pmap *pmap, u32 slots)
  * Before a command can name the buffer.  Who changes formats and sees none, need not
  * wait for commands; those of this one see that.
  */
-static void nvme_pmap_count_prp(struct nvme_pmap *pmap)
+static void nvme_pmap_count_prp(struct nvme_pmap_map *map)
 {
-	if (test_and_set_bit(PMAP_PRP, &pmap->flags))
-		return;
-	atomic_inc(&pmap->pc->prp);
+	map->prp = true;
+	atomic_inc(&map->pc->prp);
 	/* pairs with the barrier in nvme_pmap_change_formats() */
 	smp_mb__after_atomic();
 }
@@ -215,52 +214,53 @@ static void nvme_pmap_count_prp(struct nvme_pmap *pmap)
  * Design, section 4: one run, SGL list, PRP list, in this order.  An SGL buffer
  * begins as one run and goes over to a list at the first break.
  */
-static int nvme_pmap_start_lists(struct nvme_pmap *pmap, u32 flags)
+static int nvme_pmap_start_lists(struct nvme_pmap_map *map, u32 flags)
 {
-	lockdep_assert_held(&pmap->pc->lock);
+	lockdep_assert_held(&map->pc->lock);
 
 	if (flags & NVME_PMAP_REG_PRP ||
-	    !nvme_ctrl_sgl_supported(pmap->pc->ctrl)) {
-		pmap->l.form = NVME_PMAP_FORM_PRP;
-		nvme_pmap_count_prp(pmap);
-		return nvme_pmap_alloc_lists(pmap, PMAP_PRP_SHIFT,
+	    !nvme_ctrl_sgl_supported(map->pc->ctrl)) {
+		map->l.form = NVME_PMAP_FORM_PRP;
+		nvme_pmap_count_prp(map);
+		return nvme_pmap_alloc_lists(map, PMAP_PRP_SHIFT,
 					     PMAP_SLOT_SIZE);
 	}
-	pmap->l.form = NVME_PMAP_FORM_SGL_RUN;
+	map->l.form = NVME_PMAP_FORM_SGL_RUN;
 	if (!(flags & NVME_PMAP_REG_SGL_LIST)) {
-		pmap->l.run_above = PMAP_RUN_ALL;
+		map->l.run_above = PMAP_RUN_ALL;
 		return 0;
 	}
-	return nvme_pmap_start_sgl(pmap, 0);
+	return nvme_pmap_start_sgl(map, 0);
 }
 
 /* Record that @nr slots from @slot on are at @dma. */
-static int nvme_pmap_note_run(struct nvme_pmap *pmap, u32 slot, u64 dma, u32 nr)
+static int nvme_pmap_note_run(struct nvme_pmap_map *map, u32 slot, u64 dma,
+			      u32 nr)
 {
-	struct pmap_layout *l = &pmap->l;
+	struct pmap_layout *l = &map->l;
 	int ret;
 
 	if (!slot)
 		l->base = dma;
-	if (slot && dma != pmap->next_dma) {
+	if (slot && dma != map->next_dma) {
 		l->run_above = pmap_break_run(l->run_above,
 					      slot + l->run_phase);
 		if (l->form == NVME_PMAP_FORM_SGL_RUN) {
-			ret = nvme_pmap_start_sgl(pmap, slot);
+			ret = nvme_pmap_start_sgl(map, slot);
 			if (ret)
 				return ret;
 		}
 	}
-	pmap->next_dma = dma + ((u64)nr << PMAP_SLOT_SHIFT);
+	map->next_dma = dma + ((u64)nr << PMAP_SLOT_SHIFT);
 	if (l->form != NVME_PMAP_FORM_SGL_RUN)
 		pmap_put_run(l, slot, dma, nr);
 	return 0;
 }
 
-static int nvme_pmap_note_chunk(struct nvme_pmap *pmap, u32 first,
+static int nvme_pmap_note_chunk(struct nvme_pmap_map *map, u32 first,
 				const struct sg_table *sgt)
 {
-	struct iommu_domain *domain = iommu_get_domain_for_dev(pmap->pc->dev);
+	struct iommu_domain *domain = iommu_get_domain_for_dev(map->pc->dev);
 	u32 slot = first * PMAP_SLOTS_PER_PAGE, i, nr;
 	struct scatterlist *sg = sgt->sgl;
 	int ret;
@@ -269,59 +269,59 @@ static int nvme_pmap_note_chunk(struct nvme_pmap *pmap, u32 first,
 	if (sg_dma_is_swiotlb(sg))
 		return -ENXIO;
 	/* one run, or each entry where it is; no other could be written again */
-	if (sgt->nents != (pmap->chunk_dma ? 1 : sgt->orig_nents))
+	if (sgt->nents != (map->chunk_dma ? 1 : sgt->orig_nents))
 		return -ENXIO;
 
 	for (i = 0; i < sgt->nents; i++, sg++, slot += nr) {
 		nr = sg_dma_len(sg) >> PMAP_SLOT_SHIFT;
 		/* one bounced segment is enough to corrupt data silently */
-		if (!nvme_pmap_reaches(pmap->pc->dev, domain, sg))
+		if (!nvme_pmap_reaches(map->pc->dev, domain, sg))
 			return -ENXIO;
-		ret = nvme_pmap_note_run(pmap, slot, sg_dma_address(sg), nr);
+		ret = nvme_pmap_note_run(map, slot, sg_dma_address(sg), nr);
 		if (ret)
 			return ret;
 	}
-	if (pmap->chunk_dma)
-		pmap->chunk_dma[pmap->nr_chunks] = sg_dma_address(sgt->sgl);
-	pmap->nr_chunks++;
+	if (map->chunk_dma)
+		map->chunk_dma[map->nr_chunks] = sg_dma_address(sgt->sgl);
+	map->nr_chunks++;
 	return 0;
 }
 
-static int nvme_pmap_map_chunk(struct nvme_pmap *pmap, u32 first, u32 nr)
+static int nvme_pmap_map_chunk(struct nvme_pmap_map *map, u32 first, u32 nr)
 {
-	struct device *dev = pmap->pc->dev;
-	struct sg_table sgt = { .sgl = pmap->pc->scratch };
+	struct device *dev = map->pc->dev;
+	struct sg_table sgt = { .sgl = map->pc->scratch };
 	int ret;
 
-	lockdep_assert_held(&pmap->pc->lock);
+	lockdep_assert_held(&map->pc->lock);
 
-	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
+	sgt.orig_nents = nvme_pmap_fill_sg(map, first, nr);
 	ret = dma_map_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 	if (ret)
 		return ret == -ENOMEM ? ret : -ENXIO;
-	ret = nvme_pmap_note_chunk(pmap, first, &sgt);
+	ret = nvme_pmap_note_chunk(map, first, &sgt);
 	if (ret)
 		dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 	else
-		pmap->nr_mapped += nr;
+		map->nr_mapped += nr;
 	return ret;
 }
 
-static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 chunk, u32 first,
-				  u32 nr)
+static void nvme_pmap_unmap_chunk(struct nvme_pmap_map *map, u32 chunk,
+				  u32 first, u32 nr)
 {
-	struct sg_table sgt = { .sgl = pmap->pc->scratch };
-	struct device *dev = pmap->pc->dev;
+	struct sg_table sgt = { .sgl = map->pc->scratch };
+	struct device *dev = map->pc->dev;
 	struct scatterlist *sg = sgt.sgl;
 	u32 i;
 
-	sgt.orig_nents = nvme_pmap_fill_sg(pmap, first, nr);
+	sgt.orig_nents = nvme_pmap_fill_sg(map, first, nr);
 	/* as nvme_pmap_note_chunk() found it; what follows a run has no length */
-	if (pmap->chunk_dma) {
-		sg_dma_address(sg) = pmap->chunk_dma[chunk];
+	if (map->chunk_dma) {
+		sg_dma_address(sg) = map->chunk_dma[chunk];
 		sg_dma_len(sg) = nr << PAGE_SHIFT;
 	}
-	for (i = 0; i < sgt.orig_nents && !pmap->chunk_dma; i++, sg++) {
+	for (i = 0; i < sgt.orig_nents && !map->chunk_dma; i++, sg++) {
 		sg_dma_address(sg) = phys_to_dma(dev, sg_phys(sg));
 		sg_dma_len(sg) = sg->length;
 	}
@@ -329,93 +329,92 @@ static void nvme_pmap_unmap_chunk(struct nvme_pmap *pmap, u32 chunk, u32 first,
 }
 
 /* Unmap a chunk, in the same steps as it was mapped.  Return: whether that was all. */
-static bool nvme_pmap_unmap_some(struct nvme_pmap *pmap)
+static bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
 {
-	u32 nr = min(nvme_pmap_chunk_pages(pmap, pmap->nr_unmapped),
-		     pmap->nr_mapped - pmap->nr_unmapped);
+	u32 nr = min(nvme_pmap_chunk_pages(map, map->nr_unmapped),
+		     map->nr_mapped - map->nr_unmapped);
 
-	lockdep_assert_held(&pmap->pc->lock);
+	lockdep_assert_held(&map->pc->lock);
 
 	if (nr) {
-		nvme_pmap_unmap_chunk(pmap, pmap->chunks_unmapped++,
-				      pmap->nr_unmapped, nr);
-		pmap->nr_unmapped += nr;
+		nvme_pmap_unmap_chunk(map, map->chunks_unmapped++,
+				      map->nr_unmapped, nr);
+		map->nr_unmapped += nr;
 	}
-	return pmap->nr_unmapped == pmap->nr_mapped;
+	return map->nr_unmapped == map->nr_mapped;
 }
 
 /* With an IOMMU, where chunks are is in no other place that the device cannot write. */
-static int nvme_pmap_alloc_chunks(struct nvme_pmap *pmap)
+static int nvme_pmap_alloc_chunks(struct nvme_pmap_map *map)
 {
-	struct iommu_domain *domain = iommu_get_domain_for_dev(pmap->pc->dev);
+	struct iommu_domain *domain = iommu_get_domain_for_dev(map->pc->dev);
 
 	if (!domain || !(domain->type & __IOMMU_DOMAIN_PAGING))
 		return 0;
 	/* neither the first nor the last has to be whole */
-	pmap->chunk_dma = kvcalloc(pmap->nr_pages / PMAP_CHUNK_PAGES + 2,
-				   sizeof(*pmap->chunk_dma),
-				   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	return pmap->chunk_dma ? 0 : -ENOMEM;
+	map->chunk_dma = kvcalloc(map->nr_pages / PMAP_CHUNK_PAGES + 2,
+				  sizeof(*map->chunk_dma),
+				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return map->chunk_dma ? 0 : -ENOMEM;
 }
 
 /* One step of making the mapping: the lists, or a chunk of pages. */
-static int nvme_pmap_map_step(struct nvme_pmap *pmap, u32 flags)
+static int nvme_pmap_map_step(struct nvme_pmap_map *map, u32 flags)
 {
-	u32 done = pmap->nr_mapped;
+	u32 done = map->nr_mapped;
 	int ret;
 
 	/* the controller may have been removed since the last step */
-	if (pmap->pc->dead)
+	if (map->pc->dead)
 		return -ENODEV;
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	if (!done) {
-		ret = nvme_pmap_alloc_chunks(pmap);
+		ret = nvme_pmap_alloc_chunks(map);
 		if (!ret)
-			ret = nvme_pmap_start_lists(pmap, flags);
+			ret = nvme_pmap_start_lists(map, flags);
 		if (ret)
 			return ret;
 	}
-	return nvme_pmap_map_chunk(pmap, done,
-				   nvme_pmap_chunk_pages(pmap, done));
+	return nvme_pmap_map_chunk(map, done, nvme_pmap_chunk_pages(map, done));
 }
 
 /* Bytes that the device reads to find the buffer. */
-static u64 nvme_pmap_list_total(const struct nvme_pmap *pmap)
+static u64 nvme_pmap_list_total(const struct nvme_pmap_map *map)
 {
 	u64 bytes = 0;
 	u32 i;
 
-	for (i = 0; i < pmap->nr_lists; i++)
-		bytes += nvme_pmap_list_size(pmap, i);
+	for (i = 0; i < map->nr_lists; i++)
+		bytes += nvme_pmap_list_size(map, i);
 	return bytes;
 }
 
 /* All pages are mapped: what the device reads is complete, and charged. */
-static int nvme_pmap_finish_lists(struct nvme_pmap *pmap)
+static int nvme_pmap_finish_lists(struct nvme_pmap_map *map)
 {
 	int ret;
 
-	if (pmap->l.form == NVME_PMAP_FORM_PRP)
-		pmap_put_guard(&pmap->l, pmap->pc->guard_dma);
-	ret = nvme_pmap_charge_lists(pmap, nvme_pmap_list_total(pmap));
-	return ret ?: nvme_pmap_map_lists(pmap);
+	if (map->l.form == NVME_PMAP_FORM_PRP)
+		pmap_put_guard(&map->l, map->pc->guard_dma);
+	ret = nvme_pmap_charge_lists(map, nvme_pmap_list_total(map));
+	return ret ?: nvme_pmap_map_lists(map);
 }
 
-static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
+static int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
 {
-	struct nvme_pmap_ctrl *pc = pmap->pc;
+	struct nvme_pmap_ctrl *pc = map->pc;
 	int ret = 0;
 
-	while (!ret && pmap->nr_mapped < pmap->nr_pages) {
+	while (!ret && map->nr_mapped < map->nr_pages) {
 		mutex_lock(&pc->lock);
-		ret = nvme_pmap_map_step(pmap, flags);
-		if (!ret && pmap->nr_mapped == pmap->nr_pages)
-			ret = nvme_pmap_finish_lists(pmap);
+		ret = nvme_pmap_map_step(map, flags);
+		if (!ret && map->nr_mapped == map->nr_pages)
+			ret = nvme_pmap_finish_lists(map);
 		mutex_unlock(&pc->lock);
 		cond_resched();
 	}
-	if (ret == -ENXIO && !pmap->adopted)
+	if (ret == -ENXIO && !map->adopted)
 		dev_warn_ratelimited(pc->dev,
 				     "pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
 				     current->comm);
@@ -423,171 +422,149 @@ static int nvme_pmap_map(struct nvme_pmap *pmap, u32 flags)
 }
 
 /* From now on the removal of the controller ends the mapping. */
-static int nvme_pmap_enlist(struct nvme_pmap *pmap)
+static int nvme_pmap_enlist(struct nvme_pmap_map *map)
 {
-	struct nvme_pmap_ctrl *pc = pmap->pc;
+	struct nvme_pmap_ctrl *pc = map->pc;
 	int ret = -ENODEV;
 
 	mutex_lock(&pc->lock);
 	if (!pc->dead) {
-		list_add_tail(&pmap->node, &pc->pmaps);
+		list_add_tail(&map->node, &pc->maps);
 		ret = 0;
 	}
 	mutex_unlock(&pc->lock);
 	return ret;
 }
 
-static void nvme_pmap_idle(struct percpu_ref *ref)
-{
-	complete_all(&container_of(ref, struct nvme_pmap, ref)->idle);
-}
-
-static void nvme_pmap_init_layout(struct nvme_pmap *pmap, u64 addr, u64 len)
+static void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
 {
 	u64 first = addr >> PAGE_SHIFT, last = (addr + len - 1) >> PAGE_SHIFT;
 
-	pmap->nr_pages = last - first + 1;
-	pmap->l.len = len;
-	pmap->l.head = addr & ~PAGE_MASK;
-	pmap->l.nr_slots = pmap->nr_pages * PMAP_SLOTS_PER_PAGE;
-	pmap->l.run_above = PMAP_RUN_NONE;
-	pmap->l.run_phase = first % PMAP_CHUNK_PAGES * PMAP_SLOTS_PER_PAGE;
-	if (!(pmap->pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512))
-		pmap->l.prp_end = PMAP_PRP_LAST;
+	map->nr_pages = last - first + 1;
+	map->l.len = len;
+	map->l.head = addr & ~PAGE_MASK;
+	map->l.nr_slots = map->nr_pages * PMAP_SLOTS_PER_PAGE;
+	map->l.run_above = PMAP_RUN_NONE;
+	map->l.run_phase = first % PMAP_CHUNK_PAGES * PMAP_SLOTS_PER_PAGE;
+	if (!(map->pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512))
+		map->l.prp_end = PMAP_PRP_LAST;
 }
 
 /* Bytes of kernel memory that describe the buffer. */
-static u64 nvme_pmap_count_kept(const struct nvme_pmap *pmap)
+static u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
 {
-	u64 bytes = sizeof(*pmap) + nvme_pmap_list_total(pmap);
+	u64 bytes = sizeof(*map) + sizeof(struct nvme_pmap);
 
-	bytes += pmap->nr_pages * sizeof(*pmap->pages);
-	if (pmap->chunk_dma)
-		bytes += pmap->nr_chunks * sizeof(*pmap->chunk_dma);
-	if (pmap->nr_lists)
-		bytes += (pmap->nr_lists + 1ull) * sizeof(*pmap->l.list);
+	bytes += nvme_pmap_list_total(map);
+	bytes += map->nr_pages * sizeof(*map->pages);
+	if (map->chunk_dma)
+		bytes += map->nr_chunks * sizeof(*map->chunk_dma);
+	if (map->nr_lists)
+		bytes += (map->nr_lists + 1ull) * sizeof(*map->l.list);
 	return bytes;
 }
 
+/* Nothing is mapped any more but the lists; idempotent. */
+static void nvme_pmap_delist(struct nvme_pmap_map *map)
+{
+	lockdep_assert_held(&map->pc->lock);
+
+	list_del_init(&map->node);
+	kvfree(map->chunk_dma);
+	map->chunk_dma = NULL;
+	nvme_pmap_free_lists(map);
+	if (map->prp)
+		atomic_dec(&map->pc->prp);
+	map->prp = false;
+}
+
 /**
- * nvme_pmap_create - pin and map a buffer and write its lists
+ * nvme_pmap_map_strip - unmap and unpin what no command uses; idempotent
+ * @map: the mapping
+ *
+ * Context: pc->lock held, so that the device stays.
+ */
+void nvme_pmap_map_strip(struct nvme_pmap_map *map)
+{
+	while (!nvme_pmap_unmap_some(map))
+		cond_resched();
+	nvme_pmap_delist(map);
+	nvme_pmap_unpin(map);
+}
+
+/* The end of a mapping that nobody has any more. */
+static void nvme_pmap_map_free(struct nvme_pmap_map *map)
+{
+	bool done;
+
+	/* others have their turn in between, as with registrations */
+	do {
+		mutex_lock(&map->pc->lock);
+		done = nvme_pmap_unmap_some(map);
+		if (done)
+			nvme_pmap_delist(map);
+		mutex_unlock(&map->pc->lock);
+		cond_resched();
+	} while (!done);
+	/* the removal of the controller has done so, or does not find it any more */
+	nvme_pmap_unpin(map);
+	kfree(map);
+}
+
+/**
+ * nvme_pmap_map_create - pin and map a buffer and write its lists
  * @pc: the controller, prepared
  * @reg: the request, validated
  * @adopted: for the auto door, the buffer as io_uring has it: used up, also by a
  *	failure; else NULL
  *
- * Return: the buffer, ready to be published, or an ERR_PTR.
+ * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
  */
-struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
-				   const struct nvme_pmap_register *reg,
-				   struct nvme_pmap_adopted *adopted)
+struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
+					   const struct nvme_pmap_register *reg,
+					   struct nvme_pmap_adopted *adopted)
 {
-	/* nobody is to be killed for what only makes things faster */
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | (adopted ? __GFP_NORETRY : 0);
-	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), gfp);
-	int ret;
+	struct nvme_pmap_map *map = kzalloc(sizeof(*map),
+					    nvme_pmap_gfp(adopted));
+	int ret = -ENOMEM;
 
-	if (!pmap) {
-		ret = -ENOMEM;
+	if (!map)
 		goto disown;
-	}
-	pmap->pc = pc;
-	pmap->addr = reg->addr;
-	pmap->adopted = adopted;
-	INIT_LIST_HEAD(&pmap->node);
-	init_completion(&pmap->idle);
-	nvme_pmap_init_layout(pmap, reg->addr, reg->len);
+	kref_init(&map->ref);
+	map->pc = pc;
+	map->adopted = adopted;
+	INIT_LIST_HEAD(&map->node);
+	nvme_pmap_init_layout(map, reg->addr, reg->len);
 
-	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0, gfp);
+	ret = nvme_pmap_pin(map, reg->addr & PAGE_MASK);
 	if (ret)
 		goto free;
-	ret = nvme_pmap_pin(pmap, reg->addr & PAGE_MASK);
-	if (ret)
-		goto exit_ref;
-	ret = nvme_pmap_enlist(pmap);
-	if (ret)
-		goto unpin;
-	ret = nvme_pmap_map(pmap, reg->flags);
+	ret = nvme_pmap_enlist(map) ?: nvme_pmap_map(map, reg->flags);
 	if (ret) {
-		nvme_pmap_destroy(pmap);
+		nvme_pmap_map_free(map);
 		return ERR_PTR(ret);
 	}
-	pmap->kept = nvme_pmap_count_kept(pmap);
-	return pmap;
+	map->kept = nvme_pmap_count_kept(map);
+	return map;
 
-unpin:
-	nvme_pmap_unpin(pmap);
-	adopted = NULL;
-exit_ref:
-	percpu_ref_exit(&pmap->ref);
 free:
-	kfree(pmap);
+	kfree(map);
 disown:
 	if (adopted)
 		nvme_pmap_disown(adopted);
 	return ERR_PTR(ret);
 }
 
-/**
- * nvme_pmap_kill - no new commands; @pmap->idle completes when the last ended
- * @pmap: the buffer; killing it twice is harmless
- */
-void nvme_pmap_kill(struct nvme_pmap *pmap)
+static void nvme_pmap_map_release(struct kref *ref)
 {
-	if (!test_and_set_bit(PMAP_KILLED, &pmap->flags))
-		percpu_ref_kill(&pmap->ref);
-}
-
-/* Nothing is mapped any more but the lists; idempotent. */
-static void nvme_pmap_delist(struct nvme_pmap *pmap)
-{
-	lockdep_assert_held(&pmap->pc->lock);
-
-	list_del_init(&pmap->node);
-	kvfree(pmap->chunk_dma);
-	pmap->chunk_dma = NULL;
-	nvme_pmap_free_lists(pmap);
-	if (test_and_clear_bit(PMAP_PRP, &pmap->flags))
-		atomic_dec(&pmap->pc->prp);
+	nvme_pmap_map_free(container_of(ref, struct nvme_pmap_map, ref));
 }
 
 /**
- * nvme_pmap_strip - unmap and unpin a buffer that no command uses; idempotent
- * @pmap: the buffer
- *
- * Context: pc->lock held, so that the device stays.
+ * nvme_pmap_map_put - give a mapping back; the last one ends it
+ * @map: the mapping
  */
-void nvme_pmap_strip(struct nvme_pmap *pmap)
+void nvme_pmap_map_put(struct nvme_pmap_map *map)
 {
-	while (!nvme_pmap_unmap_some(pmap))
-		cond_resched();
-	nvme_pmap_delist(pmap);
-	nvme_pmap_unpin(pmap);
-}
-
-/**
- * nvme_pmap_destroy - the end of a buffer that no command uses
- * @pmap: the buffer; idle if it was killed, and no longer in the table
- */
-void nvme_pmap_destroy(struct nvme_pmap *pmap)
-{
-	bool done;
-
-	/* the removal of the controller may have killed it a moment ago */
-	if (test_bit(PMAP_KILLED, &pmap->flags))
-		wait_for_completion(&pmap->idle);
-	/* others have their turn in between, as with registrations */
-	do {
-		mutex_lock(&pmap->pc->lock);
-		done = nvme_pmap_unmap_some(pmap);
-		if (done)
-			nvme_pmap_delist(pmap);
-		mutex_unlock(&pmap->pc->lock);
-		cond_resched();
-	} while (!done);
-	/* the removal of the controller has done so, or does not find it any more */
-	nvme_pmap_unpin(pmap);
-	percpu_ref_exit(&pmap->ref);
-	/* a look-up may still be reading it to see that it is dead */
-	kfree_rcu(pmap, rcu);
+	kref_put(&map->ref, nvme_pmap_map_release);
 }

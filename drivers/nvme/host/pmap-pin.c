@@ -29,59 +29,59 @@
 #define PMAP_PAGES_PER_PAGE (PAGE_SIZE / sizeof(struct page *))
 
 /* As __io_account_mem(). */
-static int nvme_pmap_charge_user(struct nvme_pmap *pmap, unsigned long pages)
+static int nvme_pmap_charge_user(struct nvme_pmap_map *map, unsigned long pages)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	unsigned long old = atomic_long_read(&pmap->user->locked_vm);
+	unsigned long old = atomic_long_read(&map->user->locked_vm);
 
 	do {
 		if (old + pages > limit)
 			return -EDQUOT;
-	} while (!atomic_long_try_cmpxchg(&pmap->user->locked_vm, &old,
+	} while (!atomic_long_try_cmpxchg(&map->user->locked_vm, &old,
 					  old + pages));
-	pmap->charged += pages;
+	map->charged += pages;
 	return 0;
 }
 
-static void nvme_pmap_uncharge_user(struct nvme_pmap *pmap)
+static void nvme_pmap_uncharge_user(struct nvme_pmap_map *map)
 {
-	if (!pmap->user)
+	if (!map->user)
 		return;
-	atomic_long_sub(pmap->charged, &pmap->user->locked_vm);
-	free_uid(pmap->user);
-	pmap->user = NULL;
+	atomic_long_sub(map->charged, &map->user->locked_vm);
+	free_uid(map->user);
+	map->user = NULL;
 }
 
 /* As with io_uring, CAP_IPC_LOCK spares the user: its other processes would have less. */
-static int nvme_pmap_charge(struct nvme_pmap *pmap)
+static int nvme_pmap_charge(struct nvme_pmap_map *map)
 {
 	int ret;
 
 	if (!capable(CAP_IPC_LOCK)) {
-		pmap->user = get_uid(current_user());
-		ret = nvme_pmap_charge_user(pmap, pmap->nr_pages);
+		map->user = get_uid(current_user());
+		ret = nvme_pmap_charge_user(map, map->nr_pages);
 		if (ret) {
-			nvme_pmap_uncharge_user(pmap);
+			nvme_pmap_uncharge_user(map);
 			return ret;
 		}
 	}
 	mmgrab(current->mm);
-	pmap->mm = current->mm;
-	atomic64_add(pmap->nr_pages, &pmap->mm->pinned_vm);
+	map->mm = current->mm;
+	atomic64_add(map->nr_pages, &map->mm->pinned_vm);
 	return 0;
 }
 
-static void nvme_pmap_uncharge(struct nvme_pmap *pmap)
+static void nvme_pmap_uncharge(struct nvme_pmap_map *map)
 {
-	atomic64_sub(pmap->nr_pages, &pmap->mm->pinned_vm);
-	mmdrop(pmap->mm);
-	pmap->mm = NULL;
-	nvme_pmap_uncharge_user(pmap);
+	atomic64_sub(map->nr_pages, &map->mm->pinned_vm);
+	mmdrop(map->mm);
+	map->mm = NULL;
+	nvme_pmap_uncharge_user(map);
 }
 
 /**
  * nvme_pmap_charge_lists - charge for what describes a buffer, if it is much
- * @pmap: the buffer, pinned and mapped
+ * @map: the buffer, pinned and mapped
  * @bytes: of its lists
  *
  * A user could have as much of them as of memory, in buffers of a page each.  Up to
@@ -90,47 +90,46 @@ static void nvme_pmap_uncharge(struct nvme_pmap *pmap)
  * Context: pc->lock held: the removal of the controller may uncharge it all.
  * Return: 0 or -EDQUOT; nvme_pmap_unpin() takes it back.
  */
-int nvme_pmap_charge_lists(struct nvme_pmap *pmap, u64 bytes)
+int nvme_pmap_charge_lists(struct nvme_pmap_map *map, u64 bytes)
 {
-	lockdep_assert_held(&pmap->pc->lock);
+	lockdep_assert_held(&map->pc->lock);
 
-	if (pmap->adopted || !pmap->user ||
-	    bytes <= ((u64)pmap->nr_pages << PAGE_SHIFT) / 100)
+	if (map->adopted || !map->user ||
+	    bytes <= ((u64)map->nr_pages << PAGE_SHIFT) / 100)
 		return 0;
-	return nvme_pmap_charge_user(pmap, PFN_UP(bytes));
+	return nvme_pmap_charge_user(map, PFN_UP(bytes));
 }
 
-static void nvme_pmap_unpin_pages(struct nvme_pmap *pmap, u32 nr)
+static void nvme_pmap_unpin_pages(struct nvme_pmap_map *map, u32 nr)
 {
 	u32 done, n;
 
 	for (done = 0; done < nr; done += n) {
 		n = min(nr - done, PMAP_PIN_BATCH);
 		/* the device may have written to any of them */
-		unpin_user_pages_dirty_lock(pmap->pages + done, n, true);
+		unpin_user_pages_dirty_lock(map->pages + done, n, true);
 		cond_resched();
 	}
 }
 
-static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
+static int nvme_pmap_pin_pages(struct nvme_pmap_map *map, u64 addr)
 {
 	u32 done = 0;
 	long n;
 
 	/* what wraps around has another name in mm */
-	if (!access_ok(u64_to_user_ptr(addr),
-		       (u64)pmap->nr_pages << PAGE_SHIFT))
+	if (!access_ok(u64_to_user_ptr(addr), (u64)map->nr_pages << PAGE_SHIFT))
 		return -EFAULT;
-	while (done < pmap->nr_pages) {
+	while (done < map->nr_pages) {
 		if (fatal_signal_pending(current)) {
 			n = -EINTR;
 			goto unpin;
 		}
 		n = pin_user_pages_fast(addr + ((u64)done << PAGE_SHIFT),
-					min(pmap->nr_pages - done,
+					min(map->nr_pages - done,
 					    PMAP_PIN_BATCH),
 					FOLL_WRITE | FOLL_LONGTERM,
-					pmap->pages + done);
+					map->pages + done);
 		if (n <= 0)
 			goto unpin;
 		done += n;
@@ -139,48 +138,48 @@ static int nvme_pmap_pin_pages(struct nvme_pmap *pmap, u64 addr)
 	return 0;
 
 unpin:
-	nvme_pmap_unpin_pages(pmap, done);
+	nvme_pmap_unpin_pages(map, done);
 	return n ?: -EFAULT;
 }
 
 /* Memory for the list of its pages. */
-static int nvme_pmap_alloc_pages(struct nvme_pmap *pmap)
+static int nvme_pmap_alloc_pages(struct nvme_pmap_map *map)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 
 	/* the list of its pages alone would have others killed for room */
-	if (pmap->nr_pages / PMAP_PAGES_PER_PAGE > totalram_pages() / 4)
+	if (map->nr_pages / PMAP_PAGES_PER_PAGE > totalram_pages() / 4)
 		return -ENOMEM;
 	/* fail rather than have others killed: for vmalloc(), and who did not ask */
-	if (pmap->adopted)
+	if (map->adopted)
 		gfp |= __GFP_NORETRY;
-	else if (pmap->nr_pages > KMALLOC_MAX_SIZE / sizeof(*pmap->pages))
+	else if (map->nr_pages > KMALLOC_MAX_SIZE / sizeof(*map->pages))
 		gfp |= __GFP_RETRY_MAYFAIL;
-	pmap->pages = kvmalloc_array(pmap->nr_pages, sizeof(*pmap->pages), gfp);
-	return pmap->pages ? 0 : -ENOMEM;
+	map->pages = kvmalloc_array(map->nr_pages, sizeof(*map->pages), gfp);
+	return map->pages ? 0 : -ENOMEM;
 }
 
 /* What io_uring has pinned for the buffer. */
-static int nvme_pmap_list_adopted(struct nvme_pmap *pmap)
+static int nvme_pmap_list_adopted(struct nvme_pmap_map *map)
 {
-	const struct io_mapped_ubuf *imu = pmap->adopted->imu;
-	int ret = nvme_pmap_alloc_pages(pmap);
+	const struct io_mapped_ubuf *imu = map->adopted->imu;
+	int ret = nvme_pmap_alloc_pages(map);
 
 	if (ret)
 		return ret;
-	if (pmap_bvec_pages(imu->bvec, imu->nr_bvecs, pmap->pages,
-			    pmap->nr_pages))
+	if (pmap_bvec_pages(imu->bvec, imu->nr_bvecs, map->pages,
+			    map->nr_pages))
 		return 0;
 	/* not a buffer of io_uring's as this driver knows them */
 	WARN_ON_ONCE(1);
-	kvfree(pmap->pages);
-	pmap->pages = NULL;
+	kvfree(map->pages);
+	map->pages = NULL;
 	return -EFAULT;
 }
 
 /**
  * nvme_pmap_pin - pin the pages of a buffer and charge for them
- * @pmap: the buffer; nr_pages is set
+ * @map: the buffer; nr_pages is set
  * @addr: user address, at the start of a page
  *
  * One that is adopted from io_uring has been pinned and charged.
@@ -188,45 +187,45 @@ static int nvme_pmap_list_adopted(struct nvme_pmap *pmap)
  * Return: 0, -EDQUOT, -ENOMEM, -EINTR to a dying task, or what mm says of memory
  * that it does not pin: mostly -EFAULT.
  */
-int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr)
+int nvme_pmap_pin(struct nvme_pmap_map *map, u64 addr)
 {
 	int ret;
 
-	if (pmap->adopted)
-		return nvme_pmap_list_adopted(pmap);
-	ret = nvme_pmap_charge(pmap);
+	if (map->adopted)
+		return nvme_pmap_list_adopted(map);
+	ret = nvme_pmap_charge(map);
 	if (ret)
 		return ret;
-	ret = nvme_pmap_alloc_pages(pmap);
+	ret = nvme_pmap_alloc_pages(map);
 	if (ret)
 		goto uncharge;
-	ret = nvme_pmap_pin_pages(pmap, addr);
+	ret = nvme_pmap_pin_pages(map, addr);
 	if (ret)
 		goto free;
 	return 0;
 
 free:
-	kvfree(pmap->pages);
-	pmap->pages = NULL;
+	kvfree(map->pages);
+	map->pages = NULL;
 uncharge:
-	nvme_pmap_uncharge(pmap);
+	nvme_pmap_uncharge(map);
 	return ret;
 }
 
 /**
  * nvme_pmap_unpin - give back what nvme_pmap_pin() took; idempotent
- * @pmap: the buffer, no longer mapped
+ * @map: the buffer, no longer mapped
  */
-void nvme_pmap_unpin(struct nvme_pmap *pmap)
+void nvme_pmap_unpin(struct nvme_pmap_map *map)
 {
-	if (!pmap->pages)
+	if (!map->pages)
 		return;
-	if (!pmap->adopted)
-		nvme_pmap_unpin_pages(pmap, pmap->nr_pages);
-	kvfree(pmap->pages);
-	pmap->pages = NULL;
-	if (pmap->adopted)
-		nvme_pmap_disown(pmap->adopted);
+	if (!map->adopted)
+		nvme_pmap_unpin_pages(map, map->nr_pages);
+	kvfree(map->pages);
+	map->pages = NULL;
+	if (map->adopted)
+		nvme_pmap_disown(map->adopted);
 	else
-		nvme_pmap_uncharge(pmap);
+		nvme_pmap_uncharge(map);
 }

@@ -7,15 +7,18 @@
  *		      of remove; files hold a reference, so it outlives remove
  *   nvme_pmap_file   one per open /dev/ngXnY that registered something, in
  *		      file->private_data; holds the table
- *   nvme_pmap	      one registered buffer; in its file's table, and while it
- *		      is mapped on its controller's list
+ *   nvme_pmap	      a registered buffer of one file: what commands hold; in the file's
+ *		      table, or known to its auto door
+ *   nvme_pmap_map    the mapping under it: pages, DMA addresses and lists; shared by
+ *		      the files that use one buffer of io_uring's
  *
  * Lifetimes.  A command holds a reference on its pmap (nvme_pmap.ref) from the
  * look-up to the end of the request, which is after the last DMA.  Whoever ends
- * a pmap kills that reference, waits until it is idle, and only then unmaps and
- * unpins: unregister, the close of the file (no command can be in flight then,
- * each holds the file), and the removal of the controller (after the device is
- * disabled and every request cancelled).
+ * a pmap kills that reference, waits until it is idle, and only then gives the
+ * mapping back, which is unmapped and unpinned with the last: unregister, the close
+ * of the file (no command can be in flight then, each holds the file), and the
+ * removal of the controller (after the device is disabled and every request
+ * cancelled), which unmaps them all itself.
  *
  * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.lock.  The
  * submission path takes neither; it reads the table under RCU.  Nobody who holds
@@ -90,7 +93,8 @@ struct nvme_pmap_fallbacks {
  * @dev: what DMA is mapped against; valid until @dead
  * @lock: guards the rest, and every mapping and unmapping
  * @dead: the controller is being removed; nothing may be mapped any more
- * @pmaps: the mapped buffers
+ * @pmaps: the buffers of its files
+ * @maps: the mappings
  * @prp: those of them in the PRP form
  * @scratch: PMAP_CHUNK_PAGES entries, to map and unmap chunk by chunk
  * @page_pool: list pages for commands whose list is built for them
@@ -119,6 +123,7 @@ struct nvme_pmap_ctrl {
 	struct mutex lock;
 	bool dead;
 	struct list_head pmaps;
+	struct list_head maps;
 	atomic_t prp;
 	struct scatterlist *scratch;
 	struct dma_pool *page_pool;
@@ -138,25 +143,14 @@ struct nvme_pmap_ctrl {
 	struct rcu_head rcu;
 };
 
-enum nvme_pmap_flags {
-	PMAP_KILLED, /* percpu_ref_kill() has been called */
-	PMAP_PRP,    /* counted in nvme_pmap_ctrl.prp */
-};
-
 /**
- * struct nvme_pmap - one registered buffer
- * @ref: one per command in flight; killed to end the buffer
- * @l: what a submission reads
- * @pf: the file it is registered on
- * @addr: user address of its first byte
- * @cmd_flags: what commands on it need in their flags: PSDT
- * @pc: the controller it is mapped against
- * @node: on @pc->pmaps
- * @idle: completed when @ref has drained
- * @rcu: readers of the table may still hold the pointer when it ends
- * @flags: enum nvme_pmap_flags
- * @waiting: an unregister call is waiting for @idle (file lock)
- * @pages: the pinned pages
+ * struct nvme_pmap_map - a mapping of pinned pages against a controller
+ * @ref: one per buffer on it
+ * @l: what a submission reads; buffers have a copy
+ * @pc: the controller
+ * @node: on @pc->maps, while it is mapped
+ * @prp: it is counted in @pc->prp
+ * @pages: the pinned pages; NULL: not any more
  * @nr_pages: their number
  * @nr_mapped: how many of them have been mapped
  * @nr_unmapped: how many of those are not any more
@@ -173,19 +167,12 @@ enum nvme_pmap_flags {
  * @adopted: the buffer as io_uring has it, which has pinned and charged it; NULL:
  *	@user and @mm are charged
  */
-struct nvme_pmap {
-	struct percpu_ref ref;
+struct nvme_pmap_map {
+	struct kref ref;
 	struct pmap_layout l;
-	struct nvme_pmap_file *pf;
-	u64 addr;
-	u8 cmd_flags;
-
 	struct nvme_pmap_ctrl *pc;
 	struct list_head node;
-	struct completion idle;
-	struct rcu_head rcu;
-	unsigned long flags;
-	bool waiting;
+	bool prp;
 	struct page **pages;
 	u32 nr_pages;
 	u32 nr_mapped;
@@ -201,6 +188,39 @@ struct nvme_pmap {
 	unsigned long charged;
 	struct mm_struct *mm;
 	struct nvme_pmap_adopted *adopted;
+};
+
+enum nvme_pmap_flags {
+	PMAP_KILLED, /* percpu_ref_kill() has been called */
+};
+
+/**
+ * struct nvme_pmap - one registered buffer of a file
+ * @ref: one per command in flight; killed to end the buffer
+ * @l: what a submission reads
+ * @pf: the file it is registered on
+ * @addr: user address of its first byte
+ * @cmd_flags: what commands on it need in their flags: PSDT
+ * @map: its mapping
+ * @node: on the list of the controller's
+ * @idle: completed when @ref has drained
+ * @rcu: readers of the table may still hold the pointer when it ends
+ * @flags: enum nvme_pmap_flags
+ * @waiting: an unregister call is waiting for @idle (file lock)
+ */
+struct nvme_pmap {
+	struct percpu_ref ref;
+	struct pmap_layout l;
+	struct nvme_pmap_file *pf;
+	u64 addr;
+	u8 cmd_flags;
+
+	struct nvme_pmap_map *map;
+	struct list_head node;
+	struct completion idle;
+	struct rcu_head rcu;
+	unsigned long flags;
+	bool waiting;
 };
 
 /**
@@ -278,18 +298,29 @@ void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
 int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_find_rcu(struct nvme_ctrl *ctrl);
 
+/* Nobody is to be killed for what only makes things faster. */
+static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)
+{
+	return GFP_KERNEL_ACCOUNT | (adopted ? __GFP_NORETRY : 0);
+}
+
 /* pmap-map.c */
-struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_ctrl *pc,
-				   const struct nvme_pmap_register *reg,
-				   struct nvme_pmap_adopted *adopted);
+struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
+					   const struct nvme_pmap_register *reg,
+					   struct nvme_pmap_adopted *adopted);
+void nvme_pmap_map_put(struct nvme_pmap_map *map);
+void nvme_pmap_map_strip(struct nvme_pmap_map *map);
+
+/* pmap-buffer.c */
+struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
+				   struct nvme_pmap_map *map);
 void nvme_pmap_kill(struct nvme_pmap *pmap);
-void nvme_pmap_strip(struct nvme_pmap *pmap);
 void nvme_pmap_destroy(struct nvme_pmap *pmap);
 
 /* pmap-pin.c */
-int nvme_pmap_pin(struct nvme_pmap *pmap, u64 addr);
-int nvme_pmap_charge_lists(struct nvme_pmap *pmap, u64 bytes);
-void nvme_pmap_unpin(struct nvme_pmap *pmap);
+int nvme_pmap_pin(struct nvme_pmap_map *map, u64 addr);
+int nvme_pmap_charge_lists(struct nvme_pmap_map *map, u64 bytes);
+void nvme_pmap_unpin(struct nvme_pmap_map *map);
 
 /* pmap-file.c */
 struct nvme_pmap_file *nvme_pmap_file(struct file *file);
@@ -301,7 +332,6 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			     const struct nvme_pmap_unregister *unreg);
 void nvme_pmap_poll_all(struct nvme_ns *ns);
-void nvme_pmap_own(struct nvme_pmap_file *pf, struct nvme_pmap *pmap);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
 
