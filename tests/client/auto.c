@@ -453,6 +453,10 @@ static const struct test_case auto_cases[] = {
 	{ "switched-making", auto_switched_making },
 	{ "own-queue", auto_own_queue },
 	{ "queue-stays", auto_queue_stays },
+	{ "shared", auto_shared },
+	{ "shared-limit", auto_shared_limit },
+	{ "shared-churn", auto_shared_churn },
+	{ "shared-removed", auto_shared_removed },
 };
 
 SUBJECT(auto);

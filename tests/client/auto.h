@@ -93,7 +93,7 @@ bool pinned_becomes(const struct dev *dev, long bytes, unsigned int ms);
 /* Neither memory of the controller nor a queue of the file, within 10 s. */
 bool all_returned(const struct dev *dev);
 
-/* auto-many.c, auto-memory.c, auto-process.c, auto-stock.c, auto-limits.c and auto-queue.c */
+/* auto-many.c, auto-memory.c, auto-process.c, auto-stock.c, auto-limits.c, auto-queue.c, auto-share.c */
 void auto_many(void);
 void auto_arena(void);
 void auto_reregistered(void);
@@ -125,5 +125,9 @@ void auto_switched_early(void);
 void auto_switched_making(void);
 void auto_own_queue(void);
 void auto_queue_stays(void);
+void auto_shared(void);
+void auto_shared_limit(void);
+void auto_shared_churn(void);
+void auto_shared_removed(void);
 
 #endif /* PMAP_TEST_AUTO_H */

@@ -67,14 +67,38 @@ static u8 nvme_pmap_auto_default(void)
 	return PMAP_AUTO_OFF;
 }
 
-/**
- * nvme_pmap_auto_limit - pages that the auto door may hold for one controller
- */
-unsigned long nvme_pmap_auto_limit(void)
+/* Pages that the auto door may hold for one controller. */
+static unsigned long nvme_pmap_auto_limit(void)
 {
 	unsigned long mib = READ_ONCE(pmap_auto_mib);
 
 	return mib ? mib << (20 - PAGE_SHIFT) : totalram_pages() / 8;
+}
+
+/**
+ * nvme_pmap_auto_uncharge - give back what nvme_pmap_auto_charge() took
+ * @pc: the controller
+ * @pages: their number
+ */
+void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages)
+{
+	atomic_long_sub(pages, &pc->auto_pages);
+}
+
+/**
+ * nvme_pmap_auto_charge - the auto door is to hold more pages for a controller
+ * @pc: the controller
+ * @pages: their number
+ *
+ * Return: 0, or -EDQUOT: not so many.
+ */
+int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages)
+{
+	if (atomic_long_add_return(pages, &pc->auto_pages) <=
+	    nvme_pmap_auto_limit())
+		return 0;
+	nvme_pmap_auto_uncharge(pc, pages);
+	return -EDQUOT;
 }
 
 /**

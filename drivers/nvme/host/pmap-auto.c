@@ -111,22 +111,22 @@ unlock:
 
 /* ---- by the file's work: mapping ---- */
 
-static struct nvme_pmap *
-nvme_pmap_auto_create(struct nvme_pmap_file *pf,
-		      struct nvme_pmap_adopted *adopted)
+/*
+ * Map a buffer that is adopted, unless that has been done for another file.
+ *
+ * Return: it as this file's, or an ERR_PTR.
+ */
+static struct nvme_pmap *nvme_pmap_auto_map(struct nvme_pmap_file *pf,
+					    struct nvme_pmap_adopted *adopted)
 {
-	const struct nvme_pmap_register reg = {
-		.addr = adopted->imu->ubuf,
-		.len = adopted->imu->len,
-	};
 	struct mem_cgroup *memcg = nvme_pmap_adopted_memcg(adopted), *old;
-	struct nvme_pmap *pmap = NULL;
+	u64 addr = adopted->imu->ubuf;
 	struct nvme_pmap_map *map;
+	struct nvme_pmap *pmap;
 
 	old = set_active_memcg(memcg);
-	map = nvme_pmap_map_create(pf->pc, &reg, adopted);
-	if (!IS_ERR(map))
-		pmap = nvme_pmap_create(pf, reg.addr, map);
+	map = nvme_pmap_map_share(pf->pc, adopted);
+	pmap = IS_ERR(map) ? ERR_CAST(map) : nvme_pmap_create(pf, addr, map);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	if (map == ERR_PTR(-ENXIO))
@@ -134,30 +134,21 @@ nvme_pmap_auto_create(struct nvme_pmap_file *pf,
 	return pmap;
 }
 
-static unsigned long nvme_pmap_auto_pages(const struct io_mapped_ubuf *imu)
+/* Return: the mapping of what a command has handed over, or NULL. */
+static struct nvme_pmap *nvme_pmap_auto_take(struct nvme_pmap_file *pf,
+					     struct nvme_pmap_adopted *adopted)
 {
-	return DIV_ROUND_UP(offset_in_page(imu->ubuf) + (u64)imu->len,
-			    PAGE_SIZE);
-}
+	struct nvme_pmap *pmap;
 
-/* Map a buffer that is adopted.  Return: the mapping, or NULL. */
-static struct nvme_pmap *nvme_pmap_auto_map(struct nvme_pmap_file *pf,
-					    struct nvme_pmap_adopted *adopted)
-{
-	unsigned long pages = nvme_pmap_auto_pages(adopted->imu);
-	struct nvme_pmap_ctrl *pc = pf->pc;
-	struct nvme_pmap *pmap = NULL;
-
-	if (atomic_long_add_return(pages, &pc->auto_pages) >
-		    nvme_pmap_auto_limit() ||
-	    READ_ONCE(pc->unreachable) || READ_ONCE(pc->mode) == PMAP_AUTO_OFF)
+	if (IS_ERR(adopted))
+		return NULL;
+	if (READ_ONCE(pf->pc->unreachable) ||
+	    READ_ONCE(pf->pc->mode) == PMAP_AUTO_OFF) {
 		nvme_pmap_disown(adopted);
-	else
-		pmap = nvme_pmap_auto_create(pf, adopted);
-	if (!IS_ERR_OR_NULL(pmap))
-		return pmap;
-	atomic_long_sub(pages, &pc->auto_pages);
-	return NULL;
+		return NULL;
+	}
+	pmap = nvme_pmap_auto_map(pf, adopted);
+	return IS_ERR(pmap) ? NULL : pmap;
 }
 
 /* Map what commands have handed over. */
@@ -168,9 +159,7 @@ static void nvme_pmap_autos_map(struct nvme_pmap_autos *autos)
 	struct nvme_pmap *pmap;
 
 	llist_for_each_entry_safe(a, next, want, want) {
-		pmap = NULL;
-		if (!IS_ERR(a->adopted))
-			pmap = nvme_pmap_auto_map(autos->pf, a->adopted);
+		pmap = nvme_pmap_auto_take(autos->pf, a->adopted);
 		a->adopted = NULL;
 		if (pmap) {
 			rcu_assign_pointer(a->pmap, pmap);
@@ -198,18 +187,13 @@ static void nvme_pmap_auto_evict(struct nvme_pmap_autos *autos,
 }
 
 /* The end of an entry that has left the table, and that no command uses. */
-static void nvme_pmap_auto_free(struct nvme_pmap_autos *autos,
-				struct nvme_pmap_auto *a)
+static void nvme_pmap_auto_free(struct nvme_pmap_auto *a)
 {
 	struct nvme_pmap *pmap = rcu_dereference_protected(a->pmap, true);
 
 	list_del(&a->node);
-	if (pmap) {
-		u32 pages = pmap->map->nr_pages;
-
+	if (pmap)
 		nvme_pmap_destroy(pmap);
-		atomic_long_sub(pages, &autos->pf->pc->auto_pages);
-	}
 	kfree_rcu(a, rcu);
 }
 
@@ -285,7 +269,7 @@ static void nvme_pmap_autos_end(struct nvme_pmap_autos *autos)
 	list_for_each_entry_safe(a, next, &autos->ending, node) {
 		pmap = rcu_dereference_protected(a->pmap, true);
 		if (!pmap || completion_done(&pmap->idle))
-			nvme_pmap_auto_free(autos, a);
+			nvme_pmap_auto_free(a);
 	}
 }
 
@@ -470,6 +454,6 @@ void nvme_pmap_autos_free(struct nvme_pmap_file *pf)
 	/* before its entries: it may be about to grow */
 	rhashtable_destroy(&autos->table);
 	list_for_each_entry_safe(a, next, &autos->ending, node)
-		nvme_pmap_auto_free(autos, a);
+		nvme_pmap_auto_free(a);
 	kfree(autos);
 }

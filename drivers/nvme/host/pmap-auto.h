@@ -138,7 +138,6 @@ static inline void nvme_pmap_autos_kick(struct nvme_pmap_autos *autos,
 }
 
 /* pmap-auto-ctrl.c */
-unsigned long nvme_pmap_auto_limit(void);
 unsigned long nvme_pmap_auto_interval(void);
 void nvme_pmap_autos_enlist(struct nvme_pmap_autos *autos);
 void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos);

@@ -1,11 +1,232 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A buffer of a file: what commands hold, on top of the mapping.
+ * Who has a mapping.  A buffer of a file is what commands hold; the mapping under it
+ * is shared by the files that use one buffer of io_uring's on one controller, and ends
+ * with the last of them.
  */
 #include <linux/slab.h>
 
 #include "nvme.h"
 #include "pmap.h"
+#include "pmap-adopt.h"
+
+/* ---- the mapping ---- */
+
+/* From now on the removal of the controller ends the mapping. */
+static int nvme_pmap_enlist(struct nvme_pmap_map *map)
+{
+	struct nvme_pmap_ctrl *pc = map->pc;
+	int ret = -ENODEV;
+
+	mutex_lock(&pc->lock);
+	if (!pc->dead) {
+		list_add_tail(&map->node, &pc->maps);
+		if (map->adopted)
+			hash_add(pc->shared, &map->shared,
+				 (unsigned long)map->adopted);
+		ret = 0;
+	}
+	mutex_unlock(&pc->lock);
+	return ret;
+}
+
+/* Nothing is mapped any more but the lists; idempotent. */
+static void nvme_pmap_delist(struct nvme_pmap_map *map)
+{
+	lockdep_assert_held(&map->pc->lock);
+
+	list_del_init(&map->node);
+	hash_del(&map->shared);
+	nvme_pmap_unmap_lists(map);
+}
+
+/**
+ * nvme_pmap_map_strip - unmap and unpin what no command uses; idempotent
+ * @map: the mapping
+ *
+ * Context: pc->lock held, so that the device stays.
+ */
+void nvme_pmap_map_strip(struct nvme_pmap_map *map)
+{
+	while (!nvme_pmap_unmap_some(map))
+		cond_resched();
+	nvme_pmap_delist(map);
+	nvme_pmap_unpin(map);
+}
+
+/* The end of a mapping that nobody has any more. */
+static void nvme_pmap_map_free(struct nvme_pmap_map *map)
+{
+	bool done;
+
+	/* others have their turn in between, as with registrations */
+	do {
+		mutex_lock(&map->pc->lock);
+		done = nvme_pmap_unmap_some(map);
+		if (done)
+			nvme_pmap_delist(map);
+		mutex_unlock(&map->pc->lock);
+		cond_resched();
+	} while (!done);
+	/* the removal of the controller has done so, or does not find it any more */
+	nvme_pmap_unpin(map);
+	if (map->adopted)
+		nvme_pmap_auto_uncharge(map->pc, map->nr_pages);
+	kfree(map);
+}
+
+static void nvme_pmap_map_release(struct kref *ref)
+{
+	nvme_pmap_map_free(container_of(ref, struct nvme_pmap_map, ref));
+}
+
+/**
+ * nvme_pmap_map_put - give a mapping back; the last one ends it
+ * @map: the mapping
+ */
+void nvme_pmap_map_put(struct nvme_pmap_map *map)
+{
+	kref_put(&map->ref, nvme_pmap_map_release);
+}
+
+static struct nvme_pmap_map *
+nvme_pmap_map_alloc(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
+		    struct nvme_pmap_adopted *adopted)
+{
+	struct nvme_pmap_map *map = kzalloc(sizeof(*map),
+					    nvme_pmap_gfp(adopted));
+
+	if (!map)
+		return NULL;
+	kref_init(&map->ref);
+	init_completion(&map->made);
+	INIT_LIST_HEAD(&map->node);
+	map->pc = pc;
+	map->adopted = adopted;
+	nvme_pmap_init_layout(map, addr, len);
+	return map;
+}
+
+/*
+ * A mapping that is pinned, and that others may find.  @adopted, if any, is used up,
+ * also by a failure.
+ */
+static struct nvme_pmap_map *
+nvme_pmap_map_begin(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
+		    struct nvme_pmap_adopted *adopted)
+{
+	struct nvme_pmap_map *map = nvme_pmap_map_alloc(pc, addr, len, adopted);
+	int ret = -ENOMEM;
+
+	if (!map)
+		goto disown;
+	ret = adopted ? nvme_pmap_auto_charge(pc, map->nr_pages) : 0;
+	if (ret)
+		goto free;
+	ret = nvme_pmap_pin(map, addr & PAGE_MASK);
+	if (ret)
+		goto uncharge;
+	ret = nvme_pmap_enlist(map);
+	if (!ret)
+		return map;
+	nvme_pmap_map_free(map);
+	return ERR_PTR(ret);
+
+uncharge:
+	if (adopted)
+		nvme_pmap_auto_uncharge(pc, map->nr_pages);
+free:
+	kfree(map);
+disown:
+	if (adopted)
+		nvme_pmap_disown(adopted);
+	return ERR_PTR(ret);
+}
+
+/* One that has begun, by whomever.  Return: it when it is complete, or an ERR_PTR. */
+static struct nvme_pmap_map *nvme_pmap_map_await(struct nvme_pmap_map *map)
+{
+	int error;
+
+	wait_for_completion(&map->made);
+	error = map->error;
+	if (!error)
+		return map;
+	nvme_pmap_map_put(map);
+	return ERR_PTR(error);
+}
+
+/* The pages and the lists of one that has begun. */
+static struct nvme_pmap_map *nvme_pmap_map_finish(struct nvme_pmap_map *map,
+						  u32 flags)
+{
+	map->error = nvme_pmap_map(map, flags);
+	map->kept = nvme_pmap_count_kept(map);
+	complete_all(&map->made);
+	return nvme_pmap_map_await(map);
+}
+
+/**
+ * nvme_pmap_map_create - pin and map a buffer and write its lists
+ * @pc: the controller, prepared
+ * @reg: the request, validated
+ *
+ * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
+ */
+struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
+					   const struct nvme_pmap_register *reg)
+{
+	struct nvme_pmap_map *map = nvme_pmap_map_begin(pc, reg->addr, reg->len,
+							NULL);
+
+	return IS_ERR(map) ? map : nvme_pmap_map_finish(map, reg->flags);
+}
+
+/* The mapping of a buffer of io_uring's, perhaps not complete, referenced; or NULL. */
+static struct nvme_pmap_map *
+nvme_pmap_map_find(struct nvme_pmap_ctrl *pc,
+		   const struct nvme_pmap_adopted *adopted)
+{
+	struct nvme_pmap_map *map;
+
+	lockdep_assert_held(&pc->sharing);
+
+	mutex_lock(&pc->lock);
+	hash_for_each_possible(pc->shared, map, shared, (unsigned long)adopted)
+		if (map->adopted == adopted && kref_get_unless_zero(&map->ref))
+			break;
+	mutex_unlock(&pc->lock);
+	return map;
+}
+
+/**
+ * nvme_pmap_map_share - the mapping of a buffer of io_uring's, made if there is none
+ * @pc: the controller, prepared
+ * @adopted: the buffer as io_uring has it: used up, also by a failure
+ *
+ * Who comes while it is being made waits for it.
+ *
+ * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
+ */
+struct nvme_pmap_map *nvme_pmap_map_share(struct nvme_pmap_ctrl *pc,
+					  struct nvme_pmap_adopted *adopted)
+{
+	const struct io_mapped_ubuf *imu = adopted->imu;
+	struct nvme_pmap_map *map;
+
+	mutex_lock(&pc->sharing);
+	map = nvme_pmap_map_find(pc, adopted);
+	if (map) {
+		mutex_unlock(&pc->sharing);
+		nvme_pmap_disown(adopted);
+		return nvme_pmap_map_await(map);
+	}
+	map = nvme_pmap_map_begin(pc, imu->ubuf, imu->len, adopted);
+	mutex_unlock(&pc->sharing);
+	return IS_ERR(map) ? map : nvme_pmap_map_finish(map, 0);
+}
+
+/* ---- the buffer of a file ---- */
 
 static void nvme_pmap_idle(struct percpu_ref *ref)
 {

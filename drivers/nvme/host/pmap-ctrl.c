@@ -48,6 +48,8 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 	mutex_init(&pc->lock);
 	INIT_LIST_HEAD(&pc->pmaps);
 	INIT_LIST_HEAD(&pc->maps);
+	hash_init(pc->shared);
+	mutex_init(&pc->sharing);
 	nvme_pmap_auto_start(pc);
 
 	mutex_lock(&nvme_pmap_ctrls_lock);

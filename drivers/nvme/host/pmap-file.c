@@ -294,7 +294,7 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 	pf = nvme_pmap_file_get(file, ns, pc);
 	if (!pf)
 		return -ENOMEM;
-	map = nvme_pmap_map_create(pc, reg, NULL);
+	map = nvme_pmap_map_create(pc, reg);
 	if (IS_ERR(map))
 		return PTR_ERR(map);
 	pmap = nvme_pmap_create(pf, reg->addr, map);

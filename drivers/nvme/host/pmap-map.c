@@ -328,8 +328,15 @@ static void nvme_pmap_unmap_chunk(struct nvme_pmap_map *map, u32 chunk,
 	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
 }
 
-/* Unmap a chunk, in the same steps as it was mapped.  Return: whether that was all. */
-static bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
+/**
+ * nvme_pmap_unmap_some - unmap a chunk of pages, in the steps in which it was mapped
+ * @map: the mapping
+ *
+ * Context: pc->lock held, so that the device stays.
+ *
+ * Return: whether that was all.
+ */
+bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
 {
 	u32 nr = min(nvme_pmap_chunk_pages(map, map->nr_unmapped),
 		     map->nr_mapped - map->nr_unmapped);
@@ -401,7 +408,14 @@ static int nvme_pmap_finish_lists(struct nvme_pmap_map *map)
 	return ret ?: nvme_pmap_map_lists(map);
 }
 
-static int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
+/**
+ * nvme_pmap_map - map the pages of a buffer, and write its lists
+ * @map: the mapping, pinned
+ * @flags: NVME_PMAP_REG_*
+ *
+ * Return: 0, or an errno: nvme_pmap_unmap_some() ends what has been mapped.
+ */
+int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
 {
 	struct nvme_pmap_ctrl *pc = map->pc;
 	int ret = 0;
@@ -421,22 +435,13 @@ static int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
 	return ret;
 }
 
-/* From now on the removal of the controller ends the mapping. */
-static int nvme_pmap_enlist(struct nvme_pmap_map *map)
-{
-	struct nvme_pmap_ctrl *pc = map->pc;
-	int ret = -ENODEV;
-
-	mutex_lock(&pc->lock);
-	if (!pc->dead) {
-		list_add_tail(&map->node, &pc->maps);
-		ret = 0;
-	}
-	mutex_unlock(&pc->lock);
-	return ret;
-}
-
-static void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
+/**
+ * nvme_pmap_init_layout - what is known of a mapping before its pages
+ * @map: the mapping
+ * @addr: user address of the buffer
+ * @len: its bytes
+ */
+void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
 {
 	u64 first = addr >> PAGE_SHIFT, last = (addr + len - 1) >> PAGE_SHIFT;
 
@@ -450,8 +455,11 @@ static void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
 		map->l.prp_end = PMAP_PRP_LAST;
 }
 
-/* Bytes of kernel memory that describe the buffer. */
-static u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
+/**
+ * nvme_pmap_count_kept - bytes of kernel memory that describe a buffer
+ * @map: its mapping
+ */
+u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
 {
 	u64 bytes = sizeof(*map) + sizeof(struct nvme_pmap);
 
@@ -464,107 +472,20 @@ static u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
 	return bytes;
 }
 
-/* Nothing is mapped any more but the lists; idempotent. */
-static void nvme_pmap_delist(struct nvme_pmap_map *map)
+/**
+ * nvme_pmap_unmap_lists - what is left when no page is mapped any more; idempotent
+ * @map: the mapping
+ *
+ * Context: pc->lock held, so that the device stays.
+ */
+void nvme_pmap_unmap_lists(struct nvme_pmap_map *map)
 {
 	lockdep_assert_held(&map->pc->lock);
 
-	list_del_init(&map->node);
 	kvfree(map->chunk_dma);
 	map->chunk_dma = NULL;
 	nvme_pmap_free_lists(map);
 	if (map->prp)
 		atomic_dec(&map->pc->prp);
 	map->prp = false;
-}
-
-/**
- * nvme_pmap_map_strip - unmap and unpin what no command uses; idempotent
- * @map: the mapping
- *
- * Context: pc->lock held, so that the device stays.
- */
-void nvme_pmap_map_strip(struct nvme_pmap_map *map)
-{
-	while (!nvme_pmap_unmap_some(map))
-		cond_resched();
-	nvme_pmap_delist(map);
-	nvme_pmap_unpin(map);
-}
-
-/* The end of a mapping that nobody has any more. */
-static void nvme_pmap_map_free(struct nvme_pmap_map *map)
-{
-	bool done;
-
-	/* others have their turn in between, as with registrations */
-	do {
-		mutex_lock(&map->pc->lock);
-		done = nvme_pmap_unmap_some(map);
-		if (done)
-			nvme_pmap_delist(map);
-		mutex_unlock(&map->pc->lock);
-		cond_resched();
-	} while (!done);
-	/* the removal of the controller has done so, or does not find it any more */
-	nvme_pmap_unpin(map);
-	kfree(map);
-}
-
-/**
- * nvme_pmap_map_create - pin and map a buffer and write its lists
- * @pc: the controller, prepared
- * @reg: the request, validated
- * @adopted: for the auto door, the buffer as io_uring has it: used up, also by a
- *	failure; else NULL
- *
- * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
- */
-struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
-					   const struct nvme_pmap_register *reg,
-					   struct nvme_pmap_adopted *adopted)
-{
-	struct nvme_pmap_map *map = kzalloc(sizeof(*map),
-					    nvme_pmap_gfp(adopted));
-	int ret = -ENOMEM;
-
-	if (!map)
-		goto disown;
-	kref_init(&map->ref);
-	map->pc = pc;
-	map->adopted = adopted;
-	INIT_LIST_HEAD(&map->node);
-	nvme_pmap_init_layout(map, reg->addr, reg->len);
-
-	ret = nvme_pmap_pin(map, reg->addr & PAGE_MASK);
-	if (ret)
-		goto free;
-	ret = nvme_pmap_enlist(map) ?: nvme_pmap_map(map, reg->flags);
-	if (ret) {
-		nvme_pmap_map_free(map);
-		return ERR_PTR(ret);
-	}
-	map->kept = nvme_pmap_count_kept(map);
-	return map;
-
-free:
-	kfree(map);
-disown:
-	if (adopted)
-		nvme_pmap_disown(adopted);
-	return ERR_PTR(ret);
-}
-
-static void nvme_pmap_map_release(struct kref *ref)
-{
-	nvme_pmap_map_free(container_of(ref, struct nvme_pmap_map, ref));
-}
-
-/**
- * nvme_pmap_map_put - give a mapping back; the last one ends it
- * @map: the mapping
- */
-void nvme_pmap_map_put(struct nvme_pmap_map *map)
-{
-	kref_put(&map->ref, nvme_pmap_map_release);
 }

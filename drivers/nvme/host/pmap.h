@@ -20,15 +20,16 @@
  * removal of the controller (after the device is disabled and every request
  * cancelled), which unmaps them all itself.
  *
- * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.lock.  The
- * submission path takes neither; it reads the table under RCU.  Nobody who holds
- * either waits for a page of user memory.
+ * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.sharing,
+ * nvme_pmap_ctrl.lock.  The submission path takes none; it reads the table under RCU.
+ * Nobody who holds one waits for a page of user memory.
  */
 #ifndef _NVME_PMAP_H
 #define _NVME_PMAP_H
 
 #include <linux/bitmap.h>
 #include <linux/completion.h>
+#include <linux/hashtable.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -60,6 +61,9 @@ struct seq_file;
 /* Pages that are mapped in one go; the size of the scratch scatterlist. */
 #define PMAP_CHUNK_PAGES    8192u
 #define PMAP_SLOTS_PER_PAGE (PAGE_SIZE >> PMAP_SLOT_SHIFT)
+
+/* Mappings that files may share are looked for when one is to be made, by no command. */
+#define PMAP_SHARED_BITS 8
 
 /* What the auto door does for a controller; the operator's choice. */
 enum nvme_pmap_auto_mode {
@@ -95,6 +99,8 @@ struct nvme_pmap_fallbacks {
  * @dead: the controller is being removed; nothing may be mapped any more
  * @pmaps: the buffers of its files
  * @maps: the mappings
+ * @shared: those of them that the auto door has made, by the buffer
+ * @sharing: who looks there holds it until what is missing has been added; before @lock
  * @prp: those of them in the PRP form
  * @scratch: PMAP_CHUNK_PAGES entries, to map and unmap chunk by chunk
  * @page_pool: list pages for commands whose list is built for them
@@ -124,6 +130,8 @@ struct nvme_pmap_ctrl {
 	bool dead;
 	struct list_head pmaps;
 	struct list_head maps;
+	DECLARE_HASHTABLE(shared, PMAP_SHARED_BITS);
+	struct mutex sharing;
 	atomic_t prp;
 	struct scatterlist *scratch;
 	struct dma_pool *page_pool;
@@ -149,6 +157,9 @@ struct nvme_pmap_ctrl {
  * @l: what a submission reads; buffers have a copy
  * @pc: the controller
  * @node: on @pc->maps, while it is mapped
+ * @shared: in @pc->shared likewise
+ * @made: completed when it is complete, or cannot be
+ * @error: why it cannot be; or 0
  * @prp: it is counted in @pc->prp
  * @pages: the pinned pages; NULL: not any more
  * @nr_pages: their number
@@ -172,6 +183,9 @@ struct nvme_pmap_map {
 	struct pmap_layout l;
 	struct nvme_pmap_ctrl *pc;
 	struct list_head node;
+	struct hlist_node shared;
+	struct completion made;
+	int error;
 	bool prp;
 	struct page **pages;
 	u32 nr_pages;
@@ -305,13 +319,20 @@ static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)
 }
 
 /* pmap-map.c */
-struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
-					   const struct nvme_pmap_register *reg,
-					   struct nvme_pmap_adopted *adopted);
-void nvme_pmap_map_put(struct nvme_pmap_map *map);
-void nvme_pmap_map_strip(struct nvme_pmap_map *map);
+void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len);
+int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags);
+bool nvme_pmap_unmap_some(struct nvme_pmap_map *map);
+void nvme_pmap_unmap_lists(struct nvme_pmap_map *map);
+u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map);
 
 /* pmap-buffer.c */
+struct nvme_pmap_map *
+nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
+		     const struct nvme_pmap_register *reg);
+struct nvme_pmap_map *nvme_pmap_map_share(struct nvme_pmap_ctrl *pc,
+					  struct nvme_pmap_adopted *adopted);
+void nvme_pmap_map_put(struct nvme_pmap_map *map);
+void nvme_pmap_map_strip(struct nvme_pmap_map *map);
 struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
 				   struct nvme_pmap_map *map);
 void nvme_pmap_kill(struct nvme_pmap *pmap);
@@ -343,6 +364,8 @@ u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
 			 enum nvme_pmap_way way);
 void nvme_pmap_autos_free(struct nvme_pmap_file *pf);
 void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode);
+int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages);
+void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages);
 
 /* pmap-queue.c; more in pmap-queue.h */
 int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
