@@ -89,6 +89,12 @@ test_pins() {
 	echo 'a line' >>"$table"
 	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
 	says "pins: a line that is none" $status 'not five fields'
+	sed 's/ pmap-end\.c/ pmap-fin.c/' "$pins" >"$table"
+	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
+	says "pins: a file that we have no more" $status 'nvme_uring_task_cb: there is no pmap-fin.c of ours'
+	sed 's/nvme_pmap_outcome()/nvme_pmap_result()/' "$pins" >"$table"
+	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
+	says "pins: a function that we have no more" $status 'nvme_uring_cmd_end_io: no nvme_pmap_result\(\) in pmap-end.c'
 }
 
 # hooked NAME FILE SED-SCRIPT PATTERN [OTHER-FILE]: with the edit, of the other file if
