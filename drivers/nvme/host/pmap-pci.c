@@ -74,7 +74,7 @@ static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 
 static irqreturn_t nvme_pmap_irq(int irq, void *data)
 {
-	return nvme_pmap_queue_reap(data) ? IRQ_HANDLED : IRQ_NONE;
+	return nvme_pmap_queue_irq(data) ? IRQ_HANDLED : IRQ_NONE;
 }
 
 static int nvme_pmap_request_irq(struct nvme_pmap_queue *q)
@@ -118,7 +118,9 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 	spin_unlock(&q->sq_lock);
 
 	q->aborts = false;
-	spin_lock_irq(&q->cq_lock);
+	nvme_pmap_lock_cq(q);
+	/* that of a former user of the other kind has been freed */
+	q->polls = q->polled;
 	memset(q->cq, 0, q->set->depth * sizeof(*q->cq));
 	q->done = 0;
 	q->cq_head = 0;
@@ -137,7 +139,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 		*q->cq_shadow = 0;
 		*q->cq_event = 0;
 	}
-	spin_unlock_irq(&q->cq_lock);
+	nvme_pmap_unlock_cq(q);
 }
 
 /* What the admin commands of pci.c take; on the stack, for their time. */

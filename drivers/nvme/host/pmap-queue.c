@@ -29,28 +29,37 @@ static size_t nvme_pmap_cq_bytes(const struct nvme_pmap_queues *set)
 	return set->depth * sizeof(struct nvme_completion);
 }
 
-/* Idempotent; nobody uses the queue, nor does the controller. */
-static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
+/* Whoever still looks for completions has the lock, and sees none next. */
+static void nvme_pmap_queue_hide(struct nvme_pmap_queue *q)
+{
+	nvme_pmap_lock_cq(q);
+	WRITE_ONCE(q->cq, NULL);
+	nvme_pmap_unlock_cq(q);
+}
+
+/* A grace period after it was hidden: see nvme_pmap_queue_pending().  Idempotent. */
+static void nvme_pmap_queue_drop(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
-	struct nvme_completion *cq = q->cq;
 
-	/* whoever still looks for completions has the lock, and sees NULL next */
-	spin_lock_irq(&q->cq_lock);
-	WRITE_ONCE(q->cq, NULL);
-	spin_unlock_irq(&q->cq_lock);
-	/* or peeks without it: see nvme_pmap_queue_pending() */
-	if (cq) {
-		synchronize_rcu();
-		dma_free_coherent(set->dma, nvme_pmap_cq_bytes(set), cq,
-				  q->cq_dma);
-	}
+	if (q->cq_memory)
+		dma_free_coherent(set->dma, nvme_pmap_cq_bytes(set),
+				  q->cq_memory, q->cq_dma);
+	q->cq_memory = NULL;
 	if (q->sq)
 		dma_free_coherent(set->dma, nvme_pmap_sq_bytes(set), q->sq,
 				  q->sq_dma);
 	q->sq = NULL;
 	kvfree(q->slot);
 	q->slot = NULL;
+}
+
+/* Nobody uses the queue, nor does the controller. */
+static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
+{
+	nvme_pmap_queue_hide(q);
+	synchronize_rcu();
+	nvme_pmap_queue_drop(q);
 }
 
 /*
@@ -70,7 +79,6 @@ static void nvme_pmap_number_slots(struct nvme_pmap_queue *q)
 static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
-	struct nvme_completion *cq;
 
 	/* its last user has left it */
 	if (q->cq)
@@ -79,14 +87,15 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 			   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	q->sq = dma_alloc_coherent(set->dma, nvme_pmap_sq_bytes(set),
 				   &q->sq_dma, GFP_KERNEL | __GFP_NOWARN);
-	cq = dma_alloc_coherent(set->dma, nvme_pmap_cq_bytes(set), &q->cq_dma,
-				GFP_KERNEL | __GFP_NOWARN);
-	spin_lock_irq(&q->cq_lock);
-	WRITE_ONCE(q->cq, cq);
+	q->cq_memory = dma_alloc_coherent(set->dma, nvme_pmap_cq_bytes(set),
+					  &q->cq_dma,
+					  GFP_KERNEL | __GFP_NOWARN);
+	nvme_pmap_lock_cq(q);
+	WRITE_ONCE(q->cq, q->cq_memory);
 	/* zeroes are no entries in the first round; it may stay down for long */
 	q->cq_head = 0;
-	spin_unlock_irq(&q->cq_lock);
-	if (q->slot && q->sq && cq) {
+	nvme_pmap_unlock_cq(q);
+	if (q->slot && q->sq && q->cq_memory) {
 		nvme_pmap_number_slots(q);
 		return 0;
 	}
@@ -453,8 +462,8 @@ static void nvme_pmap_queues_quiet(struct nvme_pmap_queues *set)
 	unsigned int i;
 
 	for (i = 0; i < set->nr; i++) {
-		spin_lock_irq(&set->queue[i].cq_lock);
-		spin_unlock_irq(&set->queue[i].cq_lock);
+		nvme_pmap_lock_cq(&set->queue[i]);
+		nvme_pmap_unlock_cq(&set->queue[i]);
 	}
 }
 
@@ -509,6 +518,7 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 		set->queue[i].index = i;
 		set->queue[i].batch.plug = PMAP_NO_PLUG;
 		spin_lock_init(&set->queue[i].sq_lock);
+		spin_lock_init(&set->queue[i].poll_lock);
 		spin_lock_init(&set->queue[i].cq_lock);
 	}
 	return set;
@@ -528,7 +538,11 @@ void nvme_pmap_queues_kill(struct nvme_pmap_queues *set)
 	mutex_lock(&set->lock);
 	set->dead = true;
 	for (i = 0; i < set->nr; i++)
-		nvme_pmap_queue_free(&set->queue[i]);
+		nvme_pmap_queue_hide(&set->queue[i]);
+	/* one grace period for all */
+	synchronize_rcu();
+	for (i = 0; i < set->nr; i++)
+		nvme_pmap_queue_drop(&set->queue[i]);
 	mutex_unlock(&set->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queues_kill);

@@ -25,8 +25,8 @@
  * pair_lock; not under its shutdown_lock, which a reset only tries to take, and
  * gives the controller up if it cannot.  The order is:
  * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock (by a
- * time-out), pair_lock, sq_lock, cq_lock.  Who takes a batch away holds nvme_pmap_taking (of
- * pmap-batch.c), which comes after pair_lock and before sq_lock.
+ * time-out), pair_lock, sq_lock, poll_lock, cq_lock.  Who takes a batch away holds
+ * nvme_pmap_taking (of pmap-batch.c), which comes after pair_lock and before sq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -175,7 +175,7 @@ struct nvme_pmap_fixed {
  * struct nvme_pmap_queue - an SQ/CQ pair
  * @slot: by the low bits of the command identifier; this and what follows up to
  *	@sq_lock is read by who submits and who completes, and written by neither
- * @cq: the CQ; NULL while nobody uses the queue.  Who looks without @cq_lock is in an
+ * @cq: the CQ; NULL while nobody uses the queue.  Who looks without a lock is in an
  *	RCU read-side critical section: the memory is freed a grace period later
  * @mask: entries of the SQ, of the CQ, and slots, less one
  * @index: its place in the set
@@ -193,7 +193,10 @@ struct nvme_pmap_fixed {
  * @sq_db: its tail doorbell
  * @sq_shadow: its shadow doorbell, or NULL
  * @sq_event: the controller wants to hear when the tail passes this
- * @cq_lock: guards the rest, also in interrupts
+ * @poll_lock: guards the rest together with @cq_lock; a poll holds this one alone, and
+ *	leaves interrupts on
+ * @cq_lock: an interrupt holds this one alone
+ * @polls: the pair has no interrupt: polls may look
  * @cq_db: its head doorbell
  * @cq_shadow: its shadow doorbell, or NULL
  * @cq_event: as @sq_event
@@ -214,6 +217,7 @@ struct nvme_pmap_fixed {
  * @aborts: since the pair was created, commands of it may have been aborted
  * @failed: the controller refused it when nvme_pmap_queues.resets was one less
  * @kept: likewise, it refused to delete it
+ * @cq_memory: what @cq was or is, until it is freed
  * @sq_dma: DMA address of @sq
  * @cq_dma: DMA address of @cq
  */
@@ -237,7 +241,9 @@ struct nvme_pmap_queue {
 	__le32 *sq_shadow;
 	__le32 *sq_event;
 
-	spinlock_t cq_lock ____cacheline_aligned_in_smp;
+	spinlock_t poll_lock ____cacheline_aligned_in_smp;
+	spinlock_t cq_lock;
+	bool polls;
 	void __iomem *cq_db;
 	__le32 *cq_shadow;
 	__le32 *cq_event;
@@ -257,6 +263,7 @@ struct nvme_pmap_queue {
 	bool aborts;
 	unsigned int failed;
 	unsigned int kept;
+	struct nvme_completion *cq_memory;
 	dma_addr_t sq_dma;
 	dma_addr_t cq_dma;
 };
@@ -349,6 +356,19 @@ static __always_inline bool nvme_pmap_slot_free(struct nvme_pmap_slot *slot)
 	return !smp_load_acquire(&slot->ioucmd);
 }
 
+/* For all but polls and interrupts: neither looks at the CQ meanwhile. */
+static inline void nvme_pmap_lock_cq(struct nvme_pmap_queue *q)
+{
+	spin_lock(&q->poll_lock);
+	spin_lock_irq(&q->cq_lock);
+}
+
+static inline void nvme_pmap_unlock_cq(struct nvme_pmap_queue *q)
+{
+	spin_unlock_irq(&q->cq_lock);
+	spin_unlock(&q->poll_lock);
+}
+
 /* Commands in flight.  A hint without both locks. */
 static inline u32 nvme_pmap_queue_busy(struct nvme_pmap_queue *q)
 {
@@ -368,6 +388,7 @@ void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 
 /* pmap-reap.c */
 int nvme_pmap_queue_reap(struct nvme_pmap_queue *q);
+int nvme_pmap_queue_irq(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted);
 void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid);

@@ -121,7 +121,7 @@ static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
 	u32 phase = ~(q->cq_head >> q->order), found = 0, status;
 	struct nvme_pmap_run run = {};
 
-	lockdep_assert_held(&q->cq_lock);
+	lockdep_assert_held(polls ? &q->poll_lock : &q->cq_lock);
 	status = le16_to_cpu(READ_ONCE(cqe->status));
 	if ((status ^ phase) & 1)
 		return 0;
@@ -170,20 +170,39 @@ static noinline int nvme_pmap_queue_look(struct nvme_pmap_queue *q)
  * nvme_pmap_queue_reap - hand over what has completed on a queue
  * @q: the queue
  *
+ * Context: process.
+ *
  * Return: entries found in the CQ.
  */
 int nvme_pmap_queue_reap(struct nvme_pmap_queue *q)
 {
-	unsigned long flags;
 	int found = 0;
 
-	spin_lock_irqsave(&q->cq_lock, flags);
+	nvme_pmap_lock_cq(q);
 	if (q->cq)
 		found = nvme_pmap_queue_look(q);
-	spin_unlock_irqrestore(&q->cq_lock, flags);
+	nvme_pmap_unlock_cq(q);
 	return found;
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_reap);
+
+/**
+ * nvme_pmap_queue_irq - the same, by the handler of the interrupt of its pair
+ * @q: the queue
+ *
+ * Return: entries found in the CQ.
+ */
+int nvme_pmap_queue_irq(struct nvme_pmap_queue *q)
+{
+	int found = 0;
+
+	spin_lock(&q->cq_lock);
+	if (q->cq)
+		found = nvme_pmap_queue_look(q);
+	spin_unlock(&q->cq_lock);
+	return found;
+}
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_irq);
 
 /**
  * nvme_pmap_queue_cancel - end what is left on a queue that is no longer live
@@ -193,9 +212,8 @@ void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_run run = {};
 	u32 i, ended = 0;
-	unsigned long flags;
 
-	spin_lock_irqsave(&q->cq_lock, flags);
+	nvme_pmap_lock_cq(q);
 	if (!q->cq)
 		goto unlock;
 	nvme_pmap_queue_look(q);
@@ -213,7 +231,7 @@ void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 	/* pairs with the acquire in nvme_pmap_room() */
 	smp_store_release(&q->done, q->done + ended);
 unlock:
-	spin_unlock_irqrestore(&q->cq_lock, flags);
+	nvme_pmap_unlock_cq(q);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_cancel);
 
@@ -267,10 +285,9 @@ static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
 int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted)
 {
 	struct nvme_pmap_slot *slot;
-	unsigned long flags;
 	int ret = -ENOENT;
 
-	spin_lock_irqsave(&q->cq_lock, flags);
+	nvme_pmap_lock_cq(q);
 	if (!q->cq)
 		goto unlock;
 	if (q->seen == q->done)
@@ -286,7 +303,7 @@ int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted)
 	*aborted = slot->deadline & PMAP_ABORTED;
 	slot->deadline = nvme_pmap_more_time(slot->ioucmd) | *aborted;
 unlock:
-	spin_unlock_irqrestore(&q->cq_lock, flags);
+	nvme_pmap_unlock_cq(q);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_overdue);
@@ -299,13 +316,12 @@ EXPORT_SYMBOL_GPL(nvme_pmap_queue_overdue);
 void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid)
 {
 	struct nvme_pmap_slot *slot;
-	unsigned long flags;
 
-	spin_lock_irqsave(&q->cq_lock, flags);
+	nvme_pmap_lock_cq(q);
 	slot = q->cq ? &q->slot[cid & q->mask] : NULL;
 	if (slot && slot->cid == cid && slot->ioucmd)
 		slot->deadline |= PMAP_ABORTED;
-	spin_unlock_irqrestore(&q->cq_lock, flags);
+	nvme_pmap_unlock_cq(q);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_aborted);
 
@@ -340,15 +356,14 @@ nvme_pmap_queue_pending(const struct nvme_pmap_queue *q)
 static noinline int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
 					 struct io_ring_ctx *ring)
 {
-	unsigned long flags;
 	int found = 0;
 
-	if (!nvme_pmap_queue_pending(q) ||
-	    !spin_trylock_irqsave(&q->cq_lock, flags))
+	if (!nvme_pmap_queue_pending(q) || !spin_trylock(&q->poll_lock))
 		return 0;
-	if (likely(q->cq))
+	/* the command has ended, and its queue is another's by now? */
+	if (likely(q->cq && q->polls))
 		found = nvme_pmap_look(q, true, ring);
-	spin_unlock_irqrestore(&q->cq_lock, flags);
+	spin_unlock(&q->poll_lock);
 	return found;
 }
 
