@@ -187,9 +187,10 @@ static __always_inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
 	u32 more = (in_page + len - 1) >> PMAP_SLOT_SHIFT;
 
 	dptr->prp1 = cpu_to_le64(pmap_slot_prp(l, first) + in_page);
-	dptr->prp2 = 0;
-	if (!more)
+	if (!more) {
+		dptr->prp2 = 0;
 		return PMAP_KIND_PRP;
+	}
 	if (more == 1) {
 		dptr->prp2 = cpu_to_le64(pmap_slot_prp(l, next));
 		return PMAP_KIND_PRP;
