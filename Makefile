@@ -12,6 +12,7 @@ USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iinclude/uapi -Iinclude
 HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
+PLUGIN := $(wildcard tests/profile/*.c)
 
 .PHONY: all modules delta profile test test-debug debug-kernels soak bench check tools clean help
 .DEFAULT_GOAL := all
@@ -60,15 +61,15 @@ tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-re
 
 $(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(BENCH) -o $@ -luring
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(BENCH) -o $@ -luring -lpthread
 
 $(BUILD)/tests/pmap-test: $(CLIENT) $(wildcard tests/client/*.h) $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(CLIENT) -o $@ -luring -lpthread
 
-$(BUILD)/tests/windows.so: tests/profile/windows.c
+$(BUILD)/tests/windows.so: $(PLUGIN) $(wildcard tests/profile/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 -Wall -Wextra -shared -fPIC -fvisibility=hidden $< -o $@
+	$(CC) $(CFLAGS) -std=gnu11 -Wall -Wextra -shared -fPIC -fvisibility=hidden $(PLUGIN) -o $@
 
 $(BUILD)/tests/pmap-read: include/examples/pmap-read.c $(HEADERS)
 	@mkdir -p $(@D)

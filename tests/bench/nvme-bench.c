@@ -527,6 +527,7 @@ int main(int argc, char **argv)
 	char line[512];
 
 	parse_options(argc, argv, &options);
+	PROFILE_WINDOW(0);
 	if (!arena_len || arena_len % (2u << 20))
 		die("--arena: a multiple of 2M");
 	pin(options.cpu);
