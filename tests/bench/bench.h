@@ -23,6 +23,8 @@ const char *errno_name(int err);
 uint64_t next_random(uint64_t *state);
 uint64_t now_ns(void);
 void sleep_ns(long ns);
+/* The calling thread, to a CPU. */
+void pin_to(unsigned int cpu);
 
 /*
  * timer.c: what a window of code costs.  v[0] is in timer_unit(); with a PMU
@@ -97,6 +99,10 @@ struct session {
 	uint32_t pmap_index;
 	bool irq;	      /* the ring does not poll */
 	unsigned int buffers; /* that the arena is registered as; 0: one */
+	/* the session whose queue this one's file uses; of the same file, or another */
+	const struct session *beside;
+	bool elsewhere; /* its queue interrupts another CPU than its own: */
+	unsigned int interrupted;
 };
 
 struct path {
@@ -105,6 +111,8 @@ struct path {
 	bool fixed;    /* the arena is registered with the ring */
 	bool pmap;     /* the arena is registered with the driver */
 	bool queue;    /* the file has a passthrough queue */
+	bool misfit;   /* it has one for rings of the other kind */
+	bool fallback; /* each command is counted as one that no queue took */
 	const char *door;   /* what the auto door is to be: off, on, queue */
 	uint32_t reg_flags; /* in the form that these ask for */
 	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
@@ -119,6 +127,13 @@ int session_enter(const struct session *session, unsigned int submit,
 /* One block, to whose end it sleeps or polls. */
 void session_read(struct session *session);
 void session_close(struct session *session);
+
+/* batch.c */
+void batch_prepare(struct session *session, unsigned int n, uint64_t *seed);
+/* Make what is prepared visible to the kernel; return how many. */
+unsigned int batch_publish(struct session *session);
+/* Take what is there; set *err to the errno of a command that failed. */
+unsigned int batch_collect(struct session *session, int *err);
 
 /* proof.c: evidence that a row's commands took the row's path. */
 struct proof {
@@ -141,6 +156,27 @@ void irq_begin(void);
 bool irq_batch(struct session *session, unsigned int n,
 	       struct irq_window *window);
 void irq_end(void);
+
+/* cpus.c: several CPUs at once, each with a thread and a ring of its own. */
+enum share {
+	SHARE_NOTHING, /* each has a file, a buffer and a queue of its own */
+	SHARE_FILE,    /* two have one file, with its buffer and its queue */
+	SHARE_QUEUE,   /* two have files of their own, with one queue */
+	SHARE_IRQ,     /* nothing; but each takes the interrupts of another */
+};
+
+struct cpus_row {
+	const struct path *path;
+	const struct path *claim;
+	unsigned int nr;
+	unsigned int batch;
+	unsigned int samples;
+	enum share share;
+	bool used_up; /* no passthrough queue is left */
+};
+
+/* @like: what the sessions of all CPUs have in common */
+void cpus_run(const struct cpus_row *row, const struct session *like);
 
 /* register.c */
 void register_cost(const struct target *target, const struct arena *arena,

@@ -18,7 +18,6 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +49,9 @@ struct row {
 	bool irq;	      /* see irq.c */
 	int may_fail;	      /* an errno that is a result, not a failure */
 	unsigned int buffers; /* that the arena is registered as; 0: one */
+	unsigned int cpus;    /* see cpus.c; 0: one, as all is measured */
+	enum share share;
+	bool used_up;
 };
 
 struct results {
@@ -67,58 +69,6 @@ static size_t arena_len = 16u << 20;
 /* Naps before reaping; shared by all rows, doubled when they were too few. */
 static unsigned int naps = 20;
 
-/* liburing keeps this to itself: make the prepared SQEs visible. */
-static unsigned int publish(struct io_uring *ring)
-{
-	struct io_uring_sq *sq = &ring->sq;
-	unsigned int mask = *sq->kring_mask, tail = *sq->ktail, n = 0;
-
-	for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++, n++)
-		sq->array[tail++ & mask] = sq->sqe_head & mask;
-	io_uring_smp_store_release(sq->ktail, tail);
-	return n;
-}
-
-static void prepare(struct session *session, unsigned int batch, uint64_t *seed)
-{
-	uint64_t places = target.bytes / session->bs;
-	size_t slices = session->arena->len / session->bs;
-
-	for (unsigned int i = 0; i < batch; i++) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&session->ring);
-		size_t offset = next_random(seed) % slices * session->bs;
-		uint64_t pos = next_random(seed) % places * session->bs;
-
-		if (!sqe)
-			die("the submission queue is full");
-		session->path->prep(session, sqe, offset, pos);
-		sqe->flags |= IOSQE_FIXED_FILE;
-		sqe->user_data = i;
-	}
-}
-
-/* Takes what is there; sets *err to the errno of a command that failed. */
-static unsigned int collect(struct session *session, int *err)
-{
-	int want = session->path->passthru ? 0 : (int)session->bs;
-	struct io_uring_cqe *cqe;
-	unsigned int head, n = 0;
-
-	io_uring_for_each_cqe(&session->ring, head, cqe) {
-		n++;
-		if (cqe->res == want)
-			continue;
-		if (cqe->res >= 0)
-			die("%s: a read of %zu bytes ended with %s %#x",
-			    session->path->name, session->bs,
-			    want ? "length" : "NVMe status",
-			    (unsigned int)cqe->res);
-		*err = -cqe->res;
-	}
-	io_uring_cq_advance(&session->ring, n);
-	return n;
-}
-
 static void drain(struct session *session, unsigned int left, int *err)
 {
 	uint64_t deadline = now_ns() + 10u * SUSTAINED_NS;
@@ -128,7 +78,7 @@ static void drain(struct session *session, unsigned int left, int *err)
 
 		if (ret < 0 && ret != -EINTR)
 			die("io_uring_enter: %s", strerror(-ret));
-		left -= collect(session, err);
+		left -= batch_collect(session, err);
 		if (left && now_ns() > deadline)
 			die("%u commands do not complete", left);
 	}
@@ -151,8 +101,8 @@ static void run_batch(struct session *session, const struct row *row,
 	unsigned int n, early, got;
 	int ret;
 
-	prepare(session, row->batch, seed);
-	n = publish(&session->ring);
+	batch_prepare(session, row->batch, seed);
+	n = batch_publish(session);
 	PROFILE_WINDOW(1);
 	timer_mark(&mark[0]);
 	ret = session_enter(session, n, 0, 0);
@@ -162,7 +112,7 @@ static void run_batch(struct session *session, const struct row *row,
 		die("%s: io_uring_enter submitted %d of %u", row->path->name,
 		    ret, n);
 	wait_for_device();
-	early = collect(session, err);
+	early = batch_collect(session, err);
 	PROFILE_WINDOW(2);
 	timer_mark(&mark[2]);
 	if (early < n)
@@ -171,7 +121,7 @@ static void run_batch(struct session *session, const struct row *row,
 	PROFILE_WINDOW(0);
 	if (ret < 0)
 		die("%s: io_uring_enter: %s", row->path->name, strerror(-ret));
-	got = early + collect(session, err);
+	got = early + batch_collect(session, err);
 	drain(session, n - got, err);
 	results->commands += n;
 	if (early) {
@@ -224,13 +174,13 @@ static void run_sustained(struct session *session, const struct row *row,
 		unsigned int n, left;
 		int ret;
 
-		prepare(session, row->batch, &seed);
-		n = left = publish(&session->ring);
+		batch_prepare(session, row->batch, &seed);
+		n = left = batch_publish(session);
 		ret = session_enter(session, n, n, IORING_ENTER_GETEVENTS);
 		if (ret != (int)n)
 			die("%s: io_uring_enter submitted %d of %u",
 			    row->path->name, ret, n);
-		left -= collect(session, err);
+		left -= batch_collect(session, err);
 		drain(session, left, err);
 		done += n;
 		spent = now_ns() - start;
@@ -255,10 +205,10 @@ static void run_irq(struct session *session, const struct row *row)
 	       pages_names[row->pages], row->batch);
 	irq_begin();
 	for (unsigned int i = 0; i < row->samples; i++) {
-		prepare(session, row->batch, &seed);
-		if (!irq_batch(session, publish(&session->ring), &window))
+		batch_prepare(session, row->batch, &seed);
+		if (!irq_batch(session, batch_publish(session), &window))
 			die("%s: io_uring_enter", row->path->name);
-		if (collect(session, &err) != row->batch || err)
+		if (batch_collect(session, &err) != row->batch || err)
 			die("%s: commands failed or are missing",
 			    row->path->name);
 		printf("%s%d", i ? ", " : "", window.plain);
@@ -343,6 +293,21 @@ static void check_row(const struct row *row)
 		    target.lba_bytes, arena_len);
 }
 
+static void run_cpus(const struct row *row, const struct session *session)
+{
+	const struct cpus_row cpus = {
+		.path = row->path,
+		.claim = row->claim,
+		.nr = row->cpus,
+		.batch = row->batch,
+		.samples = row->samples,
+		.share = row->share,
+		.used_up = row->used_up,
+	};
+
+	cpus_run(&cpus, session);
+}
+
 static void run_row(const struct row *row, bool sustained)
 {
 	struct session session = { .path = row->path,
@@ -354,6 +319,10 @@ static void run_row(const struct row *row, bool sustained)
 
 	check_row(row);
 	session.arena = arena_get(row->pages, arena_len);
+	if (row->cpus) {
+		run_cpus(row, &session);
+		return;
+	}
 	results.submit = calloc(row->samples, sizeof(*results.submit));
 	results.reap = calloc(row->samples, sizeof(*results.reap));
 	if (!results.submit || !results.reap)
@@ -384,6 +353,21 @@ static enum pages parse_pages(const char *text)
 	die("pages: 4k, 4k-adjacent or 2m");
 }
 
+static enum share parse_share(const char *text)
+{
+	static const char *const names[] = {
+		[SHARE_NOTHING] = "nothing",
+		[SHARE_FILE] = "file",
+		[SHARE_QUEUE] = "queue",
+		[SHARE_IRQ] = "irq",
+	};
+
+	for (int share = 0; share <= SHARE_IRQ; share++)
+		if (!strcmp(names[share], text))
+			return share;
+	die("share: nothing, file, queue or irq");
+}
+
 static void parse_key(struct row *row, const char *key, const char *value)
 {
 	if (!strcmp(key, "path"))
@@ -400,6 +384,12 @@ static void parse_key(struct row *row, const char *key, const char *value)
 		row->pages = parse_pages(value);
 	else if (!strcmp(key, "buffers"))
 		row->buffers = (unsigned int)parse_size(value);
+	else if (!strcmp(key, "cpus"))
+		row->cpus = (unsigned int)parse_size(value);
+	else if (!strcmp(key, "share"))
+		row->share = parse_share(value);
+	else if (!strcmp(key, "queues") && !strcmp(value, "used-up"))
+		row->used_up = true;
 	else if (!strcmp(key, "may-fail"))
 		row->may_fail = parse_errno(value);
 	else if (!strcmp(key, "mode") && !strcmp(value, "irq"))
@@ -437,16 +427,6 @@ static void run_line(char *line, bool sustained)
 		run_row(&row, sustained);
 }
 
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		die("CPU %d: %s", cpu, strerror(errno));
-}
-
 static void print_env(void)
 {
 	struct utsname uts;
@@ -474,9 +454,10 @@ static void usage(FILE *file)
 	      "  --write                write instead: DESTROYS the data\n"
 	      "rows: row path=PATH [bs=4K] [pages=4k|4k-adjacent|2m] [batch=32]\n"
 	      "          [samples=20] [mode=poll|irq] [may-fail=EINVAL]\n"
+	      "          [cpus=4 [share=file|queue|irq] [queues=used-up]]\n"
 	      "      register [len=16M] [pages=4k] [samples=7]\n"
 	      "paths: block block-fixed passthru passthru-fixed auto auto-queue\n"
-	      "       pmap pmap-prp pmap-queue pmap-queue-prp\n",
+	      "       pmap pmap-prp pmap-queue pmap-queue-prp pmap-misfit auto-no-queue\n",
 	      file);
 }
 
@@ -530,7 +511,7 @@ int main(int argc, char **argv)
 	PROFILE_WINDOW(0);
 	if (!arena_len || arena_len % (2u << 20))
 		die("--arena: a multiple of 2M");
-	pin(options.cpu);
+	pin_to((unsigned int)options.cpu);
 	target_open(&target, options.device, options.write);
 	if (!target_polls(&target))
 		die("%s: no poll queues; load nvme with poll_queues=1",

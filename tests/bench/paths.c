@@ -103,6 +103,14 @@ static const struct path paths[] = {
 	  .queue = true,
 	  .door = "queue",
 	  .prep = prep_passthru_fixed },
+	/* with no queue to be had */
+	{ .name = "auto-no-queue",
+	  .passthru = true,
+	  .fixed = true,
+	  .pmap = true,
+	  .fallback = true,
+	  .door = "queue",
+	  .prep = prep_passthru_fixed },
 	{ .name = "pmap", .passthru = true, .pmap = true, .prep = prep_pmap },
 	/* as most drives have it, which offer no SGLs */
 	{ .name = "pmap-prp",
@@ -120,6 +128,13 @@ static const struct path paths[] = {
 	  .pmap = true,
 	  .queue = true,
 	  .reg_flags = NVME_PMAP_REG_PRP,
+	  .prep = prep_pmap },
+	/* over blk-mq, as the file's queue does not take them */
+	{ .name = "pmap-misfit",
+	  .passthru = true,
+	  .pmap = true,
+	  .misfit = true,
+	  .fallback = true,
 	  .prep = prep_pmap },
 };
 
@@ -142,40 +157,78 @@ static unsigned int ring_flags(const struct session *session)
 	return session->path->passthru ? flags | NVME_PMAP_RING_FLAGS : flags;
 }
 
-static void register_arena(struct session *session)
+/* Has it the file of another session, with what that has registered? */
+static bool same_file(const struct session *session)
+{
+	return session->beside && session->beside->target == session->target;
+}
+
+/* With the ring, or with the driver, as the path has it. */
+static int register_buffers(struct session *session, const struct iovec *iov,
+			    unsigned int nr)
 {
 	const struct arena *arena = session->arena;
+	const struct path *path = session->path;
+
+	if (path->fixed)
+		return io_uring_register_buffers(&session->ring, iov, nr);
+	if (!path->pmap)
+		return 0;
+	if (same_file(session)) {
+		session->pmap_index = session->beside->pmap_index;
+		return 0;
+	}
+	return nvme_pmap_register_buf(session->target->generic_fd, arena->mem,
+				      arena->len, path->reg_flags,
+				      &session->pmap_index);
+}
+
+static void register_arena(struct session *session)
+{
 	unsigned int buffers = session->buffers ? session->buffers : 1;
 	struct iovec *iov = calloc(buffers, sizeof(*iov));
-	int ret = 0;
+	int ret;
 
 	for (unsigned int i = 0; iov && i < buffers; i++) {
-		iov[i].iov_base = arena->mem + i * buffer_len(session);
+		iov[i].iov_base = session->arena->mem + i * buffer_len(session);
 		iov[i].iov_len = buffer_len(session);
 	}
-	if (session->path->fixed)
-		ret = iov ? io_uring_register_buffers(&session->ring, iov,
-						      buffers) :
-			    -ENOMEM;
+	ret = iov ? register_buffers(session, iov, buffers) : -ENOMEM;
 	free(iov);
-	if (!ret && session->path->pmap && !session->path->door)
-		ret = nvme_pmap_register_buf(session->target->generic_fd,
-					     arena->mem, arena->len,
-					     session->path->reg_flags,
-					     &session->pmap_index);
 	if (ret)
 		die("%s: cannot register the buffer: %s", session->path->name,
 		    strerror(-ret));
 }
 
+/* Has it a queue that it has attached itself? */
+static bool own_queue(const struct session *session)
+{
+	const struct path *path = session->path;
+
+	return (path->queue || path->misfit) && !path->door &&
+	       !same_file(session);
+}
+
+static uint32_t queue_flags(const struct session *session)
+{
+	return session->irq == session->path->misfit ? NVME_PMAP_QUEUE_POLLED :
+						       0;
+}
+
 static void attach_queue(const struct session *session)
 {
-	int ret;
+	int fd = session->target->generic_fd, ret;
 
-	if (!session->path->queue || session->path->door)
+	if (!own_queue(session))
 		return;
-	ret = nvme_pmap_attach_queue(session->target->generic_fd,
-				     session->irq ? 0 : NVME_PMAP_QUEUE_POLLED);
+	if (session->beside)
+		ret = nvme_pmap_share_queue(fd,
+					    session->beside->target->generic_fd,
+					    queue_flags(session));
+	else if (session->elsewhere)
+		ret = nvme_pmap_attach_queue_on(fd, session->interrupted);
+	else
+		ret = nvme_pmap_attach_queue(fd, queue_flags(session));
 	if (ret)
 		die("%s: no passthrough queue: %s", session->path->name,
 		    strerror(-ret));
@@ -310,14 +363,11 @@ void session_close(struct session *session)
 		close_door(session);
 		return;
 	}
-	if (session->path->queue)
-		ret = nvme_pmap_detach_queue(fd,
-					     session->irq ?
-						     0 :
-						     NVME_PMAP_QUEUE_POLLED);
+	if (own_queue(session))
+		ret = nvme_pmap_detach_queue(fd, queue_flags(session));
 	if (ret)
 		die("cannot detach the queue: %s", strerror(-ret));
-	if (session->path->pmap)
+	if (session->path->pmap && !same_file(session))
 		ret = nvme_pmap_unregister_buf(fd, session->pmap_index);
 	if (ret)
 		die("cannot unregister the buffer: %s", strerror(-ret));

@@ -26,6 +26,8 @@ static void subtract(struct nvme_pmap_stats *a, const struct nvme_pmap_stats *b)
 	a->direct -= b->direct;
 	a->deferred -= b->deferred;
 	a->queue -= b->queue;
+	a->fallback_down -= b->fallback_down;
+	a->fallback_mode -= b->fallback_mode;
 }
 
 static void expect(const char *what, ull got, ull want,
@@ -68,6 +70,9 @@ void proof_end(const struct proof *proof, const struct target *target,
 	       claim);
 	expect("the driver's queues", now.queue, claim->queue ? want : 0,
 	       claim);
+	if (claim->fallback)
+		expect("the driver's fallbacks",
+		       now.fallback_down + now.fallback_mode, want, claim);
 	printf(", \"proof\": {\"commands\": %llu, \"block_ios\": %llu, "
 	       "\"requests_per_io\": %llu, \"prp\": %llu, \"sgl_list\": %llu, "
 	       "\"sgl_run\": %llu, \"built\": %llu, \"direct\": %llu, "
