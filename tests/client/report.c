@@ -47,13 +47,11 @@ static void fail_at(const char *file, int line, const char *what)
 		snprintf(reason, sizeof(reason), "%s", what);
 }
 
-bool check_at(const char *file, int line, bool good, const char *fmt, ...)
+bool check_at(const char *file, int line, const char *fmt, ...)
 {
 	char what[400];
 	va_list ap;
 
-	if (good)
-		return true;
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
@@ -82,8 +80,6 @@ bool check_ret_at(const char *file, int line, long got, long want, const char *f
 	char what[300], full[400];
 	va_list ap;
 
-	if (got == want)
-		return true;
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);

@@ -87,8 +87,9 @@ extern struct options opt;
 bool slow_kernel(void);
 int run_subject(const struct subject *subject, int nr_names, char **names);
 
-bool check_at(const char *file, int line, bool good, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+/* Fail the case; false. */
+bool check_at(const char *file, int line, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 bool check_ret_at(const char *file, int line, long got, long want, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 void skip_case(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -96,9 +97,21 @@ void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *err_name(long ret);
 bool case_failed(void);
 
-/* Both are true when all is well, so that a case can stop where it must. */
-#define CHECK(good, ...)	  check_at(__FILE__, __LINE__, (good), __VA_ARGS__)
-#define CHECK_RET(got, want, ...) check_ret_at(__FILE__, __LINE__, (got), (want), __VA_ARGS__)
+/*
+ * Both are true when all is well, so that a case can stop where it must.  What they say
+ * is evaluated after what they check: errno is that of the call.
+ */
+#define CHECK(good, ...)                                                 \
+	({                                                               \
+		const bool check_good = (good);                          \
+		check_good || check_at(__FILE__, __LINE__, __VA_ARGS__); \
+	})
+#define CHECK_RET(got, want, ...)                                                             \
+	({                                                                                    \
+		const long check_got = (got), check_want = (want);                            \
+		check_got == check_want ||                                                    \
+			check_ret_at(__FILE__, __LINE__, check_got, check_want, __VA_ARGS__); \
+	})
 
 /*
  * Run @fn in a child; its failed CHECKs fail this case too.  With @uid not
