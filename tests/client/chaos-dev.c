@@ -208,13 +208,10 @@ static bool wait_plugged(void)
 
 static bool queue_timeout(const char *ms)
 {
-	char path[128], node[64];
+	char node[64];
 
-	if (!CHECK(dev_path(opt.dev2, node, sizeof(node)), "no device %s", opt.dev2))
-		return false;
-	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/io_timeout",
-		 node + strlen("/dev/ng"));
-	return CHECK(write_file(path, ms), "%s: %s", path, strerror(errno));
+	return CHECK(dev_path(opt.dev2, node, sizeof(node)), "no device %s", opt.dev2) &&
+	       CHECK(node_timeout(node, ms), "time-out of %s: %s", node, strerror(errno));
 }
 
 static void out_of_time(void)
@@ -254,21 +251,6 @@ SUBJECT(chaos_slow);
 static const int by_removal[] = {
 	-ENODEV, -EINTR, -EIO, -EAGAIN, -ENXIO, 0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371, 0,
 };
-
-/* The PCI function behind a controller, e.g. 0000:00:04.0 */
-static bool pci_name(const struct dev *dev, char *name, size_t size)
-{
-	char path[160], target[256];
-	ssize_t n;
-
-	dev_sysfs(dev, "device", path, sizeof(path));
-	n = readlink(path, target, sizeof(target) - 1);
-	if (!CHECK(n > 0, "%s: %s", path, strerror(errno)))
-		return false;
-	target[n] = 0;
-	snprintf(name, size, "%s", strrchr(target, '/') + 1);
-	return true;
-}
 
 static bool driver_file(const char *file, const char *pci)
 {
@@ -327,7 +309,7 @@ static void rebind(void)
 	if (opt.door && !beside_start(&door, 0, beside_switches))
 		return;
 	for (i = 0; i < nr; i++) {
-		if (!storm_start(&s) || !pci_name(&s.stream[0].dev, pci, sizeof(pci))) {
+		if (!storm_start(&s) || !dev_pci(&s.stream[0].dev, pci, sizeof(pci))) {
 			storm_end(&s);
 			break;
 		}

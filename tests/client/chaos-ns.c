@@ -12,11 +12,6 @@
 
 #include "storm.h"
 
-enum {
-	ADMIN_ATTACH = 0x15,
-	ADMIN_FORMAT = 0x80,
-};
-
 static unsigned int rounds(unsigned int usual) { return opt.rounds ? opt.rounds : usual; }
 
 static const char *ns_name(unsigned int nsid)
@@ -27,53 +22,19 @@ static const char *ns_name(unsigned int nsid)
 	return name[nsid & 1];
 }
 
-/* The controller's own node, which stays when a namespace goes. */
 static int open_ctrl(void)
 {
-	unsigned int nr = 0;
-	char path[64];
-	int fd;
+	int fd = ctrl_open(opt.dev);
 
-	if (!CHECK(dev_path(ns_name(1), path, sizeof(path)) && sscanf(path, "/dev/ng%u", &nr) == 1,
-		   "no device %s", ns_name(1)))
-		return -1;
-	snprintf(path, sizeof(path), "/dev/nvme%u", nr);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	CHECK(fd >= 0, "%s: %s", path, strerror(errno));
+	CHECK(fd >= 0, "no controller %s: %s", opt.dev, strerror(errno));
 	return fd;
-}
-
-static bool admin(int fd, struct nvme_passthru_cmd *cmd, const char *what)
-{
-	int ret = ioctl(fd, NVME_IOCTL_ADMIN_CMD, cmd);
-
-	return CHECK_RET(ret < 0 ? -errno : ret, 0, "%s", what);
 }
 
 /* ---- detach and attach ---- */
 
 static bool attach(int fd, bool on)
 {
-	uint16_t *list = aligned_alloc(PAGE, PAGE);
-	struct nvme_passthru_cmd cmd = {
-		.opcode = ADMIN_ATTACH,
-		.nsid = 2,
-		.cdw10 = !on,
-		.addr = (uintptr_t)list,
-		.data_len = PAGE,
-	};
-	bool good = CHECK(list && !admin_identify(fd, 1, 0, list), "identify");
-
-	if (good) {
-		uint16_t id = list[78 / 2];
-
-		memset(list, 0, PAGE);
-		list[0] = 1;
-		list[1] = id;
-		good = admin(fd, &cmd, on ? "attach" : "detach");
-	}
-	free(list);
-	return good;
+	return CHECK_RET(ns_attach(fd, 2, on), 0, on ? "attach" : "detach");
 }
 
 /* Buffers in the PRP form, while a command may change a format; nothing else. */
@@ -251,13 +212,11 @@ static void prowl_end(struct prowler *p)
 /* The ioctl returns when the driver knows the new format. */
 static bool format(int fd, unsigned int lbaf, uint32_t block)
 {
-	struct nvme_passthru_cmd cmd = {
-		.opcode = ADMIN_FORMAT, .nsid = 2, .cdw10 = lbaf, .timeout_ms = 60000
-	};
 	uint64_t end = now_ms() + 10000;
 	char path[128], text[32], node[64];
 
-	if (!admin(fd, &cmd, "format") || !dev_path(ns_name(2), node, sizeof(node)))
+	if (!CHECK_RET(ns_format(fd, 2, lbaf, false), 0, "format") ||
+	    !dev_path(ns_name(2), node, sizeof(node)))
 		return false;
 	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/logical_block_size",
 		 node + strlen("/dev/ng"));

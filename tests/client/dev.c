@@ -220,6 +220,29 @@ bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size)
 	return !access(path, F_OK);
 }
 
+bool dev_pci(const struct dev *dev, char *name, size_t size)
+{
+	char path[160], target[256];
+	ssize_t n;
+
+	dev_sysfs(dev, "device", path, sizeof(path));
+	n = readlink(path, target, sizeof(target) - 1);
+	if (!CHECK(n > 0, "%s: %s", path, strerror(errno)))
+		return false;
+	target[n] = 0;
+	snprintf(name, size, "%s", strrchr(target, '/') + 1);
+	return true;
+}
+
+bool node_timeout(const char *node, const char *ms)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/io_timeout",
+		 node + strlen("/dev/ng"));
+	return write_file(path, ms);
+}
+
 bool reset_ctrl(const struct dev *dev)
 {
 	char path[160];

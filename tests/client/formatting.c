@@ -11,21 +11,12 @@
 
 #include "formatting.h"
 
-#define NOBODY	  65534
-#define OP_FORMAT 0x80
-#define PAGES	  64u /* of the memory, those that are read here, and guards */
+#define NOBODY 65534
+#define PAGES  64u /* of the memory, those that are read here, and guards */
 
 int format_ioctl(const struct dev *dev, unsigned int lbaf)
 {
-	struct nvme_passthru_cmd cmd = {
-		.opcode = OP_FORMAT,
-		.nsid = dev->nsid,
-		.cdw10 = lbaf,
-		.timeout_ms = 30000,
-	};
-	int ret = ioctl(dev->fd, NVME_IOCTL_ADMIN_CMD, &cmd);
-
-	return ret < 0 ? -errno : ret;
+	return ns_format(dev->fd, dev->nsid, lbaf, false);
 }
 
 /* The LBA format of @bytes without metadata, by Identify; -1 if there is none. */
@@ -136,6 +127,13 @@ static const struct {
 	[LARGE] = { 8, 16, 16 },
 };
 
+/* In memory that the child sees as well. */
+struct race {
+	struct stand *st;
+	bool stop, resets;
+	unsigned int rounds, good, busy, overflow, status, ended;
+};
+
 static bool guards_intact(const unsigned char *map)
 {
 	const unsigned int guard[][2] = { { 0, 4 }, { 7, 8 }, { 24, PAGES } };
@@ -235,7 +233,7 @@ void lists_intact(struct stand *st)
 	      "the data did not arrive");
 }
 
-bool format_race(struct race *r, format_fn *format, unsigned int rounds)
+static bool race_run(struct race *r, format_fn *format, unsigned int rounds)
 {
 	unsigned int i;
 	pid_t pid;
@@ -264,7 +262,7 @@ bool format_race(struct race *r, format_fn *format, unsigned int rounds)
 	return !case_failed();
 }
 
-struct race *race_alloc(struct stand *st)
+static struct race *race_alloc(struct stand *st)
 {
 	struct race *r = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 			      0);
@@ -275,26 +273,32 @@ struct race *race_alloc(struct stand *st)
 	return r;
 }
 
-void race_free(struct race *r)
+void format_race(const struct race_of *of)
 {
+	struct stand st = { 0 };
+	struct race *r = race_alloc(&st);
+
+	if (!r || !stand_open(&st, opt.dev, of->flags))
+		goto out;
+	r->resets = of->resets;
+	if (!race_run(r, of->format, opt.rounds ?: of->rounds))
+		goto out;
+	if (CHECK_RET(of->last(&st.s.dev, (unsigned int)st.lbaf[1]), 0, "format"))
+		lists_intact(&st);
+	CHECK_RET(of->last(&st.s.dev, (unsigned int)st.lbaf[0]), 0, "format");
+out:
+	setup_close(&st.s);
 	if (r)
 		munmap(r, PAGE);
 }
 
 static void race(uint32_t flags)
 {
-	struct stand st = { 0 };
-	struct race *r = race_alloc(&st);
+	const struct race_of of = {
+		.flags = flags, .format = format_ioctl, .last = format_ioctl, .rounds = 8
+	};
 
-	if (!r || !stand_open(&st, opt.dev, flags) ||
-	    !format_race(r, format_ioctl, opt.rounds ?: 8))
-		goto out;
-	if (CHECK_RET(format_ioctl(&st.s.dev, (unsigned int)st.lbaf[1]), 0, "format"))
-		lists_intact(&st);
-	CHECK_RET(format_ioctl(&st.s.dev, (unsigned int)st.lbaf[0]), 0, "format");
-out:
-	setup_close(&st.s);
-	race_free(r);
+	format_race(&of);
 }
 
 static void race_prp(void) { race(NVME_PMAP_REG_PRP); }

@@ -24,16 +24,15 @@ int format_ioctl(const struct dev *dev, unsigned int lbaf);
 /*
  * An unprivileged child reads all the time with data_len right for one format or the
  * other, while @format changes that, @rounds times at least and an even number of
- * times; nothing but what was asked for may be read.
+ * times; nothing but what was asked for may be read.  Then @last formats, twice.
  */
-struct race {
-	struct stand *st;
-	bool stop, resets;
-	unsigned int rounds, good, busy, overflow, status, ended;
+struct race_of {
+	uint32_t flags; /* of the registration */
+	format_fn *format, *last;
+	bool resets; /* @format resets the controller, which may end reads */
+	unsigned int rounds;
 };
-bool format_race(struct race *r, format_fn *format, unsigned int rounds);
-struct race *race_alloc(struct stand *st);
-void race_free(struct race *r);
+void format_race(const struct race_of *of);
 
 /* Every command still goes where it should: the lists are what they were. */
 void lists_intact(struct stand *st);

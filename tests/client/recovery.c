@@ -47,21 +47,6 @@ static bool io_timeout(const struct dev *dev, unsigned int ms)
 	return CHECK(good, "%s is not set to %u", path, ms);
 }
 
-/* Where it is after "device", in sysfs. */
-static bool learn_pci(struct stuck *st)
-{
-	char path[160], target[160];
-	ssize_t n;
-
-	dev_sysfs(&st->s.dev, "device", path, sizeof(path));
-	n = readlink(path, target, sizeof(target) - 1);
-	if (!CHECK(n > 0, "%s: %s", path, strerror(errno)))
-		return false;
-	target[n] = 0;
-	snprintf(st->pci, sizeof(st->pci), "%s", strrchr(target, '/') + 1);
-	return true;
-}
-
 /* It is there again after the reset of doorbells_open(). */
 static bool queue_is_up(struct stuck *st)
 {
@@ -87,7 +72,8 @@ static bool stuck_open(struct stuck *st, enum mode mode, unsigned int nr)
 	unsigned int i;
 
 	*st = (struct stuck){ .polled = mode == MODE_POLL, .nr = nr };
-	if (!stage_open(&st->s, NULL, STAGE_PART) || !learn_pci(st) ||
+	if (!stage_open(&st->s, NULL, STAGE_PART) ||
+	    !dev_pci(&st->s.dev, st->pci, sizeof(st->pci)) ||
 	    !doorbells_open(&st->db, &st->s.dev) || !io_timeout(&st->s.dev, TIMEOUT) ||
 	    !must_attach(st->s.dev.fd, st->polled ? POLLED : 0) || !queue_is_up(st) ||
 	    !ring_open(&st->ring, mode, 64))

@@ -17,56 +17,17 @@
 
 #include "formatting.h"
 
-#define OP_FORMAT    0x80
 #define ADMIN_VENDOR 0xc0
-
-/* The controller's own node, which takes admin commands by io_uring. */
-static int open_ctrl(const struct dev *dev)
-{
-	unsigned int ctrl;
-	char path[32];
-
-	if (!CHECK(sscanf(dev->path, "/dev/ng%un", &ctrl) == 1, "node %s", dev->path))
-		return -1;
-	snprintf(path, sizeof(path), "/dev/nvme%u", ctrl);
-	return open(path, O_RDWR | O_CLOEXEC);
-}
-
-static int admin_uring(const struct dev *dev, const struct nvme_uring_cmd *cmd)
-{
-	struct io_uring ring;
-	struct io_uring_sqe *sqe;
-	struct completion done;
-	int fd = open_ctrl(dev), ret;
-
-	if (!CHECK(fd >= 0, "no node of the controller") || !ring_open(&ring, MODE_IRQ, 4))
-		return -ENODEV;
-	sqe = io_uring_get_sqe(&ring);
-	if (!sqe)
-		return -EBUSY;
-	memset(sqe, 0, 2 * sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = fd;
-	sqe->cmd_op = NVME_URING_CMD_ADMIN;
-	*(struct nvme_uring_cmd *)(void *)sqe->cmd = *cmd;
-	ret = ring_push(&ring);
-	if (!ret)
-		ret = ring_reap(&ring, &done, 30000);
-	io_uring_queue_exit(&ring);
-	close(fd);
-	return ret ? ret : done.res;
-}
 
 static int format_uring(const struct dev *dev, unsigned int lbaf)
 {
-	const struct nvme_uring_cmd cmd = {
-		.opcode = OP_FORMAT,
-		.nsid = dev->nsid,
-		.cdw10 = lbaf,
-		.timeout_ms = 30000,
-	};
+	int fd = ctrl_open(dev->path), ret;
 
-	return admin_uring(dev, &cmd);
+	if (!CHECK(fd >= 0, "no node of the controller of %s", dev->path))
+		return -ENODEV;
+	ret = ns_format(fd, dev->nsid, lbaf, true);
+	close(fd);
+	return ret;
 }
 
 /* ---- a command right after it, and many beside it ---- */
@@ -128,20 +89,13 @@ static void after(void)
 
 static void race(format_fn *format, bool resets, unsigned int rounds)
 {
-	struct stand st = { 0 };
-	struct race *r = race_alloc(&st);
+	const struct race_of of = { .flags = NVME_PMAP_REG_PRP,
+				    .format = format,
+				    .last = format_uring,
+				    .resets = resets,
+				    .rounds = rounds };
 
-	if (!r || !stand_open(&st, opt.dev, NVME_PMAP_REG_PRP))
-		goto out;
-	r->resets = resets;
-	if (!format_race(r, format, opt.rounds ?: rounds))
-		goto out;
-	if (CHECK_RET(format_uring(&st.s.dev, (unsigned int)st.lbaf[1]), 0, "format"))
-		lists_intact(&st);
-	CHECK_RET(format_uring(&st.s.dev, (unsigned int)st.lbaf[0]), 0, "format");
-out:
-	setup_close(&st.s);
-	race_free(r);
+	format_race(&of);
 }
 
 static void uring(void) { race(format_uring, false, 16); }
@@ -194,16 +148,18 @@ struct prober {
 /* No device knows the opcode; its answer is of no interest. */
 static void *prober(void *arg)
 {
-	struct nvme_passthru_cmd by_ioctl = { .opcode = ADMIN_VENDOR };
-	struct nvme_uring_cmd by_uring = { .opcode = ADMIN_VENDOR };
+	const struct nvme_passthru_cmd cmd = { .opcode = ADMIN_VENDOR };
 	struct prober *p = arg;
+	int fd = ctrl_open(p->dev->path);
 
+	CHECK(fd >= 0, "no node of the controller of %s", p->dev->path);
 	while (!__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE)) {
 		if (p->nr++ & 1)
-			ioctl(p->dev->fd, NVME_IOCTL_ADMIN_CMD, &by_ioctl);
+			admin_ioctl(p->dev->fd, &cmd);
 		else
-			admin_uring(p->dev, &by_uring);
+			admin_uring(fd, &cmd);
 	}
+	close(fd);
 	return NULL;
 }
 

@@ -159,6 +159,10 @@ bool dev_attach(const struct dev *dev);
 int dev_open_block(const struct dev *dev, int flags);
 /* A file of the controller in sysfs ("reset_controller", "device/remove"). */
 bool dev_sysfs(const struct dev *dev, const char *attr, char *path, size_t size);
+/* The PCI function behind it, e.g. 0000:00:04.0 */
+bool dev_pci(const struct dev *dev, char *name, size_t size);
+/* How long commands to /dev/ngXnY may take by default; false with errno. */
+bool node_timeout(const char *node, const char *ms);
 /* Returns when the reset is done. */
 bool reset_ctrl(const struct dev *dev);
 bool write_file(const char *path, const char *text);
@@ -167,6 +171,24 @@ bool read_file(const char *path, char *buf, size_t size);
 bool cpu_online(unsigned int cpu, const char *on);
 bool run_on(unsigned int cpu);
 int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf);
+
+/* ---- ctrl.c: a controller by its own node, which stays when namespaces go ---- */
+
+enum {
+	ADMIN_ATTACH = 0x15,
+	ADMIN_FORMAT = 0x80,
+};
+
+/* @name: "serial=S", whatever follows a colon, or the path of a namespace's node. */
+bool ctrl_name(const char *name, char *node, size_t size);
+/* -1: there is none at the moment, and no case fails. */
+int ctrl_open(const char *name);
+/* By ioctl, or by a ring of its own: 0, an NVMe status or -errno. */
+int admin_ioctl(int fd, const struct nvme_passthru_cmd *cmd);
+int admin_uring(int fd, const struct nvme_passthru_cmd *cmd);
+int ns_format(int fd, uint32_t nsid, unsigned int lbaf, bool uring);
+/* Namespace Attachment, or detachment. */
+int ns_attach(int fd, uint32_t nsid, bool on);
 
 /* What a registration can ask for: one of two forms, or what the driver chooses. */
 enum { REG_PRP, REG_SGL_LIST, REG_ANY, NR_REG_FORMS };
