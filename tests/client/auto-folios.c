@@ -28,85 +28,21 @@ struct folios {
 
 #define SHMEM_THP "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
-#define PER_HUGE (HUGE / PAGE)
-
-/* A page of the arena: the one behind @last, or one where things can go wrong. */
-static unsigned int some_page(unsigned int last)
+static uint64_t from_rnd(void *none, uint64_t limit)
 {
-	unsigned int folio = (unsigned int)rnd_below(ARENA / HUGE) * PER_HUGE;
-
-	switch (rnd_below(8)) {
-	case 0:
-	case 1:
-		return folio;
-	case 2:
-		return folio + PER_HUGE - 1;
-	case 3:
-		return (unsigned int)rnd_below(ARENA / PAGE);
-	default:
-		return (last + 1) % (ARENA / PAGE);
-	}
+	(void)none;
+	return rnd_below(limit);
 }
 
-/* Of the same folio: what is easily taken for it. */
-static unsigned int like_page(unsigned int page)
-{
-	unsigned int folio = page - page % PER_HUGE;
-
-	switch (rnd_below(4)) {
-	case 0:
-		return folio;
-	case 1:
-		return folio + PER_HUGE - 1;
-	case 2:
-		return folio + (page + 1) % PER_HUGE;
-	default:
-		return page;
-	}
-}
-
-/* None twice, so that the data of a read can be looked at. */
-static bool used_before(const struct folios *f, unsigned int nr, unsigned int page)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		if (f->page[i] == page)
-			return true;
-	return false;
-}
-
-/* Other pages, or some that are like those of the buffer before.  Return: their number. */
-static unsigned int choose_pages(struct folios *f, unsigned int pages)
+/* Other pages, or some that are like those of the buffer before. */
+static bool fill_window(struct folios *f, unsigned int pages)
 {
 	bool like = f->pages && rnd_below(4);
-	unsigned int i, page = (unsigned int)rnd_below(ARENA / PAGE);
 
-	if (like)
-		pages = f->pages;
-	for (i = 0; i < pages; i++) {
-		page = like ? like_page(f->page[i]) : some_page(page);
-		while (used_before(f, i, page))
-			page = (page + 1) % (ARENA / PAGE);
-		f->page[i] = page;
-	}
-	return f->pages = pages;
-}
-
-static bool fill_window(struct folios *f)
-{
-	volatile unsigned char *touch = f->window;
-	unsigned int i;
-
-	for (i = 0; i < f->pages; i++) {
-		if (!CHECK(mmap(f->window + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_FIXED, f->mem.fd,
-				(off_t)f->page[i] * PAGE) != MAP_FAILED,
-			   "mmap: %s", strerror(errno)))
-			return false;
-		touch[i * PAGE] = touch[i * PAGE];
-	}
-	return true;
+	if (!like)
+		f->pages = pages;
+	pages_choose(f->page, f->pages, ARENA / PAGE, like, from_rnd, NULL);
+	return pages_map(f->window, f->mem.fd, f->page, f->pages);
 }
 
 /* ---- buffers that are a piece of the memory ---- */
@@ -179,8 +115,8 @@ static bool one_buffer(struct folios *f, uint64_t gen)
 	bool good = true;
 
 	if (at) {
-		pages = choose_pages(f, pages);
-		good = fill_window(f);
+		good = fill_window(f, pages);
+		pages = f->pages;
 	} else {
 		at = some_piece(f, pages);
 	}

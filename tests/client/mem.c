@@ -168,3 +168,79 @@ bool pins_gone(pid_t pid, unsigned int ms)
 	}
 	return true;
 }
+
+/* ---- pages of huge folios in any order ---- */
+
+#define PER_HUGE (unsigned int)(HUGE / PAGE)
+
+/* The one behind @last, or one where things can go wrong. */
+static unsigned int some_page(unsigned int last, unsigned int all, draw_fn *draw, void *from)
+{
+	unsigned int page = (unsigned int)draw(from, all), folio = page - page % PER_HUGE;
+
+	switch (draw(from, 8)) {
+	case 0:
+	case 1:
+		return folio;
+	case 2:
+		return (folio + PER_HUGE - 1) % all;
+	case 3:
+		return page;
+	default:
+		return (last + 1) % all;
+	}
+}
+
+unsigned int page_like(unsigned int page, unsigned int all, draw_fn *draw, void *from)
+{
+	unsigned int folio = page - page % PER_HUGE;
+
+	switch (draw(from, 4)) {
+	case 0:
+		return folio;
+	case 1:
+		return (folio + PER_HUGE - 1) % all;
+	case 2:
+		return (folio + (page + 1) % PER_HUGE) % all;
+	default:
+		return page;
+	}
+}
+
+static bool used_before(const unsigned int *page, unsigned int nr, unsigned int which)
+{
+	while (nr && page[nr - 1] != which)
+		nr--;
+	return nr;
+}
+
+void pages_choose(unsigned int *page, unsigned int nr, unsigned int all, bool like, draw_fn *draw,
+		  void *from)
+{
+	unsigned int i, which = (unsigned int)draw(from, all);
+
+	for (i = 0; i < nr; i++) {
+		which = like ? page_like(page[i], all, draw, from) :
+			       some_page(which, all, draw, from);
+		while (used_before(page, i, which))
+			which = (which + 1) % all;
+		page[i] = which;
+	}
+}
+
+/* Read, not written: a command may be on its way to them. */
+bool pages_map(unsigned char *at, int fd, const unsigned int *page, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		volatile unsigned char *touch = at + i * PAGE;
+
+		if (!CHECK(mmap(at + i * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+				fd, (off_t)page[i] * PAGE) != MAP_FAILED,
+			   "mmap: %s", strerror(errno)))
+			return false;
+		(void)*touch;
+	}
+	return true;
+}

@@ -283,6 +283,20 @@ struct mem {
 bool mem_alloc(struct mem *mem, enum mem_kind kind, size_t len);
 void mem_free(struct mem *mem);
 bool reserve_huge_pages(unsigned int pages);
+
+/* A number below @limit, from whatever @from is. */
+typedef uint64_t draw_fn(void *from, uint64_t limit);
+/* Of @all pages of huge folios another one of the same folio, or the same: easily taken for it. */
+unsigned int page_like(unsigned int page, unsigned int all, draw_fn *draw, void *from);
+/*
+ * @nr of @all pages, none of them twice: heads, tails and others, with runs of neighbours;
+ * @like: each of the folio that @page names before.
+ */
+void pages_choose(unsigned int *page, unsigned int nr, unsigned int all, bool like, draw_fn *draw,
+		  void *from);
+/* These pages of a file at neighbouring addresses, mapped and there. */
+bool pages_map(unsigned char *at, int fd, const unsigned int *page, unsigned int nr);
+
 long status_kib(pid_t pid, const char *field); /* "VmPin"; -1: no such process */
 bool pins_gone(pid_t pid, unsigned int ms);    /* VmPin reached zero in time */
 
