@@ -14,7 +14,7 @@ CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 PLUGIN := $(wildcard tests/profile/*.c)
 
-.PHONY: all modules delta profile test test-debug debug-kernels soak bench check tools clean help
+.PHONY: all modules delta profile test test-debug debug-kernels soak hostile bench check tools clean help
 .DEFAULT_GOAL := all
 
 all: modules ## Build the fork's nvme-core.ko and nvme.ko
@@ -52,6 +52,12 @@ test-debug: ## Run the tests on kernels with KASAN and the rest, and with KCSAN
 soak: modules ## Mix everything in one guest for MINUTES=10
 	@scripts/setup vm test
 	@scripts/soak $(MINUTES)
+
+# KERNELS=kasan for the kernel that checks itself; HOSTILE_SEED for the draws of another run.
+hostile: modules ## A hostile user, and all disturbed, for MINUTES=30 (KERNELS=kasan)
+	@scripts/setup vm test
+	@[ $(KERNELS) = plain ] || scripts/debug-kernel --kernel $(KERNEL) $(KERNELS)
+	@scripts/hostile $(KERNELS) $(MINUTES)
 
 check: ## Static checks: compilers, analyzers, style, spelling (STEP=cocci for one)
 	@scripts/check --kernel $(KERNEL) $(STEP)

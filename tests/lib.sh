@@ -107,20 +107,34 @@ formats() {
 	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 }
 
-# test_module NAME: builds tests/module/NAME.c for the kernel that the test runs on,
-# and prints where it is.
-test_module() {
-	local tree out=$dir/module
+# kernel_tree: what modules for the kernel that the test runs on are built with.
+kernel_tree() {
 	if [ "$TEST_KERNEL" = plain ]; then
-		tree=/lib/modules/$(kernel_release 6.12)/build
+		printf '/lib/modules/%s/build\n' "$(kernel_release 6.12)"
 	else
-		tree=$(kernel_source 6.12)/$TEST_KERNEL
+		printf '%s/%s\n' "$(kernel_source 6.12)" "$TEST_KERNEL"
 	fi
+}
+
+# test_module NAME: builds tests/module/NAME.c for that kernel, and prints where it is.
+test_module() {
+	local out=$dir/module-$1
 	mkdir -p "$out"
 	cp "$TESTS/module/$1.c" "$out/"
 	echo "obj-m := $1.o" >"$out/Kbuild"
-	make -C "$tree" M="$out" modules >"$out/log" 2>&1 || { cat "$out/log" >&2; return 1; }
+	make -C "$(kernel_tree)" M="$out" modules >"$out/log" 2>&1 || { cat "$out/log" >&2; return 1; }
 	printf '%s\n' "$out/$1.ko"
+}
+
+# effects_module: likewise tests/effects, which knows the driver's structures.
+effects_module() {
+	local out=$dir/effects
+	mkdir -p "$out"
+	cp "$TESTS"/effects/* "$out/"
+	make -C "$(kernel_tree)" M="$out" \
+		HOST="$(modules_dir "$(kernel_release 6.12)")/src/drivers/nvme/host" modules \
+		>"$out/log" 2>&1 || { cat "$out/log" >&2; return 1; }
+	printf '%s\n' "$out/effects.ko"
 }
 
 # overlapping: adds to the array args what a guest needs whose cases map the same

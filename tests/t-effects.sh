@@ -5,18 +5,9 @@ KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
 release=$(kernel_release 6.12)
-module=$BUILD/tests/effects/effects.ko
 requires() {
 	have "$client"
 	[ -d "/lib/modules/$release/build" ] || { echo "no headers"; return 1; }
-}
-
-# shellcheck disable=SC2317 # called by check
-build() {
-	mkdir -p "${module%/*}"
-	cp "$TESTS"/effects/* "${module%/*}/"
-	make -s -C "/lib/modules/$release/build" M="${module%/*}" \
-		HOST="$(modules_dir "$release")/src/drivers/nvme/host" modules
 }
 
 # As it is; with bits that stock ignores (UUID selection, the scope); with others;
@@ -64,7 +55,8 @@ doors() {
 }
 
 test() {
-	check build build || return
+	local module
+	module=$(effects_module)
 	answers
 	doors
 }

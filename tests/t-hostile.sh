@@ -1,37 +1,66 @@
 #!/usr/bin/env bash
 DESCRIPTION="hostile programs on every door, while all is disturbed, change no byte but those of their commands"
-TIMEOUT=300
+TIMEOUT=400
 KERNELS="plain kasan"
 . "$(dirname "$0")/lib.sh"
 
 requires() { have "$client"; }
 
-# HOSTILE_MINUTES=n in the environment is for long runs (beyond TIMEOUT: of this file, not
-# of tests/run), HOSTILE_SEED for the draws of another run, CASES for some of the cases.
+# HOSTILE_MINUTES=n in the environment is for long runs (scripts/hostile), HOSTILE_SEED
+# for the draws of another run, CASES for some of "mix format late".
 seconds=${HOSTILE_SECONDS:-$((${HOSTILE_MINUTES:-0} * 60))}
 [ "$seconds" -gt 0 ] || seconds=30
+cpus=4
+[ "$TEST_KERNEL" = plain ] || cpus=2
 
-# The disk has two namespaces, the second of which is formatted.  The IOMMU is strict; its
-# faults are complaints for scripts/vm, and asked for here, to have a case that says so.
+# The disk has two namespaces, the second of which is formatted.  Two others are a late
+# one, and one that falls silent: with its registers, see tests/client/stall.h.  The IOMMU
+# is strict; its faults are complaints for scripts/vm, and asked for here, to have a case
+# that says so.  Lockdep complains of stock's recovery and suspend: where there is lockdep,
+# it watches the first half, without these, and the second half is with them.
 # shellcheck disable=SC2016 # for the guest's shell
 test() {
-	local args=() late=serial=late
+	local args=() doorbells effects lockdep_off=''
+	doorbells=$(test_module doorbells)
+	effects=$(effects_module)
+	[ "$TEST_KERNEL" != kasan ] || lockdep_off=$(test_module lockdep_off)
 	namespace disk 1 logical_block_size=512 128M
 	namespace disk 2 logical_block_size=512 32M
 	overlapping
-	# lockdep and stock's recovery, see t-chaos.sh
-	[ "$TEST_KERNEL" != kasan ] || late=''
-	guest_results hostile --with "$client" --iommu strict --mem 1280 --no-nvme \
-		--append hugepages=24 --append suspend.pm_test_delay=1 --timeout $((seconds * 3 + 150)) \
+	guest_results hostile --with "$client,$doorbells,$effects${lockdep_off:+,$lockdep_off}" --iommu strict --mem 1536 --smp "$cpus" \
+		--no-nvme --append hugepages=24 --append suspend.pm_test_delay=1 \
+		--append iomem=relaxed --append log_buf_len=16M --timeout $((seconds * 3 + 200)) \
 		--modparam 'nvme_core multipath=N' \
 		--qemu "-device nvme-subsys,id=sub,nqn=pmap-hostile" \
 		--qemu "-device nvme,serial=disk,id=disk,subsys=sub" \
 		--qemu "$(null late 6000000000)" --qemu "-device nvme,serial=late,id=late,drive=late" \
+		--qemu "$(null never 0)" --qemu "-device nvme,serial=never,id=never,drive=never" \
 		"${args[@]}" -- sh -c '
-			status=0 seconds=$1 late=$2 seed=$3 cases=$4
-			for timeout in /sys/block/nvme*/queue/io_timeout; do echo 8000 >$timeout; done
-			"$0" hostile -d serial=disk ${late:+-D $late} ${seed:+-s $seed} -n $seconds \
-				-t $((seconds * 3 + 100)) $cases || status=1
+			status=0 client=$0 seconds=$1 seed=$2 cases=${3:-mix format late} doorbells=$4 lockdep_off=$6
+			export HOSTILE_EFFECTS=$5
+			# run SECONDS DISK CASE... : those of them that are asked for
+			run() {
+				n=$1 disk=$2 which=
+				shift 2
+				for case; do
+					case " $cases " in *" $case "*) which="$which $case" ;; esac
+				done
+				[ -z "$which" ] || "$client" hostile -d serial=disk ${disk:+-D serial=$disk} \
+					${seed:+-s $seed} -n $n -t $((n * 3 + 150)) $which || status=1
+			}
+			insmod "$doorbells" refuse=0 || exit
+			if [ "$lockdep_off" ]; then
+				seconds=$((seconds / 2))
+				echo "# lockdep watches"
+				run $seconds "" mix format
+				insmod "$lockdep_off" || exit
+				echo "# lockdep is off"
+				run $seconds never mix
+			else
+				run $seconds never mix format
+			fi
+			run $seconds late late
+			rmmod doorbells
 			tries=0
 			until nvme-driver none >&2; do
 				tries=$((tries + 1))
@@ -44,7 +73,7 @@ test() {
 				exit 1
 			fi
 			echo "ok - iommu"
-			exit $status' "$client" "$seconds" "$late" "${HOSTILE_SEED-}" "${CASES-}"
+			exit $status' "$client" "$seconds" "${HOSTILE_SEED-}" "${CASES-}" "$doorbells" "$effects" "$lockdep_off"
 }
 
 run_test

@@ -13,6 +13,9 @@
 
 #include "hostile.h"
 
+/* Of many slots these are used so much that the door comes to serve them. */
+#define HOT 16u
+
 bool file_open(const struct hostile *h, struct dev *dev)
 {
 	*dev = h->dev;
@@ -116,10 +119,25 @@ static void drop_file(struct attacker *a)
 
 /* ---- registrations ---- */
 
-/* A buffer of any of the arenas; where it had a window, that is used again. */
+/*
+ * A buffer of any of the arenas; where it had a window, that is used again.  Of many,
+ * most are of small pages: a window is a mapping for each page, and stock compares huge
+ * pages with those of all other buffers.
+ */
 static bool choose(struct attacker *a, struct buffer *b)
 {
-	return buffer_choose(b, &a->arena[draw_of(&a->draw, ARENAS)], &a->draw);
+	unsigned int arena = draw_of(&a->draw, ARENAS);
+
+	if (a->slots > SLOTS && draw_of(&a->draw, 8))
+		arena = ARENAS - 1;
+	return buffer_choose(b, &a->arena[arena], &a->draw);
+}
+
+unsigned int some_slot(struct attacker *a, unsigned int of)
+{
+	if (of > HOT && draw_of(&a->draw, 4))
+		return (a->hot + draw_of(&a->draw, HOT)) % of;
+	return draw_of(&a->draw, of);
 }
 
 static struct iovec as_iovec(const struct buffer *b)
@@ -156,21 +174,21 @@ static bool change_slot(struct attacker *a, unsigned int i)
 /* All of them, in the place of those that the ring has. */
 static bool change_all(struct attacker *a, bool first)
 {
-	struct iovec iov[SLOTS];
+	struct iovec *iov = calloc(a->slots, sizeof(*iov));
 	unsigned int i;
 	int ret = first ? 0 : io_uring_unregister_buffers(&a->ring);
+	bool good = CHECK(iov, "no memory") && called(a, ret, "unregister");
 
-	if (!called(a, ret, "unregister"))
-		return false;
-	for (i = 0; i < SLOTS; i++) {
-		if (!choose(a, &a->slot[i]))
-			return false;
+	for (i = 0; good && i < a->slots; i++) {
+		good = choose(a, &a->slot[i]);
 		if (i && one_in(&a->draw, 6))
 			a->slot[i].at = NULL;
 		iov[i] = as_iovec(&a->slot[i]);
 	}
-	COUNT(a->h, registered, SLOTS);
-	return called(a, io_uring_register_buffers(&a->ring, iov, SLOTS), "register");
+	COUNT(a->h, registered, i);
+	good = good && called(a, io_uring_register_buffers(&a->ring, iov, i), "register");
+	free(iov);
+	return good;
 }
 
 /* Another ring with the same objects, which stay when the first changes. */
@@ -191,7 +209,8 @@ static bool change_twin(struct attacker *a)
 		return a->twin_open = false;
 	}
 	COUNT(a->h, clones, 1);
-	for (i = 0; i < SLOTS; i++) {
+	a->cloned_slots = a->slots;
+	for (i = 0; i < a->slots; i++) {
 		a->cloned[i] = a->slot[i];
 		/* which is the slot's */
 		a->cloned[i].window = NULL;
@@ -223,7 +242,7 @@ static void change_pmap(struct attacker *a, unsigned int i)
 /* SQPOLL's thread may not have seen them yet. */
 static bool midway(struct attacker *a)
 {
-	unsigned int i = draw_of(&a->draw, SLOTS);
+	unsigned int i = some_slot(a, a->slots);
 
 	if (a->mode >= MODE_SQPOLL || a->by == &a->twin)
 		return true;
@@ -283,7 +302,7 @@ static void forget_buffers(struct attacker *a)
 			called(a, nvme_pmap_unregister_buf(a->dev.fd, a->index[i]), "unregister");
 		a->pmap[i].at = NULL;
 	}
-	for (i = 0; i < SLOTS; i++)
+	for (i = 0; i < a->slots; i++)
 		a->slot[i].at = NULL;
 }
 
@@ -298,7 +317,7 @@ static void drop_windows(struct attacker *a)
 {
 	unsigned int i;
 
-	for (i = 0; i < SLOTS; i++)
+	for (i = 0; i < MANY; i++)
 		drop_window(&a->slot[i]);
 	for (i = 0; i < PMAPS; i++)
 		drop_window(&a->pmap[i]);
@@ -331,10 +350,27 @@ static enum mode some_mode(struct attacker *a)
 				     draw_of(&a->draw, MODE_SQPOLL);
 }
 
+/* A few buffers, now and then many. */
+static void some_slots(struct attacker *a)
+{
+	uint64_t most = a->h->tally.most;
+
+	a->slots = one_in(&a->draw, 8) ? 16u << draw_of(&a->draw, 11) : SLOTS;
+	if (a->slots > MANY)
+		a->slots = MANY;
+	a->hot = draw_of(&a->draw, a->slots);
+	COUNT(a->h, many, a->slots > SLOTS);
+	while (most < a->slots &&
+	       !__atomic_compare_exchange_n(&a->h->tally.most, &most, a->slots, false,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
 static bool round_open(struct attacker *a)
 {
 	unsigned int i;
 
+	some_slots(a);
 	a->mode = some_mode(a);
 	a->dev.fd = -1;
 	if (!take_file(a))
@@ -360,7 +396,7 @@ static bool step(struct attacker *a)
 	case 2:
 	case 3:
 	case 4:
-		if (!change_slot(a, draw_of(&a->draw, SLOTS)))
+		if (!change_slot(a, some_slot(a, a->slots)))
 			return false;
 		break;
 	case 5:
@@ -376,7 +412,10 @@ static bool step(struct attacker *a)
 		change_queue(a);
 		break;
 	}
-	return batch(a, one_in(&a->draw, 4), false) && commands_reap(a);
+	if (!batch(a, one_in(&a->draw, 4), false) || !commands_reap(a))
+		return false;
+	COUNT(a->h, sampled, 1);
+	return arena_sample(&a->arena[draw_of(&a->draw, ARENAS)], &a->draw, a->name);
 }
 
 static void round_run(struct attacker *a)
@@ -384,7 +423,9 @@ static void round_run(struct attacker *a)
 	unsigned int i, steps = 4 + draw_of(&a->draw, 100);
 	bool good = round_open(a), early;
 
-	for (i = 0; good && i < steps && !a->prog->over && !a->h->failed; i++)
+	if (a->slots > SLOTS)
+		steps *= 3;
+	for (i = 0; good && i < steps && !a->prog->over && !a->h->failed && !a->h->stop; i++)
 		good = step(a);
 	early = good && one_in(&a->draw, 4) && !a->prog->over;
 	if (early)
@@ -419,9 +460,13 @@ static bool attacker_make(struct attacker *a, struct program *p, unsigned int nr
 	a->prog = p;
 	a->h = p->h;
 	a->dev.fd = -1;
+	a->slot = calloc(MANY, sizeof(*a->slot));
+	a->cloned = calloc(MANY, sizeof(*a->cloned));
+	if (!CHECK(a->slot && a->cloned, "no memory"))
+		return false;
 	for (i = 0; i < ARENAS; i++)
 		a->arena[i].mem.fd = -1;
-	a->draw = draw_from(p->nr + 1, nr + 1, p->life + 1);
+	a->draw = draw_from(p->nr + 1, nr + 1, 4 * p->life + p->lost + 1);
 	a->region = &p->h->region[p->nr][nr][life];
 	a->lba = (((uint64_t)p->nr * ATTACKERS + nr) * LIVES + life) * REGION;
 	snprintf(a->name, sizeof(a->name), "program %u life %u attacker %u", p->nr, p->life, nr);
@@ -438,15 +483,18 @@ static void attacker_end(struct attacker *a)
 	drop_windows(a);
 	for (i = 0; i < ARENAS; i++)
 		arena_close(&a->arena[i]);
+	free(a->slot);
+	free(a->cloned);
 }
 
-/* In a process of its own, until it is killed, or the device is gone, or all is over. */
-void program_run(struct program *p)
+/* Until the device is gone, or all is over. */
+static void program_life(struct program *p)
 {
 	struct attacker *a = calloc(ATTACKERS, sizeof(*a));
 	unsigned int i, made = 0, started = 0;
 	bool good = a && file_open(p->h, &p->dev);
 
+	p->over = false;
 	for (; good && made < ATTACKERS; made++)
 		good = attacker_make(&a[made], p, made);
 	for (i = 0; good && i < ATTACKERS; i++, started++)
@@ -458,6 +506,13 @@ void program_run(struct program *p)
 	if (p->dev.fd >= 0)
 		close(p->dev.fd);
 	free(a);
+}
+
+/* In a process of its own, until it is killed, or has lost the device some times. */
+void program_run(struct program *p)
+{
+	for (p->lost = 0; p->lost < 4 && !p->h->stop && !p->h->failed && !case_failed(); p->lost++)
+		program_life(p);
 	if (case_failed())
 		p->h->failed = true;
 }

@@ -12,17 +12,59 @@
 
 const char *const door_names[NR_DOORS] = { "plain", "fixed", "pmap", "bad" };
 
+static bool among(const int *ends, size_t nr, int res)
+{
+	while (nr && ends[nr - 1] != res)
+		nr--;
+	return nr;
+}
+
 bool by_disturbance(int res)
 {
 	static const int ends[] = {
-		-ENODEV, -EINTR, -EIO,	-EAGAIN, -ENXIO, -EBUSY, -ENOMEM, 0x4,
-		0x7,	 0x370,	 0x371, 0x4370,	 0x4371, 0x3,	 0x4003,
+		-ENODEV, /* the controller or the namespace is gone */
+		-EINTR,	 /* cancelled: by a reset, a suspend, a removal */
+		-EIO,	 /* sent to queues that are going, or a controller that is not live */
+		-EAGAIN, /* the same by a call that must not wait */
+		-EBUSY,	 /* PRP: for too long a format may have changed that is not known yet */
+		-ENOMEM, /* under pressure: no request, no list for a command */
+		0x4,	 /* QEMU's, when the registers are reset below its transfer */
+		0x7,	 /* aborted: by Abort, or with its queue */
+		0x370,	 /* the host's own words: no path, aborted; and so not to be retried */
+		0x371,	 0x4370, 0x4371,
 	};
-	unsigned int i = 0;
 
-	while (i < ARRAY_SIZE(ends) && ends[i] != res)
-		i++;
-	return i < ARRAY_SIZE(ends);
+	return among(ends, ARRAY_SIZE(ends), res);
+}
+
+bool by_detach(int res)
+{
+	static const int ends[] = {
+		0xb, /* invalid namespace: the controller does not have it */
+		0x400b,
+		0x2, /* invalid field: QEMU's word for one that is not attached */
+		0x4002,
+	};
+
+	return among(ends, ARRAY_SIZE(ends), res);
+}
+
+void end_counted(struct hostile *h, int res)
+{
+	struct ends *e = &h->tally.ends;
+	unsigned int i;
+
+	for (i = 0; res && i < NR_ENDS; i++) {
+		int none = 0;
+
+		if (__atomic_load_n(&e->res[i], __ATOMIC_RELAXED) != res &&
+		    !__atomic_compare_exchange_n(&e->res[i], &none, res, false, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED) &&
+		    none != res)
+			continue;
+		__atomic_fetch_add(&e->times[i], 1, __ATOMIC_RELAXED);
+		break;
+	}
 }
 
 static uint64_t user_data(const struct attacker *a, unsigned int i) { return a->batches << 8 | i; }
@@ -100,7 +142,7 @@ static const struct buffer *some_buffer(struct attacker *a, unsigned int door, u
 		*index = a->index[*index];
 		return b;
 	}
-	*index = draw_of(&a->draw, SLOTS);
+	*index = some_slot(a, a->by == &a->twin ? a->cloned_slots : a->slots);
 	return a->by == &a->twin ? &a->cloned[*index] : &a->slot[*index];
 }
 
@@ -223,10 +265,12 @@ static bool ended(struct attacker *a, struct flight *f, int res)
 	if (f->door == DOOR_BAD)
 		return CHECK(res == -EFAULT || by_disturbance(res), "%s: beyond a buffer: %s",
 			     a->name, err_name(res));
+	end_counted(a->h, res);
 	if (res) {
 		if (res == -ENODEV)
 			give_up(a);
-		good = CHECK(by_disturbance(res), "%s: %s of %u bytes by %s, %s: %s", a->name,
+		good = CHECK(by_disturbance(res) || by_detach(res),
+			     "%s: %s of %u bytes by %s, %s: %s", a->name,
 			     f->opcode == OP_READ ? "read" : "write", f->len, door_names[f->door],
 			     mode_names[a->mode], err_name(res));
 	} else {

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A namespace that is formatted, by ioctl, while programs use it by what they believe of
- * its format, and its controller is reset; see hostile.h.  Only by our doors: stock lets
- * a device without SGLs run over a buffer that is too short.
+ * A namespace that is formatted, by ioctl or io_uring, while programs use it by what they
+ * believe of its format, and its controller is reset; see hostile.h.  Only by our doors:
+ * stock lets a device without SGLs run over a buffer that is too short.
  */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "storm.h"
 #include "hostile.h"
-
-enum { ADMIN_FORMAT = 0x80 };
 
 #define TENANTS 4u
 #define PIECES	8u	    /* of a tenant's buffer */
@@ -32,16 +31,8 @@ static const struct {
 	uint32_t block;
 } formats[] = { { 0, 512 }, { 4, 4096 } };
 
-static struct {
-	struct draw draw;
-	char name[64]; /* of the namespace */
-	volatile bool stop;
-	volatile unsigned int seq; /* odd: being formatted, or nobody knows */
-	volatile uint32_t block;   /* of it, else */
-	uint64_t formats, tries;
-} now;
-
 struct tenant {
+	struct formatted *f;
 	struct draw draw;
 	struct dev dev;
 	struct io_uring ring;
@@ -56,25 +47,24 @@ struct tenant {
 
 /* ---- tenants ---- */
 
+/* How a tenant's command may end, beside by_disturbance() and detached(). */
 static bool format_answer(int res)
 {
-	static const int ends[] = { -EOVERFLOW,
-				    -EPERM,
-				    0x84,
-				    0x4084,
-				    0x80,
-				    0x4080,
-				    0xb,
-				    0x400b,
-				    0x2,
-				    0x4002,
-				    SC_SGL_LEN_INVALID,
-				    0x4000 | SC_SGL_LEN_INVALID };
+	static const int ends[] = {
+		-EOVERFLOW, /* longer in the format that is there than its buffer */
+		-EPERM,	    /* the format is not known: a length cannot be */
+		0x84,	    /* the device is formatting */
+		0x4084,
+		SC_LBA_RANGE, /* beyond the end, in the other format */
+		0x4000 | SC_LBA_RANGE,
+		SC_SGL_LEN_INVALID, /* the device's word for EOVERFLOW */
+		0x4000 | SC_SGL_LEN_INVALID,
+	};
 	unsigned int i = 0;
 
 	while (i < ARRAY_SIZE(ends) && ends[i] != res)
 		i++;
-	return i < ARRAY_SIZE(ends) || by_disturbance(res);
+	return i < ARRAY_SIZE(ends) || by_disturbance(res) || by_detach(res);
 }
 
 /* What a sector may be: nothing since it was formatted, or what was written to it. */
@@ -96,7 +86,7 @@ static bool sectors_right(const unsigned char *at, uint64_t sector, unsigned int
 static bool tenant_enter(struct tenant *t)
 {
 	t->dev = (struct dev){ .fd = -1 };
-	if (!dev_path(now.name, t->dev.path, sizeof(t->dev.path)))
+	if (!dev_path(t->f->name, t->dev.path, sizeof(t->dev.path)))
 		return false;
 	t->dev.fd = open(t->dev.path, O_RDWR | O_CLOEXEC);
 	t->dev.nsid = 2;
@@ -137,8 +127,9 @@ static void tenant_prep(struct tenant *t, unsigned int i, uint32_t block, bool w
 
 static bool tenant_turn(struct tenant *t)
 {
-	unsigned int seq = now.seq, i;
-	uint32_t block = one_in(&t->draw, 4) ? formats[draw_of(&t->draw, 2)].block : now.block;
+	struct formatted *f = t->f;
+	unsigned int seq = f->seq, i;
+	uint32_t block = one_in(&t->draw, 4) ? formats[draw_of(&t->draw, 2)].block : f->block;
 	uint64_t sector[PIECES];
 	uint32_t len[PIECES];
 	bool write[PIECES], known;
@@ -149,7 +140,7 @@ static bool tenant_turn(struct tenant *t)
 		sector[i] = 8192 + (t->nr * PIECES + i) * 512 + 8 * draw_of(&t->draw, 55);
 		len[i] = lens[draw_of(&t->draw, ARRAY_SIZE(lens))];
 		/* with a wrong belief it would go elsewhere, rightly */
-		write[i] = one_in(&t->draw, 2) && !(seq & 1) && block == now.block;
+		write[i] = one_in(&t->draw, 2) && !(seq & 1) && block == f->block;
 		tenant_prep(t, i, block, write[i], sector[i], len[i]);
 	}
 	if (!CHECK_RET(ring_push(&t->ring), 0, "submit"))
@@ -164,7 +155,7 @@ static bool tenant_turn(struct tenant *t)
 			return false;
 		res[done.user_data % PIECES] = done.res;
 	}
-	known = !(seq & 1) && now.seq == seq;
+	known = !(seq & 1) && f->seq == seq;
 	for (i = 0; i < PIECES; i++) {
 		unsigned char *at = t->mem.map + i * STRIDE;
 
@@ -172,7 +163,7 @@ static bool tenant_turn(struct tenant *t)
 		t->read += !res[i] && !write[i];
 		t->written += !res[i] && write[i];
 		t->there &= res[i] != -ENODEV;
-		if (known && !res[i] && !write[i] && block == now.block &&
+		if (known && !res[i] && !write[i] && block == f->block &&
 		    !sectors_right(at, sector[i], len[i] / SECTOR))
 			return false;
 		poison(at, len[i]);
@@ -180,70 +171,31 @@ static bool tenant_turn(struct tenant *t)
 	return CHECK(poisoned(t->mem.map, t->mem.len) == t->mem.len,
 		     "%s, flags %u: byte %#zx was written over, to %#zx (blocks of %u, of %u believed)",
 		     mode_names[t->mode], t->flags, poisoned(t->mem.map, t->mem.len),
-		     poison_resumes(t->mem.map, t->mem.len), now.block, block);
+		     poison_resumes(t->mem.map, t->mem.len), f->block, block);
 }
 
 static void *tenant(void *arg)
 {
 	struct tenant *t = arg;
 
-	while (!now.stop && !case_failed()) {
+	while (!t->f->stop && !case_failed()) {
 		/* a registration lives long: a list that was written over stays so */
 		if (tenant_enter(t))
-			while (t->there && !now.stop && tenant_turn(t))
-				;
+			while (t->there && !t->f->stop && tenant_turn(t))
+				sleep_ms(t->f->pause);
 		tenant_leave(t);
 	}
 	return NULL;
 }
 
-/* ---- formats ---- */
-
-static int ctrl_open(void)
-{
-	unsigned int nr = 0;
-	char path[64];
-
-	if (!dev_path(now.name, path, sizeof(path)) || sscanf(path, "/dev/ng%u", &nr) != 1)
-		return -1;
-	snprintf(path, sizeof(path), "/dev/nvme%u", nr);
-	return open(path, O_RDWR | O_CLOEXEC);
-}
-
-/* Until the controller has done it, whatever it is disturbed by. */
-static void *formatter(void *arg)
-{
-	(void)arg;
-	while (!now.stop && !case_failed()) {
-		unsigned int which = draw_of(&now.draw, 2);
-		struct nvme_passthru_cmd cmd = { .opcode = ADMIN_FORMAT,
-						 .nsid = 2,
-						 .cdw10 = formats[which].lbaf,
-						 .timeout_ms = 60000 };
-		int fd = ctrl_open();
-
-		now.tries++;
-		now.seq |= 1;
-		if (fd >= 0 && !ioctl(fd, NVME_IOCTL_ADMIN_CMD, &cmd)) {
-			now.formats++;
-			now.block = formats[which].block;
-			now.seq++;
-		}
-		if (fd >= 0)
-			close(fd);
-		/* after a failure as well, when the driver may be wrong about the format */
-		sleep_ms(20 + draw_of(&now.draw, 150));
-	}
-	return NULL;
-}
-
-static bool tenant_start(struct tenant *t, unsigned int i)
+static bool tenant_start(struct tenant *t, struct formatted *f, unsigned int i)
 {
 	static const uint32_t flags[TENANTS] = { NVME_PMAP_REG_PRP, NVME_PMAP_REG_PRP, 0,
 						 NVME_PMAP_REG_SGL_LIST };
 	static const enum mode modes[TENANTS] = { MODE_IRQ, MODE_POLL, MODE_DEFER, MODE_IRQ };
 
-	*t = (struct tenant){ .draw = draw_from(99, i, 0),
+	*t = (struct tenant){ .f = f,
+			      .draw = draw_from(99, i, 0),
 			      .nr = i,
 			      .mode = modes[i],
 			      .flags = flags[i],
@@ -255,20 +207,100 @@ static bool tenant_start(struct tenant *t, unsigned int i)
 	return CHECK(!pthread_create(&t->thread, NULL, tenant, t), "pthread_create");
 }
 
-static void resets(uint64_t end)
+static void tenant_end(struct tenant *t)
+{
+	pthread_join(t->thread, NULL);
+	note("%s, flags %u: %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64 " refused, %" PRIu64
+	     " lives",
+	     mode_names[t->mode], t->flags, t->read, t->written, t->refused, t->lives);
+	CHECK(case_failed() || (t->read && t->written), "a tenant did nothing");
+	mem_free(&t->mem);
+}
+
+bool formatted_begin(struct formatted *f)
+{
+	char path[64];
+
+	*f = (struct formatted){ .seq = 1, .block = 512 };
+	snprintf(f->name, sizeof(f->name), "%s:2", opt.dev);
+	return !strncmp(opt.dev, "serial=", 7) && dev_path(f->name, path, sizeof(path));
+}
+
+/* All of them, until @f says so. */
+void tenants(void *arg)
+{
+	static struct tenant t[TENANTS];
+	struct formatted *f = arg;
+	unsigned int i, started = 0;
+
+	while (started < TENANTS && tenant_start(&t[started], f, started))
+		started++;
+	while (started == TENANTS && !f->stop && !case_failed())
+		sleep_ms(20);
+	f->stop = true;
+	for (i = 0; i < started; i++)
+		tenant_end(&t[i]);
+}
+
+/* ---- formats ---- */
+
+/* Until the controller has done it, whatever it is disturbed by. */
+bool format_once(struct formatted *f, struct draw *d)
+{
+	unsigned int which = draw_of(d, ARRAY_SIZE(formats));
+	uint64_t end = now_ms() + (slow_kernel() ? 300000 : 60000);
+	bool uring = one_in(d, 2);
+
+	f->seq |= 1;
+	while (now_ms() < end && !case_failed()) {
+		int fd = ctrl_open(f->name), ret = -ENODEV;
+
+		if (fd >= 0) {
+			ret = ns_format(fd, 2, formats[which].lbaf, uring);
+			close(fd);
+		}
+		f->tries++;
+		if (!ret) {
+			f->formats++;
+			f->block = formats[which].block;
+			f->seq++;
+			return true;
+		}
+		/* 0x84: that before has been given up by a reset, but not by the device */
+		if (!CHECK(ret == 0x84 || ret == 0x4084 || by_disturbance(ret) || by_detach(ret),
+			   "format by %s: %s", uring ? "io_uring" : "ioctl", err_name(ret)))
+			return false;
+		/* the driver may be wrong about the format now */
+		sleep_ms(20 + draw_of(d, 150));
+	}
+	return CHECK(case_failed(), "a format does not succeed");
+}
+
+static void *formatter(void *arg)
+{
+	struct draw draw = draw_from(97, 0, 0);
+	struct formatted *f = arg;
+
+	while (!f->stop && format_once(f, &draw))
+		sleep_ms(20 + draw_of(&draw, 150));
+	return NULL;
+}
+
+static void resets(const struct formatted *f, uint64_t end)
 {
 	struct draw draw = draw_from(98, 0, 0);
 	struct dev dev = { .fd = -1 };
 	unsigned int times = 0;
 
-	while (now_ms() < end && !case_failed()) {
-		unsigned int seq = now.seq;
+	while (now_ms() < end && !case_failed() && !f->stop) {
+		unsigned int seq = f->seq;
 
 		/* at some moment of a format */
-		while (now.seq == seq && now_ms() < end && !case_failed())
+		while (f->seq == seq && now_ms() < end && !case_failed())
 			sleep_ms(1);
 		sleep_ms(draw_of(&draw, 80));
-		if (!dev_path(now.name, dev.path, sizeof(dev.path)) || !ctrl_reset(&dev))
+		if (!CHECK(dev_path(f->name, dev.path, sizeof(dev.path)), "no %s", f->name) ||
+		    !ctrl_reset(&dev))
 			break;
 		times++;
 	}
@@ -277,39 +309,30 @@ static void resets(uint64_t end)
 
 void hostile_format(void)
 {
-	static struct tenant t[TENANTS];
-	unsigned int i, started = 0;
-	pthread_t thread;
+	struct formatted *f = mmap(NULL, sizeof(*f), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned int ms = 500 * (opt.rounds ? opt.rounds : 30);
 	long pins = pins_held();
-	char path[64];
+	pthread_t thread;
+	pid_t pid;
 
-	snprintf(now.name, sizeof(now.name), "%s:2", opt.dev);
-	if (strncmp(opt.dev, "serial=", 7) || !dev_path(now.name, path, sizeof(path))) {
+	if (!CHECK(f != MAP_FAILED, "no memory"))
+		return;
+	if (!formatted_begin(f)) {
 		skip_case("-d names no controller with a second namespace");
 		return;
 	}
-	now.draw = draw_from(97, 0, 0);
-	now.stop = false;
-	now.seq = 1;
-	now.block = 512;
-	while (started < TENANTS && tenant_start(&t[started], started))
-		started++;
-	if (started == TENANTS &&
-	    CHECK(!pthread_create(&thread, NULL, formatter, NULL), "pthread_create")) {
-		resets(now_ms() + 1000ull * (opt.rounds ? opt.rounds : 30) / 2);
-		now.stop = true;
+	pid = child_start(tenants, f, 0);
+	if (pid > 0 && CHECK(!pthread_create(&thread, NULL, formatter, f), "pthread_create")) {
+		resets(f, now_ms() + (ms < 120000 ? ms : 120000));
+		f->stop = true;
 		pthread_join(thread, NULL);
 	}
-	now.stop = true;
-	for (i = 0; i < started; i++) {
-		pthread_join(t[i].thread, NULL);
-		note("%s, flags %u: %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64
-		     " refused, %" PRIu64 " lives",
-		     mode_names[t[i].mode], t[i].flags, t[i].read, t[i].written, t[i].refused,
-		     t[i].lives);
-		CHECK(case_failed() || (t[i].read && t[i].written), "a tenant did nothing");
-		mem_free(&t[i].mem);
-	}
-	note("%" PRIu64 " formats, of %" PRIu64 " tries", now.formats, now.tries);
+	f->stop = true;
+	if (pid > 0)
+		child_wait(pid);
+	note("%" PRIu64 " formats, of %" PRIu64 " tries", f->formats, f->tries);
+	CHECK(case_failed() || f->formats, "no format succeeded");
 	pins_back(pins, slow_kernel() ? 50000 : 10000);
+	munmap(f, sizeof(*f));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A user who is always at RLIMIT_MEMLOCK, to whom the auto door must not be noticeable;
- * and a disk that answers late.  See hostile.h.
+ * see hostile.h.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,14 +9,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "stall.h"
 #include "storm.h"
 #include "hostile.h"
 
 #define LIMIT MIB(1)
 #define HALF  (LIMIT / 2)
-
-/* ---- at the limit ---- */
 
 struct user {
 	struct hostile *h;
@@ -51,6 +48,12 @@ static bool all_at_first(struct user *u, const char *what)
 	return CHECK_RET(ret, 0, "%s: all of the limit", what);
 }
 
+/* Who is not root may send nothing that has effects, as the log says. */
+static bool use_answer(const struct hostile *h, int res)
+{
+	return !res || by_disturbance(res) || by_detach(res) || (h->effects && res == -EACCES);
+}
+
 /* Commands enough for the door to take the buffers; false: the device is gone. */
 static bool use(struct user *u)
 {
@@ -65,7 +68,7 @@ static bool use(struct user *u)
 		sqe_fixed(sqe, at >= u->mem.map + HALF);
 		if (!CHECK_RET(ring_push(&u->ring), 0, "submit") ||
 		    !CHECK_RET(ring_reap(&u->ring, &done, 200000), 0, "a limited user's command") ||
-		    !CHECK(!done.res || by_disturbance(done.res), "a limited user's command: %s",
+		    !CHECK(use_answer(u->h, done.res), "a limited user's command: %s",
 			   err_name(done.res)) ||
 		    done.res == -ENODEV)
 			return false;
@@ -137,122 +140,3 @@ static void fresh(void *arg)
 }
 
 bool limit_is_back(void) { return in_child(fresh, NULL, LIMITED_UID); }
-
-/* ---- a disk that answers late ---- */
-
-#define LATE_NR	   6u
-#define LATE_MODES 4u
-#define LATE_MS	   100000u
-
-struct late {
-	struct setup s;
-	unsigned int door[LATE_NR];
-};
-
-/* Several files and rings of it, each with commands by every door. */
-static bool late_start(struct late *l, enum mode mode)
-{
-	struct iovec iov;
-	unsigned int i;
-
-	if (!setup_make(&l->s, opt.dev2, mode, MEM_4K, LATE_NR * 2 * PAGE))
-		return false;
-	iov = (struct iovec){ l->s.mem.map, l->s.mem.len };
-	if ((mode % 2 && !dev_attach(&l->s.dev)) ||
-	    !CHECK_RET(io_uring_register_buffers(&l->s.ring, &iov, 1), 0, "buffer"))
-		return false;
-	poison(l->s.mem.map, l->s.mem.len);
-	for (i = 0; i < LATE_NR; i++) {
-		l->door[i] = (unsigned int)rnd_below(DOOR_BAD);
-		if (l->door[i] == DOOR_PMAP) {
-			struct nvme_pmap_cmd cmd = cmd_rw(&l->s.dev, OP_READ, l->s.index,
-							  i * 2 * PAGE, PAGE, 8 * i);
-
-			prep_cmd(&l->s.ring, l->s.dev.fd, &cmd, i);
-		} else {
-			struct io_uring_sqe *sqe = prep_stock(&l->s.ring, &l->s.dev, OP_READ,
-							      l->s.mem.map + i * 2 * PAGE, PAGE,
-							      8 * i, i);
-
-			if (l->door[i] == DOOR_FIXED)
-				sqe_fixed(sqe, 0);
-		}
-	}
-	return CHECK_RET(ring_push(&l->s.ring), 0, "submit");
-}
-
-static bool late_end(struct late *l)
-{
-	struct completion done;
-	uint64_t seen = 0;
-	unsigned int i;
-
-	for (i = 0; i < LATE_NR; i++) {
-		if (!CHECK_RET(ring_reap(&l->s.ring, &done, LATE_MS), 0,
-			       "a late disk: completion %u", i) ||
-		    !CHECK(done.user_data < LATE_NR && !(seen >> done.user_data & 1),
-			   "a second CQE"))
-			return false;
-		seen |= 1ull << done.user_data;
-		CHECK(!done.res || by_disturbance(done.res), "a late disk: %s by %s",
-		      err_name(done.res), door_names[l->door[done.user_data]]);
-	}
-	/* nothing comes any more */
-	poison(l->s.mem.map, l->s.mem.len);
-	sleep_ms(50);
-	return CHECK(poisoned(l->s.mem.map, l->s.mem.len) == l->s.mem.len,
-		     "written to after the end");
-}
-
-static bool late_round(void)
-{
-	static struct late l[LATE_MODES];
-	bool good = true;
-	unsigned int i;
-
-	memset(l, 0, sizeof(l));
-	for (i = 0; i < LATE_MODES; i++)
-		l[i].s.dev.fd = l[i].s.mem.fd = -1;
-	for (i = 0; good && i < LATE_MODES; i++)
-		good = late_start(&l[i], i);
-	for (i = 0; good && i < LATE_MODES; i++)
-		good = late_end(&l[i]);
-	for (i = 0; i < LATE_MODES; i++)
-		setup_close(&l[i].s);
-	return good;
-}
-
-/* Of what stock sends; ours takes it from there. */
-static bool late_timeout(void)
-{
-	char path[128], node[64];
-
-	if (!CHECK(dev_path(opt.dev2, node, sizeof(node)), "no device %s", opt.dev2))
-		return false;
-	snprintf(path, sizeof(path), "/sys/block/nvme%s/queue/io_timeout",
-		 node + strlen("/dev/ng"));
-	return CHECK(write_file(path, "2000"), "%s: %s", path, strerror(errno));
-}
-
-/* Its namespace takes longer than a command may; recovery has to end them. */
-void hostile_silent(void)
-{
-	unsigned int i, nr = opt.rounds ? opt.rounds / 40 + 1 : 2;
-	struct storm s = { .tolerated = NULL };
-	uint64_t log = log_mark();
-	long pins = pins_held();
-
-	if (!opt.dev2) {
-		skip_case("-D names no disk that answers late");
-		return;
-	}
-	/* of another controller, to which nothing must happen */
-	if (late_timeout() && storm_start(&s))
-		for (i = 0; i < nr && late_round(); i++)
-			storm_moves(&s, 1);
-	CHECK(log_count(log, "timeout, aborting") + log_count(log, "timeout, reset"),
-	      "nothing ran out of time");
-	storm_end(&s);
-	/* QEMU 7.2 never unmaps what such commands had, but the guest does */
-	pins_back(pins, 10000);
-}

@@ -39,14 +39,18 @@ static const struct {
 	{ MEM_MEMFD, MEM_MEMFD, ARENA_MAX, false }, /* shared memory in huge pages */
 	{ MEM_THP, MEM_4K, HUGE, true },
 	{ MEM_MEMFD_HUGE, MEM_SHMEM, HUGE, false },
-	{ MEM_4K, MEM_4K, 128 * PAGE, true },
 	/* of which a child cannot have copies when there are no more */
 	{ MEM_HUGE, MEM_SHMEM, HUGE, false },
+	/* folios of 64 KiB */
+	{ MEM_MTHP, MEM_4K, 128 * PAGE, true },
+	{ MEM_4K, MEM_4K, 128 * PAGE, true },
 };
 
 bool arena_open(struct arena *a, unsigned int kind, struct draw *d)
 {
-	if (kind >= 2)
+	if (kind == ARENAS - 1)
+		kind = ARRAY_SIZE(kinds) - 1;
+	else if (kind >= 2)
 		kind = 2 + draw_of(d, ARRAY_SIZE(kinds) - 2);
 	*a = (struct arena){ .mem.fd = -1, .private = kinds[kind].private };
 	if (!mem_alloc(&a->mem, kinds[kind].kind, kinds[kind].len) &&
@@ -68,86 +72,35 @@ bool arena_clean(const struct arena *a, const char *whose)
 		     same, a->mem.len, poison_resumes(a->mem.map, a->mem.len));
 }
 
+bool arena_sample(const struct arena *a, struct draw *d, const char *whose)
+{
+	unsigned int page = draw_of(d, a->mem.len / PAGE);
+	const unsigned char *at = a->mem.map + (size_t)page * PAGE;
+
+	return a->busy[page] ||
+	       CHECK(poisoned(at, PAGE) == PAGE,
+		     "%s: byte %#zx of page %u changed, which no command was to reach", whose,
+		     poisoned(at, PAGE), page);
+}
+
 /* ---- buffers ---- */
 
-/* The one behind @last, or one where things can go wrong: heads, tails. */
-static unsigned int some_page(const struct arena *a, unsigned int last, struct draw *d)
-{
-	unsigned int all = (unsigned int)(a->mem.len / PAGE);
-	unsigned int folio = (unsigned int)(draw_of(d, all) / PER_HUGE * PER_HUGE);
-
-	switch (draw_of(d, 8)) {
-	case 0:
-	case 1:
-		return folio;
-	case 2:
-		return (unsigned int)(folio + PER_HUGE - 1) % all;
-	case 3:
-		return draw_of(d, all);
-	default:
-		return (last + 1) % all;
-	}
-}
-
-/* Of the same folio: what is easily taken for it. */
-static unsigned int like_page(const struct arena *a, unsigned int page, struct draw *d)
-{
-	unsigned int all = (unsigned int)(a->mem.len / PAGE);
-	unsigned int folio = (unsigned int)(page - page % PER_HUGE);
-
-	switch (draw_of(d, 4)) {
-	case 0:
-		return folio;
-	case 1:
-		return (unsigned int)(folio + PER_HUGE - 1) % all;
-	case 2:
-		return (unsigned int)(folio + (page + 1) % PER_HUGE) % all;
-	default:
-		return page;
-	}
-}
-
-static bool used_before(const struct buffer *b, unsigned int nr, unsigned int page)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		if (b->page[i] == page)
-			return true;
-	return false;
-}
+static uint64_t from_draw(void *d, uint64_t limit) { return draw_of(d, limit); }
 
 static bool window_fill(const struct buffer *b, const unsigned int *page)
 {
-	unsigned int i;
-
-	for (i = 0; i < b->pages; i++) {
-		volatile unsigned char *touch = b->window + i * PAGE;
-
-		if (!CHECK(mmap(b->window + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_FIXED, b->arena->mem.fd,
-				(off_t)page[i] * PAGE) != MAP_FAILED,
-			   "mmap: %s", strerror(errno)))
-			return false;
-		(void)*touch;
-	}
-	return true;
+	return pages_map(b->window, b->arena->mem.fd, page, b->pages);
 }
 
 /* Any pages, or some that are like those that were there before. */
 static bool choose_pages(struct buffer *b, struct draw *d)
 {
 	bool like = b->pages && draw_of(d, 4);
-	unsigned int all = (unsigned int)(b->arena->mem.len / PAGE), i, page = draw_of(d, all);
 
 	if (!like)
 		b->pages = 1 + draw_of(d, one_in(d, 3) ? MAX_PAGES : 5);
-	for (i = 0; i < b->pages; i++) {
-		page = like ? like_page(b->arena, b->page[i], d) : some_page(b->arena, page, d);
-		while (used_before(b, i, page))
-			page = (page + 1) % all;
-		b->page[i] = page;
-	}
+	pages_choose(b->page, b->pages, (unsigned int)(b->arena->mem.len / PAGE), like, from_draw,
+		     d);
 	return window_fill(b, b->page);
 }
 
@@ -200,7 +153,7 @@ bool buffer_cover(const struct buffer *b, struct draw *d)
 	if (!b->windowed)
 		return true;
 	for (i = 0; i < b->pages; i++)
-		page[i] = one_in(d, 2) ? like_page(b->arena, b->page[i], d) : draw_of(d, all);
+		page[i] = one_in(d, 2) ? page_like(b->page[i], all, from_draw, d) : draw_of(d, all);
 	return window_fill(b, page);
 }
 

@@ -19,12 +19,22 @@
 
 #define SHMEM_THP "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
+#define MTHP "/sys/kernel/mm/transparent_hugepage/hugepages-64kB"
+
 /* The parent's own. */
 static struct {
-	pid_t pid[PROGRAMS], limited, taker, switches;
+	long mthp;
+	pid_t pid[PROGRAMS], limited, taker, switches, tenants, never;
 	unsigned int life[PROGRAMS];
 	struct draw draw;
 } run;
+
+static long mthp_folios(void)
+{
+	char text[32];
+
+	return read_file(MTHP "/stats/anon_fault_alloc", text, sizeof(text)) ? atol(text) : 0;
+}
 
 /* ---- the programs ---- */
 
@@ -110,6 +120,14 @@ static bool kill_one(struct hostile *h)
 
 /* ---- the end ---- */
 
+static void ends_told(const struct ends *e)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_ENDS && e->res[i]; i++)
+		note("%" PRIu64 " commands ended with %s", e->times[i], err_name(e->res[i]));
+}
+
 static void told(const struct hostile *h)
 {
 	const struct tally *t = &h->tally;
@@ -133,7 +151,15 @@ static void told(const struct hostile *h)
 	note("%" PRIu64 " arenas of another process, %" PRIu64 " times at the limit, %" PRIu64
 	     " switches",
 	     t->taken, t->limits, t->switched);
-	events_told();
+	note("%" PRIu64 " tables of many buffers, up to %" PRIu64 "; %" PRIu64
+	     " guard pages looked at in between; %ld folios of 64 KiB",
+	     t->many, t->most, t->sampled, mthp_folios() - run.mthp);
+	note("%" PRIu64 " formats, of %" PRIu64 " tries", h->second.formats, h->second.tries);
+	note("a disk fell silent %" PRIu64 " times (%" PRIu64 " commands), %" PRIu64
+	     " of them removed; all was over after %" PRIu64 " ms at most, a removal %" PRIu64,
+	     t->silences, t->unanswered, t->removals, t->slowest[0], t->slowest[1]);
+	ends_told(&t->ends);
+	events_told(h);
 }
 
 static bool enough(const struct hostile *h)
@@ -144,7 +170,8 @@ static bool enough(const struct hostile *h)
 	return CHECK(t->verified >= sent / 2 && t->verified >= 100,
 		     "of %" PRIu64 " commands %" PRIu64 " could be verified", sent, t->verified) &&
 	       CHECK(t->auto_mq && t->auto_queue && t->queued && t->midway && t->snapshots &&
-			     t->clones && t->taken && t->limits,
+			     t->clones && t->taken && t->limits && t->sampled &&
+			     h->second.formats && (!opt.dev2 || t->silences),
 		     "not all has been tried");
 }
 
@@ -165,19 +192,19 @@ static void given_back(struct hostile *h, uint32_t queues, long pins)
 	close(dev.fd);
 }
 
-static void all_end(void)
+static void all_end(struct hostile *h)
 {
+	const pid_t beside[] = { run.limited, run.taker, run.switches, run.tenants, run.never };
 	unsigned int i;
+
+	h->stop = h->second.stop = true;
 
 	for (i = 0; i < PROGRAMS; i++)
 		if (run.pid[i] > 0)
 			child_wait(run.pid[i]);
-	if (run.limited > 0)
-		child_wait(run.limited);
-	if (run.taker > 0)
-		child_wait(run.taker);
-	if (run.switches > 0)
-		child_wait(run.switches);
+	for (i = 0; i < ARRAY_SIZE(beside); i++)
+		if (beside[i] > 0)
+			child_wait(beside[i]);
 }
 
 /* ---- the beginning ---- */
@@ -194,7 +221,11 @@ static bool begin(struct hostile *h)
 		return false;
 	run.taker = child_start(taker, h, 0);
 	run.switches = child_start(switches, h, 0);
-	good = run.taker > 0 && run.switches > 0 && limited_start(h);
+	run.tenants = child_start(tenants, &h->second, 0);
+	run.never = opt.dev2 && !lockdep_watches() ? child_start(never_answers, h, 0) : 0;
+	if (!run.never)
+		note("no disk that never answers: %s", opt.dev2 ? "lockdep watches" : "no -D");
+	good = run.taker > 0 && run.switches > 0 && run.tenants > 0 && limited_start(h);
 	for (i = 0; good && i < PROGRAMS; i++)
 		good = program_start(h, i);
 	return good;
@@ -202,15 +233,18 @@ static bool begin(struct hostile *h)
 
 static void go_on(struct hostile *h)
 {
-	uint64_t end = now_ms() + 1000ull * (opt.rounds ? opt.rounds : 40), shown = now_ms();
+	uint64_t start = now_ms(), end = start + 1000ull * (opt.rounds ? opt.rounds : 40),
+		 shown = start;
+	const struct tally *t = &h->tally;
 
-	while (now_ms() < end && !h->failed && revive(h)) {
+	while (now_ms() < end && !h->failed && !case_failed() && revive(h)) {
 		sleep_ms(20 + draw_of(&run.draw, one_in(&run.draw, 4) ? 1500 : 300));
-		if (!event_some(h, &run.draw, kill_one))
-			break;
+		event_some(h, &run.draw, kill_one);
 		if (now_ms() - shown > 60000) {
 			shown = now_ms();
-			note("%" PRIu64 " commands verified", h->tally.verified);
+			note("%" PRIu64 " s: %" PRIu64 " rounds, %" PRIu64 " commands verified",
+			     (shown - start) / 1000, t->rounds, t->verified);
+			events_told(h);
 		}
 	}
 }
@@ -231,16 +265,18 @@ static void mix(void)
 	h->dev.fd = -1;
 	/* where the kernel has no such memory, pages are small */
 	write_file(SHMEM_THP, "force");
+	write_file(MTHP "/enabled", "madvise");
+	run.mthp = mthp_folios();
 	if (CHECK(h->dev.blocks >= PROGRAMS * ATTACKERS * LIVES * REGION && h->dev.block == 512,
 		  "the disk is too small") &&
 	    begin(h))
 		go_on(h);
-	h->stop = true;
-	all_end();
+	all_end(h);
 	CHECK(!h->failed, "a process failed");
 	close(h->sock[0]);
 	close(h->sock[1]);
 	write_file(SHMEM_THP, "never");
+	write_file(MTHP "/enabled", "never");
 	if (!case_failed() && enough(h))
 		given_back(h, queues, pins);
 	told(h);
@@ -249,7 +285,7 @@ static void mix(void)
 
 static const struct test_case hostile_cases[] = {
 	{ "mix", mix },
-	{ "silent", hostile_silent },
+	{ "late", hostile_late },
 	{ "format", hostile_format },
 };
 

@@ -9,8 +9,10 @@
  *	hostile-attack.c  an attacker: files, rings, registrations
  *	hostile-command.c its commands, and what must have come of them
  *	hostile-mem.c	  its memory, the guards, and those who look at them
- *	hostile-event.c	  what disturbs the controller and the machine
- *	hostile-limit.c	  a user at RLIMIT_MEMLOCK; a disk that answers late
+ *	hostile-event.c	  what disturbs the controller and the machine, alone or two at once
+ *	hostile-ns.c	  what disturbs the namespaces
+ *	hostile-limit.c	  a user at RLIMIT_MEMLOCK
+ *	hostile-late.c	  a disk that answers late, and one that never does
  *	hostile-format.c  a namespace that is formatted while it is used
  */
 #ifndef PMAP_TEST_HOSTILE_H
@@ -60,29 +62,71 @@ struct region {
 enum { DOOR_PLAIN, DOOR_FIXED, DOOR_PMAP, DOOR_BAD, NR_DOORS };
 extern const char *const door_names[NR_DOORS];
 
+enum event {
+	EVENT_RESET,
+	EVENT_UNBIND,
+	EVENT_REMOVE,
+	EVENT_KILL,
+	EVENT_HOTPLUG,
+	EVENT_PRESSURE,
+	EVENT_SUSPEND,
+	EVENT_DETACH,
+	EVENT_FORMAT,
+	EVENT_EFFECTS,
+	NR_EVENTS,
+};
+
+/* How commands have ended that failed: so often with that. */
+#define NR_ENDS 32u
+struct ends {
+	int res[NR_ENDS];
+	uint64_t times[NR_ENDS];
+};
+
 /* Counted by all, with atomics. */
 struct tally {
 	uint64_t rounds, batches, sent[NR_DOORS], failed[NR_DOORS], verified, bytes;
 	uint64_t registered, pmaps, clones, midway, snapshots, closed, received, attached;
 	uint64_t auto_mq, auto_queue, queued, lives, killed, gone, taken, limits, switched;
 	uint64_t refused; /* registrations: no memory, or in a reset */
+	uint64_t many;	  /* tables of more than a few buffers */
+	uint64_t most;	  /* buffers in one */
+	uint64_t sampled; /* guard pages, beside all that are looked at after a round */
+	uint64_t events[NR_EVENTS], together;	 /* two of them at once */
+	uint64_t spent[NR_EVENTS];		 /* ms */
+	uint64_t silences, unanswered, removals; /* of a disk that never answers */
+	uint64_t slowest[2];			 /* ms, until all had ended: there, removed */
+	struct ends ends;
 };
 
 #define COUNT(h, what, n) __atomic_fetch_add(&(h)->tally.what, (n), __ATOMIC_RELAXED)
 
+/* A namespace that is formatted; what all processes know of it. */
+struct formatted {
+	char name[64];
+	volatile bool stop;
+	unsigned int pause;	   /* ms, between the turns of a tenant */
+	volatile unsigned int seq; /* odd: being formatted, or nobody knows */
+	volatile uint32_t block;   /* of it, else */
+	uint64_t formats, tries;
+};
+
 struct hostile {
 	volatile bool stop;
-	volatile bool failed; /* somewhere: all end */
-	struct dev dev;	      /* its geometry; the file is nobody's */
-	int limited_fd;	      /* of the limited user */
-	int sock[2];	      /* files, from whom to whom it happens */
+	volatile bool failed;  /* somewhere: all end */
+	struct dev dev;	       /* its geometry; the file is nobody's */
+	int limited_fd;	       /* of the limited user */
+	int sock[2];	       /* files, from whom to whom it happens */
+	volatile bool effects; /* the disk's effects log may say anything */
+	struct formatted second;
 	struct tally tally;
 	struct region region[PROGRAMS][ATTACKERS][LIVES];
 };
 
 /* ---- hostile-mem.c ---- */
 
-#define ARENAS	  3u
+/* The last one is of small pages. */
+#define ARENAS	  4u
 #define ARENA_MAX MIB(4)
 
 /* Memory of an attacker, all of it poison but for what commands in flight use. */
@@ -105,6 +149,8 @@ struct buffer {
 bool arena_open(struct arena *a, unsigned int kind, struct draw *d);
 void arena_close(struct arena *a);
 bool arena_clean(const struct arena *a, const char *whose);
+/* The same of one page, if no command may use it. */
+bool arena_sample(const struct arena *a, struct draw *d, const char *whose);
 
 bool buffer_choose(struct buffer *b, struct arena *a, struct draw *d);
 /* Other pages at the same addresses; @b still says which the old ones are. */
@@ -123,15 +169,17 @@ void taker(void *arg);
 /* ---- hostile-attack.c ---- */
 
 #define SLOTS 3u
+/* io_uring takes 16384. */
+#define MANY  10000u
 #define PMAPS 3u
 
 struct program {
 	struct hostile *h;
-	unsigned int nr, life;
-	bool mortal;	    /* it may be killed */
-	volatile bool over; /* the device is gone, or it is time */
-	struct dev dev;	    /* a file that all its attackers may use */
-	int inherited;	    /* and one of the parent's, or -1 */
+	unsigned int nr, life, lost; /* lost: so often the device was gone */
+	bool mortal;		     /* it may be killed */
+	volatile bool over;	     /* the device is gone, or it is time */
+	struct dev dev;		     /* a file that all its attackers may use */
+	int inherited;		     /* and one of the parent's, or -1 */
 };
 
 struct flight {
@@ -159,7 +207,8 @@ struct attacker {
 	enum mode mode, twin_mode;
 	struct io_uring ring, twin; /* twin: has what was cloned */
 	bool open, twin_open, own_file;
-	struct buffer slot[SLOTS], cloned[SLOTS];
+	unsigned int slots, cloned_slots, hot; /* hot: from there on some are used more */
+	struct buffer *slot, *cloned;	       /* MANY of each */
 	struct buffer pmap[PMAPS];
 	uint32_t index[PMAPS];
 	/* of a batch */
@@ -173,12 +222,16 @@ struct attacker {
 /* A file of the disk, by its serial number; false: it is not there. */
 bool file_open(const struct hostile *h, struct dev *dev);
 void give_up(struct attacker *a);
+/* Of that many, some of which are used more. */
+unsigned int some_slot(struct attacker *a, unsigned int of);
 void program_run(struct program *p);
 
 /* ---- hostile-command.c ---- */
 
-/* May a command end so when a controller is disturbed? */
+/* May a command end so when a controller is disturbed; or its namespace detached? */
 bool by_disturbance(int res);
+bool by_detach(int res);
+void end_counted(struct hostile *h, int res);
 /*
  * Prepare command @i, if there is something for it.  @last: the ring is closed, and the
  * memory given back, while it is in flight.
@@ -189,12 +242,21 @@ bool commands_reap(struct attacker *a);
 
 /* ---- hostile-event.c ---- */
 
-bool event_begin(const struct hostile *h);
-/* One of them; @kill ends a program. */
-bool event_some(struct hostile *h, struct draw *d, bool (*kill)(struct hostile *h));
-void events_told(void);
+bool event_begin(struct hostile *h);
+/* One of them, or two at once; @kill ends a program. */
+void event_some(struct hostile *h, struct draw *d, bool (*kill)(struct hostile *h));
+void events_told(const struct hostile *h);
+bool event_is_alone(void);
+/* The controller is live, with both namespaces; false, and a failure, if that takes too long. */
+bool is_back(const struct hostile *h);
 /* A process: the door, its limits, namespaces looked for again. */
 void switches(void *arg);
+
+/* ---- hostile-ns.c ---- */
+
+bool do_detach(struct hostile *h, struct draw *d);
+bool do_effects(struct hostile *h, struct draw *d);
+bool effects_possible(void);
 
 /* ---- hostile-limit.c ---- */
 
@@ -202,10 +264,23 @@ void switches(void *arg);
 
 void limited(void *arg);
 bool limit_is_back(void);
-void hostile_silent(void);
+
+/* ---- hostile-late.c ---- */
+
+/* Does lockdep watch?  Stock's recovery and suspend freeze in one worker and thaw in another. */
+bool lockdep_watches(void);
+void hostile_late(void);
+/* A process, beside the mix: the disk -D. */
+void never_answers(void *arg);
 
 /* ---- hostile-format.c ---- */
 
+/* Of opt.dev the second; false: there is none. */
+bool formatted_begin(struct formatted *f);
+/* A process that uses it, until f->stop. */
+void tenants(void *arg);
+/* By ioctl or io_uring; tried until it succeeds. */
+bool format_once(struct formatted *f, struct draw *d);
 void hostile_format(void);
 
 #endif

@@ -14,6 +14,7 @@ const char *const mem_names[NR_MEM_KINDS] = {
 	[MEM_MEMFD] = "memfd",
 	[MEM_MEMFD_HUGE] = "memfd-hugetlb",
 	[MEM_SHMEM] = "shmem",
+	[MEM_MTHP] = "mthp",
 };
 
 #define HUGE MIB(2)
@@ -81,6 +82,11 @@ static unsigned char *map_kind(struct mem *mem, enum mem_kind kind)
 		return map_memfd(mem, MFD_HUGETLB);
 	case MEM_SHMEM:
 		return mmap(NULL, mem->len, prot, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	case MEM_MTHP:
+		map = mmap(NULL, mem->len, prot, anon, -1, 0);
+		if (map != MAP_FAILED)
+			madvise(map, mem->len, MADV_HUGEPAGE);
+		return map;
 	default:
 		map = mmap(NULL, mem->len, prot, anon, -1, 0);
 		if (map != MAP_FAILED)

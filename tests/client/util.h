@@ -269,6 +269,7 @@ enum mem_kind {
 	MEM_MEMFD,
 	MEM_MEMFD_HUGE,
 	MEM_SHMEM,
+	MEM_MTHP, /* folios between a page and a huge one, where the machine gives such */
 	NR_MEM_KINDS,
 };
 extern const char *const mem_names[NR_MEM_KINDS];

@@ -2,28 +2,32 @@
 /*
  * From the next reset on, controllers refuse shadow doorbells: their registers are
  * then the only ones, and who can write those decides what a controller fetches and
- * answers.  For tests/client/recovery.c.
+ * answers.  For tests/client/recovery.c and hostile-late.c.
  */
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/nvme.h>
 
+/* Whether they do; a controller stays as its last reset found it. */
+static bool refuse = true;
+module_param(refuse, bool, 0644);
+
 /* An admin command that no controller has. */
 #define NO_SUCH_COMMAND 0x7f
 
 /* nvme_submit_sync_cmd(q, cmd, buffer, bufflen) */
-static int refuse(struct kprobe *probe, struct pt_regs *regs)
+static int submits(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct nvme_command *cmd = (void *)regs_get_kernel_argument(regs, 1);
 
-	if (cmd->common.opcode == nvme_admin_dbbuf)
+	if (refuse && cmd->common.opcode == nvme_admin_dbbuf)
 		cmd->common.opcode = NO_SUCH_COMMAND;
 	return 0;
 }
 
 static struct kprobe probe = {
 	.symbol_name = "nvme_submit_sync_cmd",
-	.pre_handler = refuse,
+	.pre_handler = submits,
 };
 
 static int __init doorbells_init(void)
