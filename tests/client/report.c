@@ -47,7 +47,7 @@ static void fail_at(const char *file, int line, const char *what)
 		snprintf(reason, sizeof(reason), "%s", what);
 }
 
-bool check_at(const char *file, int line, const char *fmt, ...)
+void check_failed(const char *file, int line, const char *fmt, ...)
 {
 	char what[400];
 	va_list ap;
@@ -56,7 +56,6 @@ bool check_at(const char *file, int line, const char *fmt, ...)
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	fail_at(file, line, what);
-	return false;
 }
 
 bool case_failed(void) { return __atomic_load_n(&failures, __ATOMIC_RELAXED); }
@@ -75,7 +74,7 @@ const char *err_name(long ret)
 	return out;
 }
 
-bool check_ret_at(const char *file, int line, long got, long want, const char *fmt, ...)
+void check_ret_failed(const char *file, int line, long got, long want, const char *fmt, ...)
 {
 	char what[300], full[400];
 	va_list ap;
@@ -85,7 +84,6 @@ bool check_ret_at(const char *file, int line, long got, long want, const char *f
 	va_end(ap);
 	snprintf(full, sizeof(full), "%s: got %s, want %s", what, err_name(got), err_name(want));
 	fail_at(file, line, full);
-	return false;
 }
 
 void skip_case(const char *fmt, ...)

@@ -87,10 +87,9 @@ extern struct options opt;
 bool slow_kernel(void);
 int run_subject(const struct subject *subject, int nr_names, char **names);
 
-/* Fail the case; false. */
-bool check_at(const char *file, int line, const char *fmt, ...)
+void check_failed(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-bool check_ret_at(const char *file, int line, long got, long want, const char *fmt, ...)
+void check_ret_failed(const char *file, int line, long got, long want, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 void skip_case(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -101,16 +100,21 @@ bool case_failed(void);
  * Both are true when all is well, so that a case can stop where it must.  What they say
  * is evaluated after what they check: errno is that of the call.
  */
-#define CHECK(good, ...)                                                 \
-	({                                                               \
-		const bool check_good = (good);                          \
-		check_good || check_at(__FILE__, __LINE__, __VA_ARGS__); \
+#define CHECK(good, ...)                                               \
+	({                                                             \
+		const bool check_good = (good);                        \
+                                                                       \
+		if (!check_good)                                       \
+			check_failed(__FILE__, __LINE__, __VA_ARGS__); \
+		check_good;                                            \
 	})
-#define CHECK_RET(got, want, ...)                                                             \
-	({                                                                                    \
-		const long check_got = (got), check_want = (want);                            \
-		check_got == check_want ||                                                    \
-			check_ret_at(__FILE__, __LINE__, check_got, check_want, __VA_ARGS__); \
+#define CHECK_RET(got, want, ...)                                                                 \
+	({                                                                                        \
+		const long check_got = (got), check_want = (want);                                \
+                                                                                                  \
+		if (check_got != check_want)                                                      \
+			check_ret_failed(__FILE__, __LINE__, check_got, check_want, __VA_ARGS__); \
+		check_got == check_want;                                                          \
 	})
 
 /*
