@@ -353,11 +353,13 @@ static enum mode some_mode(struct attacker *a)
 /* A few buffers, now and then many. */
 static void some_slots(struct attacker *a)
 {
+	/* a slow kernel registers them for half a minute */
+	unsigned int limit = slow_kernel() && opt.rounds < 300 ? MANY / 8 : MANY;
 	uint64_t most = a->h->tally.most;
 
 	a->slots = one_in(&a->draw, 8) ? 16u << draw_of(&a->draw, 11) : SLOTS;
-	if (a->slots > MANY)
-		a->slots = MANY;
+	if (a->slots > limit)
+		a->slots = limit;
 	a->hot = draw_of(&a->draw, a->slots);
 	COUNT(a->h, many, a->slots > SLOTS);
 	while (most < a->slots &&
@@ -460,10 +462,6 @@ static bool attacker_make(struct attacker *a, struct program *p, unsigned int nr
 	a->prog = p;
 	a->h = p->h;
 	a->dev.fd = -1;
-	a->slot = calloc(MANY, sizeof(*a->slot));
-	a->cloned = calloc(MANY, sizeof(*a->cloned));
-	if (!CHECK(a->slot && a->cloned, "no memory"))
-		return false;
 	for (i = 0; i < ARENAS; i++)
 		a->arena[i].mem.fd = -1;
 	a->draw = draw_from(p->nr + 1, nr + 1, 4 * p->life + p->lost + 1);
@@ -483,8 +481,6 @@ static void attacker_end(struct attacker *a)
 	drop_windows(a);
 	for (i = 0; i < ARENAS; i++)
 		arena_close(&a->arena[i]);
-	free(a->slot);
-	free(a->cloned);
 }
 
 /* Until the device is gone, or all is over. */

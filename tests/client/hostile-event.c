@@ -234,7 +234,7 @@ static void event_run(struct hostile *h, enum event e, struct draw *d,
 
 	if (kinds[e].fn)
 		kinds[e].fn(h, d);
-	else
+	else if (kill)
 		kill(h);
 	COUNT(h, events[e], 1);
 	COUNT(h, spent[e], now_ms() - start);

@@ -208,7 +208,7 @@ struct attacker {
 	struct io_uring ring, twin; /* twin: has what was cloned */
 	bool open, twin_open, own_file;
 	unsigned int slots, cloned_slots, hot; /* hot: from there on some are used more */
-	struct buffer *slot, *cloned;	       /* MANY of each */
+	struct buffer slot[MANY], cloned[MANY];
 	struct buffer pmap[PMAPS];
 	uint32_t index[PMAPS];
 	/* of a batch */
