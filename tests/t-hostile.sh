@@ -27,7 +27,7 @@ test() {
 	namespace disk 1 logical_block_size=512 128M
 	namespace disk 2 logical_block_size=512 32M
 	overlapping
-	guest_results hostile --with "$client,$doorbells,$effects${lockdep_off:+,$lockdep_off}" --iommu strict --mem 1536 --smp "$cpus" \
+	guest_results hostile --with "$client,$doorbells,$effects${lockdep_off:+,$lockdep_off}" --iommu strict --mem 1024 --smp "$cpus" \
 		--no-nvme --append hugepages=24 --append suspend.pm_test_delay=1 \
 		--append iomem=relaxed --append log_buf_len=16M --timeout $((seconds * 3 + 200)) \
 		--modparam 'nvme_core multipath=N' \

@@ -28,7 +28,8 @@ bool event_begin(struct hostile *h)
 	if (!CHECK(formatted_begin(&h->second), "no second namespace"))
 		return false;
 	h->second.pause = 10;
-	return is_back(h);
+	/* so that its format is known, and tenants may write */
+	return is_back(h) && format_once(&h->second, &(struct draw){ opt.seed });
 }
 
 /*
@@ -146,6 +147,7 @@ static bool do_hotplug(struct hostile *h, struct draw *d)
 	return cpu_online(cpu, "1");
 }
 
+/* In huge pages as far as there are any: a slow kernel takes minutes for small ones. */
 static void hog(void *arg)
 {
 	size_t len = (size_t)meminfo_kib("MemAvailable:") << 10, keep = *(const size_t *)arg;
@@ -153,9 +155,12 @@ static void hog(void *arg)
 
 	if (len <= keep)
 		return;
-	map = mmap(NULL, len - keep, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	CHECK(map != MAP_FAILED, "mmap of %zu bytes: %s", len - keep, strerror(errno));
+	len -= keep;
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!CHECK(map != MAP_FAILED, "mmap of %zu bytes: %s", len, strerror(errno)))
+		return;
+	madvise(map, len, MADV_HUGEPAGE);
+	CHECK(!madvise(map, len, MADV_POPULATE_WRITE), "%zu bytes: %s", len, strerror(errno));
 }
 
 static bool do_pressure(struct hostile *h, struct draw *d)

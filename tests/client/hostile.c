@@ -169,9 +169,12 @@ static bool enough(const struct hostile *h)
 
 	return CHECK(t->verified >= sent / 2 && t->verified >= 100,
 		     "of %" PRIu64 " commands %" PRIu64 " could be verified", sent, t->verified) &&
-	       CHECK(t->auto_mq && t->auto_queue && t->queued && t->midway && t->snapshots &&
-			     t->clones && t->taken && t->limits && t->sampled &&
-			     h->second.formats && (!opt.dev2 || t->silences),
+	       CHECK(t->taken && t->limits && t->sampled && h->second.formats &&
+			     (!run.never || t->silences),
+		     "not all has been going on beside them") &&
+	       /* a machine that is too busy for these does not come to all of it */
+	       CHECK(t->verified < 1000 || (t->auto_mq && t->auto_queue && t->queued && t->midway &&
+					    t->snapshots && t->clones),
 		     "not all has been tried");
 }
 
