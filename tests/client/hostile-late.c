@@ -39,6 +39,9 @@ struct late {
 	unsigned int came; /* completions that late_end() need not wait for */
 };
 
+/* Those whose files have passthrough queues, of either kind. */
+static bool has_queues(enum mode mode) { return mode == MODE_POLL || mode == MODE_DEFER; }
+
 static bool late_open(struct late *l, enum mode mode)
 {
 	struct iovec iov;
@@ -48,19 +51,16 @@ static bool late_open(struct late *l, enum mode mode)
 		return false;
 	iov = (struct iovec){ l->s.mem.map, l->s.mem.len };
 	poison(l->s.mem.map, l->s.mem.len);
-	return (!(mode % 2) || dev_attach(&l->s.dev)) &&
+	return (!has_queues(mode) || dev_attach(&l->s.dev)) &&
 	       CHECK_RET(io_uring_register_buffers(&l->s.ring, &iov, 1), 0, "buffer");
 }
 
-/* @mortal: its rings may be closed with these in flight, see only_pmap(). */
-static bool late_send(struct late *l, bool mortal)
+static bool late_send(struct late *l, bool only_pmap)
 {
 	unsigned int i;
 
 	for (i = 0; i < LATE_NR; i++) {
-		l->door[i] = (unsigned int)rnd_below(DOOR_BAD);
-		if (mortal && l->mode == MODE_POLL_DEFER)
-			l->door[i] = DOOR_PMAP;
+		l->door[i] = only_pmap ? DOOR_PMAP : (unsigned int)rnd_below(DOOR_BAD);
 		if (l->door[i] == DOOR_PMAP) {
 			struct nvme_pmap_cmd cmd = cmd_rw(&l->s.dev, OP_READ, l->s.index,
 							  i * 2 * PAGE, PAGE, 8 * i);
@@ -179,7 +179,8 @@ struct silence {
 	struct late l[LATE_MODES];
 	struct doorbells db;
 	enum way way;
-	uint64_t sent; /* ms, when the first of the commands was */
+	bool only_queues; /* no command goes by blk-mq, whose time-out would end the others */
+	uint64_t sent;	  /* ms, when the first of the commands was */
 	char pci[32];
 	volatile bool over; /* what disturbs has returned, or who is to be killed has sent all */
 };
@@ -242,13 +243,20 @@ static bool silence_falls(struct silence *s)
 	queues = (unsigned int)atoi(text);
 	for (i = 1; i < queues; i++)
 		queue_stall(&s->db, (uint16_t)i, 16, 0);
-	for (i = 1; i < LATE_MODES; i += 2)
-		if (!queues_stall(s, &s->l[i].s.dev))
+	for (i = 0; i < LATE_MODES; i++)
+		if (has_queues(i) && !queues_stall(s, &s->l[i].s.dev))
 			return false;
 	good = set_timeout("2000");
 	s->sent = now_ms();
-	for (i = 0; good && i < LATE_MODES; i++)
-		good = late_send(&s->l[i], s->way == KILLED);
+	for (i = 0; good && i < LATE_MODES; i++) {
+		/* such a ring may be closed with these in flight, see only_pmap() */
+		bool mortal = s->way == KILLED && i == MODE_POLL_DEFER;
+
+		if (s->only_queues && !has_queues(i))
+			s->l[i].came = LATE_NR;
+		else
+			good = late_send(&s->l[i], s->only_queues || mortal);
+	}
 	return good;
 }
 
@@ -353,14 +361,15 @@ static bool silence_killed(struct silence *s)
 	return CHECK(got == pid, "who was killed does not end");
 }
 
-static bool silence_round(struct hostile *h, struct silence *s, enum way way)
+static bool silence_round(struct hostile *h, struct silence *s, enum way way, bool only_queues)
 {
 	bool good;
 
 	memset(s, 0, sizeof(*s));
 	s->way = way;
+	s->only_queues = only_queues;
 	COUNT(h, silences, 1);
-	COUNT(h, unanswered, LATE_MODES * LATE_NR);
+	COUNT(h, unanswered, (only_queues ? 2 : LATE_MODES) * LATE_NR);
 	COUNT(h, removals, way == UNBOUND || way == REMOVED);
 	if (way == KILLED) {
 		good = silence_killed(s);
@@ -385,7 +394,7 @@ static bool wait_live(void)
 	return CHECK(ctrl_is_live(&dev), "%s is not live", opt.dev2);
 }
 
-/* Each way once, then any. */
+/* Each way once, then any; time-outs of our queues first. */
 void never_answers(void *arg)
 {
 	struct silence *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
@@ -397,7 +406,8 @@ void never_answers(void *arg)
 	CHECK(s != MAP_FAILED, "no memory");
 	for (i = 0; !h->stop && !h->failed && !case_failed(); i++)
 		if (wait_live())
-			silence_round(h, s, i < NR_WAYS ? i : draw_of(&d, NR_WAYS));
+			silence_round(h, s, i < NR_WAYS ? i : draw_of(&d, NR_WAYS),
+				      !i || one_in(&d, 2));
 	if (case_failed())
 		h->failed = true;
 }
