@@ -7,7 +7,8 @@ KERNELS="plain kasan"
 requires() { have "$client"; }
 
 # HOSTILE_MINUTES=n in the environment is for long runs (scripts/hostile), HOSTILE_SEED
-# for the draws of another run, CASES for some of "mix format late".
+# for the draws of another run, CASES for some of "mix format late", HOSTILE_HALF=1 or 2
+# for that half alone, of those that lockdep makes: it has all of the time then.
 seconds=${HOSTILE_SECONDS:-$((${HOSTILE_MINUTES:-0} * 60))}
 [ "$seconds" -gt 0 ] || seconds=30
 cpus=4
@@ -36,7 +37,7 @@ test() {
 		--qemu "$(null late 6000000000)" --qemu "-device nvme,serial=late,id=late,drive=late" \
 		--qemu "$(null never 0)" --qemu "-device nvme,serial=never,id=never,drive=never" \
 		"${args[@]}" -- sh -c '
-			status=0 client=$0 seconds=$1 seed=$2 cases=${3:-mix format late} doorbells=$4 lockdep_off=$6
+			status=0 client=$0 seconds=$1 seed=$2 cases=${3:-mix format late} doorbells=$4 lockdep_off=$6 half=$7
 			export HOSTILE_EFFECTS=$5
 			# run SECONDS DISK CASE... : those of them that are asked for
 			run() {
@@ -50,12 +51,12 @@ test() {
 			}
 			insmod "$doorbells" refuse=0 || exit
 			if [ "$lockdep_off" ]; then
-				seconds=$((seconds / 2))
+				[ "$half" ] || seconds=$((seconds / 2))
 				echo "# lockdep watches"
-				run $seconds "" mix format
+				[ "$half" = 2 ] || run $seconds "" mix format
 				insmod "$lockdep_off" || exit
 				echo "# lockdep is off"
-				run $seconds never mix
+				[ "$half" = 1 ] || run $seconds never mix
 			else
 				run $seconds never mix format
 			fi
@@ -73,7 +74,7 @@ test() {
 				exit 1
 			fi
 			echo "ok - iommu"
-			exit $status' "$client" "$seconds" "${HOSTILE_SEED-}" "${CASES-}" "$doorbells" "$effects" "$lockdep_off"
+			exit $status' "$client" "$seconds" "${HOSTILE_SEED-}" "${CASES-}" "$doorbells" "$effects" "$lockdep_off" "${HOSTILE_HALF-}"
 }
 
 run_test

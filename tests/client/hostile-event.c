@@ -188,11 +188,14 @@ static bool do_suspend(struct hostile *h, struct draw *d)
 	static const int met[] = { EBUSY, 0 }, none[] = { 0 };
 	const char *state = one_in(d, 2) ? "mem" : "freeze";
 
+	__atomic_store_n(&h->sleeping, true, __ATOMIC_SEQ_CST);
+	never_rests(h);
 	disturb(timeout, "1", none);
 	disturb("/sys/power/pm_test", "devices", none);
 	disturb("/sys/power/state", state, met);
 	disturb("/sys/power/pm_test", "none", none);
 	disturb(timeout, "30", none);
+	__atomic_store_n(&h->sleeping, false, __ATOMIC_SEQ_CST);
 	return is_back(h);
 }
 

@@ -122,6 +122,17 @@ static bool set_timeout(const char *ms)
 	       CHECK(node_timeout(node, ms), "time-out of %s: %s", node, strerror(errno));
 }
 
+static bool wait_live(void)
+{
+	uint64_t end = now_ms() + LATE_MS;
+	struct dev dev = { .fd = -1 };
+
+	while (!(dev_path(opt.dev2, dev.path, sizeof(dev.path)) && ctrl_is_live(&dev)) &&
+	       now_ms() < end)
+		sleep_ms(5);
+	return CHECK(ctrl_is_live(&dev), "%s is not live", opt.dev2);
+}
+
 /* ---- late ---- */
 
 static bool late_round(void)
@@ -155,9 +166,9 @@ void hostile_late(void)
 				     "-D names no disk that answers late");
 		return;
 	}
-	/* of another controller, to which nothing must happen */
-	if (set_timeout("2000") && storm_start(&s))
-		for (i = 0; i < nr && i < 10 && late_round(); i++)
+	/* a suspend may have reset it; the storm is of another, to which nothing must happen */
+	if (wait_live() && set_timeout("2000") && storm_start(&s))
+		for (i = 0; i < nr && i < 4 && late_round(); i++)
 			storm_moves(&s, 1);
 	CHECK(log_count(log, "timeout, aborting") + log_count(log, "timeout, reset"),
 	      "nothing ran out of time");
@@ -296,6 +307,28 @@ static void *disturbs(void *arg)
 	return NULL;
 }
 
+/* Nobody sleeps from here on until solid(). */
+static void fragile(struct hostile *h)
+{
+	for (;;) {
+		__atomic_store_n(&h->fragile, true, __ATOMIC_SEQ_CST);
+		if (!__atomic_load_n(&h->sleeping, __ATOMIC_SEQ_CST))
+			return;
+		__atomic_store_n(&h->fragile, false, __ATOMIC_SEQ_CST);
+		sleep_ms(5);
+	}
+}
+
+static void solid(struct hostile *h) { __atomic_store_n(&h->fragile, false, __ATOMIC_SEQ_CST); }
+
+void never_rests(struct hostile *h)
+{
+	uint64_t end = now_ms() + 2 * LATE_MS;
+
+	while (__atomic_load_n(&h->fragile, __ATOMIC_SEQ_CST) && now_ms() < end && !h->failed)
+		sleep_ms(5);
+}
+
 static bool silence_ends(struct hostile *h, struct silence *s)
 {
 	uint64_t start = now_ms(), end = start + (slow_kernel() ? 4 : 1) * NEVER_MS, *slowest;
@@ -305,10 +338,14 @@ static bool silence_ends(struct hostile *h, struct silence *s)
 
 	if (!CHECK(!pthread_create(&thread, NULL, disturbs, s), "pthread_create"))
 		return false;
+	if (s->way == RECOVERED)
+		solid(h);
 	for (i = 0, good = true; good && i < LATE_MODES; i++)
 		good = late_end(&s->l[i], false, end);
 	while (!s->over && now_ms() < end)
 		sleep_ms(5);
+	if (s->way == RECOVERED)
+		fragile(h);
 	if (!CHECK(s->over, "it hangs (%u)", s->way))
 		return false;
 	pthread_join(thread, NULL);
@@ -383,17 +420,6 @@ static bool silence_round(struct hostile *h, struct silence *s, enum way way, bo
 	return set_timeout("30000") && good;
 }
 
-static bool wait_live(void)
-{
-	uint64_t end = now_ms() + LATE_MS;
-	struct dev dev = { .fd = -1 };
-
-	while (!(dev_path(opt.dev2, dev.path, sizeof(dev.path)) && ctrl_is_live(&dev)) &&
-	       now_ms() < end)
-		sleep_ms(5);
-	return CHECK(ctrl_is_live(&dev), "%s is not live", opt.dev2);
-}
-
 /* Each way once, then any; time-outs of our queues first. */
 void never_answers(void *arg)
 {
@@ -404,10 +430,14 @@ void never_answers(void *arg)
 	unsigned int i;
 
 	CHECK(s != MAP_FAILED, "no memory");
-	for (i = 0; !h->stop && !h->failed && !case_failed(); i++)
+	for (i = 0; !h->stop && !h->failed && !case_failed(); i++) {
+		fragile(h);
 		if (wait_live())
 			silence_round(h, s, i < NR_WAYS ? i : draw_of(&d, NR_WAYS),
 				      !i || one_in(&d, 2));
+		solid(h);
+		sleep_ms(20);
+	}
 	if (case_failed())
 		h->failed = true;
 }

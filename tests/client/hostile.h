@@ -113,10 +113,15 @@ struct formatted {
 
 struct hostile {
 	volatile bool stop;
-	volatile bool failed;  /* somewhere: all end */
-	struct dev dev;	       /* its geometry; the file is nobody's */
-	int limited_fd;	       /* of the limited user */
-	int sock[2];	       /* files, from whom to whom it happens */
+	volatile bool failed; /* somewhere: all end */
+	struct dev dev;	      /* its geometry; the file is nobody's */
+	int limited_fd;	      /* of the limited user */
+	int sock[2];	      /* files, from whom to whom it happens */
+	/*
+	 * A suspend resets all controllers: it is not to come while the disk that falls
+	 * silent is being prepared or removed.  Who sets one of these looks at the other.
+	 */
+	bool sleeping, fragile;
 	volatile bool effects; /* the disk's effects log may say anything */
 	struct formatted second;
 	struct tally tally;
@@ -272,6 +277,8 @@ bool lockdep_watches(void);
 void hostile_late(void);
 /* A process, beside the mix: the disk -D. */
 void never_answers(void *arg);
+/* Until that is over in which no suspend may come, or far too long. */
+void never_rests(struct hostile *h);
 
 /* ---- hostile-format.c ---- */
 
