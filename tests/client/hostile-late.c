@@ -138,14 +138,17 @@ static bool wait_live(void)
 static bool late_round(void)
 {
 	static struct late l[LATE_MODES];
-	bool good = true;
+	bool good = wait_live();
 	unsigned int i;
 
 	memset(l, 0, sizeof(l));
 	for (i = 0; i < LATE_MODES; i++)
 		l[i].s.dev.fd = l[i].s.mem.fd = -1;
 	for (i = 0; good && i < LATE_MODES; i++)
-		good = late_open(&l[i], i) && late_send(&l[i], false);
+		good = late_open(&l[i], i);
+	/* once the first are out of time the controller takes no admin commands for a while */
+	for (i = 0; good && i < LATE_MODES; i++)
+		good = late_send(&l[i], false);
 	for (i = 0; good && i < LATE_MODES; i++)
 		good = late_end(&l[i], true, now_ms() + LATE_MS);
 	for (i = 0; i < LATE_MODES; i++)
@@ -167,7 +170,7 @@ void hostile_late(void)
 		return;
 	}
 	/* a suspend may have reset it; the storm is of another, to which nothing must happen */
-	if (wait_live() && set_timeout("2000") && storm_start(&s))
+	if (set_timeout("2000") && storm_start(&s))
 		for (i = 0; i < nr && i < 4 && late_round(); i++)
 			storm_moves(&s, 1);
 	CHECK(log_count(log, "timeout, aborting") + log_count(log, "timeout, reset"),
