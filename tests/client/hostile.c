@@ -252,6 +252,16 @@ static void go_on(struct hostile *h)
 	}
 }
 
+/* What its regions hold has been written by nobody yet: by a run before, perhaps. */
+static bool disk_is_new(void)
+{
+	int fd = ctrl_open(opt.dev), ret = fd < 0 ? -ENODEV : ns_format(fd, 1, 0, false);
+
+	if (fd >= 0)
+		close(fd);
+	return CHECK_RET(ret, 0, "format of %s", opt.dev);
+}
+
 static void mix(void)
 {
 	struct hostile *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE,
@@ -261,7 +271,8 @@ static void mix(void)
 
 	memset(&run, 0, sizeof(run));
 	run.draw = draw_from(0, 0, 0);
-	if (!CHECK(h != MAP_FAILED, "no memory") || !dev_open(&h->dev, NULL, O_RDWR))
+	if (!CHECK(h != MAP_FAILED, "no memory") || !disk_is_new() ||
+	    !dev_open(&h->dev, NULL, O_RDWR))
 		return;
 	queues = queue_query(h->dev.fd).queues_free;
 	close(h->dev.fd);
