@@ -10,9 +10,10 @@ requires() { have "$client"; }
 # for the draws of another run, CASES for some of "mix format late", HOSTILE_HALF=1 or 2
 # for that half alone, of those that lockdep makes: it has all of the time then.
 seconds=${HOSTILE_SECONDS:-$((${HOSTILE_MINUTES:-0} * 60))}
-[ "$seconds" -gt 0 ] || seconds=30
 cpus=4
 [ "$TEST_KERNEL" = plain ] || cpus=2
+# in two halves, with lockdep
+[ "$seconds" -gt 0 ] || seconds=$((cpus == 4 ? 30 : 60))
 
 # The disk has two namespaces, the second of which is formatted.  Two others are a late
 # one, and one that falls silent: with its registers, see tests/client/stall.h.  The IOMMU
