@@ -51,6 +51,14 @@ doors() {
 			! grep -q "^not ok" /tmp/out || status=1
 		done
 		"$0" effects -D serial=meta pract || status=1
+		for how in sgls=1 sgls=0; do
+			insmod "$1" disk=$disk $how 2>/dev/null
+			for q in "" -q; do
+				"$0" auto $q -d serial=pmap after-vendor served | sed "s/^\(ok\|not ok\) - [a-z/-]*/&, $how/" >/tmp/out
+				cat /tmp/out
+				! grep -q "^not ok" /tmp/out || status=1
+			done
+		done
 		exit $status' "$client" "$module"
 }
 

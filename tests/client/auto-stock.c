@@ -238,3 +238,51 @@ static void as_stock(int flags, uid_t uid)
 void auto_as_stock(void) { as_stock(O_RDWR, 0); }
 void auto_as_stock_rdwr(void) { as_stock(O_RDWR, NOBODY); }
 void auto_as_stock_rdonly(void) { as_stock(O_RDONLY, NOBODY); }
+
+/* ---- admin commands ---- */
+
+/* Within so long after a change of which nobody tells the driver what it was. */
+#define SOON_MS 2000
+
+static bool served_soon(struct prog *p, const char *after)
+{
+	uint64_t end = now_ms() + SOON_MS * (slow_kernel() ? 5 : 1), sent = p->sent;
+	struct ways before = ways_of(&p->dev), w;
+
+	do {
+		if (!CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, SLICE, 0), 0, "read"))
+			return false;
+		w = ways_since(&p->dev, &before);
+		if (w.fast) {
+			before = ways_of(&p->dev);
+			sent = p->sent;
+			return move(p, OP_READ, 0, p->mem.map, 0, "reads") &&
+			       all_fast(p, &before, p->sent - sent, after);
+		}
+		sleep_ms(10);
+	} while (now_ms() < end);
+	return CHECK(false, "%s: %" PRIu64 " commands by stock in %d ms, and none served", after,
+		     w.stock, SOON_MS);
+}
+
+/* What a monitoring tool sends, which might have formatted something. */
+void auto_after_vendor(void)
+{
+	const struct nvme_passthru_cmd cmd = { .opcode = 0xc1 };
+	int fd = ctrl_open(opt.dev);
+	unsigned int i;
+	struct prog p;
+
+	if (CHECK(fd >= 0, "no node of %s", opt.dev) && prog_open(&p, MODE_IRQ, MEM_4K, LEN) &&
+	    prog_warm(&p))
+		for (i = 0; i < 3; i++) {
+			admin_ioctl(fd, &cmd);
+			if (!served_soon(&p, "after a vendor command by ioctl"))
+				break;
+			admin_uring(fd, &cmd);
+			if (!served_soon(&p, "after one by io_uring"))
+				break;
+		}
+	prog_close(&p);
+	close(fd);
+}

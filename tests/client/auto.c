@@ -440,6 +440,7 @@ static const struct test_case auto_cases[] = {
 	{ "as-stock", auto_as_stock },
 	{ "as-stock-rdwr", auto_as_stock_rdwr },
 	{ "as-stock-rdonly", auto_as_stock_rdonly },
+	{ "after-vendor", auto_after_vendor },
 	{ "memlock", auto_memlock },
 	{ "mib", auto_mib },
 	{ "refused", auto_refused },

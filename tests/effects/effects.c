@@ -20,6 +20,8 @@ static uint clear;
 module_param(clear, uint, 0);
 static uint set;
 module_param(set, uint, 0);
+static int sgls = -1;
+module_param(sgls, int, 0);
 
 static int __init effects_init(void)
 {
@@ -34,6 +36,8 @@ static int __init effects_init(void)
 	effects = &ns->head->effects->iocs[opcode & 0xff];
 	*effects &= ~cpu_to_le32(clear);
 	*effects |= cpu_to_le32(set);
+	if (sgls >= 0)
+		ns->ctrl->sgls = sgls;
 	pr_info("effects of %#x: %#x\n", opcode, le32_to_cpu(*effects));
 	fput(file);
 	return -EAGAIN;

@@ -16,6 +16,10 @@
 /* How long the next change lets commands go first that waited for the last. */
 #define PMAP_CHANGE_PATIENCE (HZ / 2)
 
+/* So many scans for a change that no command waits for, and how far apart. */
+#define PMAP_RESCANS	  10
+#define PMAP_RESCAN_EVERY (HZ / 10 ?: 1)
+
 /* How long scans may fail before those who wait for one fail as well. */
 #define PMAP_SCAN_PATIENCE (10 * HZ)
 
@@ -50,6 +54,20 @@ static u64 nvme_pmap_nr_changes;
 /* Changes end in interrupts. */
 static LIST_HEAD(nvme_pmap_changes);
 static DEFINE_SPINLOCK(nvme_pmap_changes_lock);
+
+/* Open files of all namespaces (nvme_pmap_changes_lock); without one there is no work. */
+static unsigned int nvme_pmap_ns_files;
+static void nvme_pmap_rescan(struct work_struct *work);
+/* Not while the system sleeps. */
+static DECLARE_DELAYED_WORK(nvme_pmap_rescan_work, nvme_pmap_rescan);
+
+static void nvme_pmap_kick_rescan(void)
+{
+	lockdep_assert_held(&nvme_pmap_changes_lock);
+	if (nvme_pmap_ns_files)
+		mod_delayed_work(system_freezable_wq, &nvme_pmap_rescan_work,
+				 0);
+}
 
 /* Those who wait for a format. */
 static DECLARE_WAIT_QUEUE_HEAD(nvme_pmap_ns_wait);
@@ -196,17 +214,35 @@ struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
 		if (pn)
 			pn->word |= PMAP_FORMAT_STALE;
 	}
-	if (pn)
+	if (pn) {
 		pn->files++;
+		spin_lock_irq(&nvme_pmap_changes_lock);
+		nvme_pmap_ns_files++;
+		/* a change that nobody had asked a scan for */
+		if (pmap_format_stale(pn->word))
+			nvme_pmap_kick_rescan();
+		spin_unlock_irq(&nvme_pmap_changes_lock);
+	}
 	mutex_unlock(&nvme_pmap_ns_lock);
 	return pn;
 }
 
+/**
+ * nvme_pmap_ns_put - give it back; the module may go after the last
+ * @pn: from nvme_pmap_ns_get()
+ */
 void nvme_pmap_ns_put(struct nvme_pmap_ns *pn)
 {
+	bool last;
+
 	mutex_lock(&nvme_pmap_ns_lock);
 	pn->files--;
+	spin_lock_irq(&nvme_pmap_changes_lock);
+	last = !--nvme_pmap_ns_files;
+	spin_unlock_irq(&nvme_pmap_changes_lock);
 	mutex_unlock(&nvme_pmap_ns_lock);
+	if (last)
+		cancel_delayed_work_sync(&nvme_pmap_rescan_work);
 }
 
 /**
@@ -222,6 +258,33 @@ void nvme_pmap_ns_scan(struct nvme_pmap_ns *pn)
 	    cmpxchg(&pn->asked, asked, jiffies) != asked)
 		return;
 	nvme_queue_scan(pn->ns->ctrl);
+}
+
+/*
+ * What open files use is to be known soon, though no command waits for it: those with
+ * SGLs do not, nor do those of the auto door.  A scan may fail, or be cut short.
+ */
+static void nvme_pmap_rescan(struct work_struct *work)
+{
+	struct nvme_pmap_ns *pn;
+	unsigned int bucket;
+	bool again = false;
+
+	mutex_lock(&nvme_pmap_ns_lock);
+	hash_for_each(nvme_pmap_ns_table, bucket, pn, node) {
+		/* the end of a change that is under way comes back here */
+		if (!pn->files || !pmap_format_stale(pn->word) ||
+		    pn->rescans >= PMAP_RESCANS ||
+		    nvme_pmap_changing(pn->subsys))
+			continue;
+		pn->rescans++;
+		nvme_pmap_ns_scan(pn);
+		again = true;
+	}
+	mutex_unlock(&nvme_pmap_ns_lock);
+	if (again)
+		queue_delayed_work(system_freezable_wq, &nvme_pmap_rescan_work,
+				   PMAP_RESCAN_EVERY);
 }
 
 /* Has a scan now every chance to succeed? */
@@ -324,6 +387,7 @@ static u64 nvme_pmap_change_formats(struct nvme_pmap_change *change)
 		if (pn->subsys != change->subsys)
 			continue;
 		pn->missed = true;
+		pn->rescans = 0;
 		/* of what has no blocks there is nothing to forget */
 		if ((u8)pn->word)
 			WRITE_ONCE(pn->word, pn->word | PMAP_FORMAT_STALE);
@@ -435,8 +499,9 @@ static void nvme_pmap_change_end(struct nvme_pmap_change *change)
 
 	spin_lock_irqsave(&nvme_pmap_changes_lock, flags);
 	list_del(&change->node);
+	nvme_pmap_kick_rescan();
 	spin_unlock_irqrestore(&nvme_pmap_changes_lock, flags);
-	/* who waits asks for a scan */
+	/* who waits asks for a scan as well */
 	wake_up_all(&nvme_pmap_ns_wait);
 }
 
@@ -514,5 +579,6 @@ void nvme_pmap_execute_other_nowait(struct request *req)
 	req->end_io = nvme_pmap_async_end_io;
 	req->end_io_data = async;
 	INIT_WORK(&async->work, nvme_pmap_async_work);
-	queue_work(nvme_wq, &async->work);
+	/* it waits, and a suspended controller is not to hear it */
+	queue_work(system_freezable_wq, &async->work);
 }

@@ -12,8 +12,9 @@
  *     all paths of the subsystem, and is sent when the commands that were checked
  *     by it have ended: nvme_pmap_execute_rq() and _nowait(), hooks in ioctl.c;
  *   - a scan that may have asked before the end of such a command leaves it stale.
- * A command with PRPs that finds it stale asks for a scan, and waits for it in a
- * worker of io_uring, as if the queue were frozen.
+ * After a change a scan is asked for, where files are open.  A command with PRPs that
+ * finds the word stale asks as well, and waits in a worker of io_uring, as if the queue
+ * were frozen.
  */
 #ifndef _NVME_PMAP_FORMAT_H
 #define _NVME_PMAP_FORMAT_H
@@ -44,6 +45,7 @@ struct nvme_subsystem;
  * @missed: the scan under way may have asked before a change
  * @drained: the last change that all commands sent before it have ended for
  * @asked: when a scan was last asked for, in jiffies
+ * @rescans: how often since the last change, for no command
  * @waiting: commands that wait for it to be known, until they are sent
  */
 struct nvme_pmap_ns {
@@ -55,6 +57,7 @@ struct nvme_pmap_ns {
 	bool missed;
 	u64 drained;
 	unsigned long asked;
+	unsigned int rescans;
 	atomic_t waiting;
 };
 
