@@ -133,25 +133,45 @@ out:
 }
 
 /* Whoever attaches it, and wherever that runs. */
-static void on_a_cpu(void)
+static void on_each_cpu(const struct dev *dev, const char *when)
 {
 	char cpus[64], want[16];
 	unsigned int cpu, here;
+
+	for (here = 0; here < 2; here++)
+		for (cpu = 0; cpu < 2 && run_on(here); cpu++) {
+			if (!CHECK_RET(nvme_pmap_attach_queue_on(dev->fd, cpu), 0, "CPU %u, %s",
+				       cpu, when))
+				return;
+			irq_cpus(dev, (uint16_t)queue_query(dev->fd).queue_irq, cpus, sizeof(cpus));
+			snprintf(want, sizeof(want), "%u", cpu);
+			CHECK(!strcmp(cpus, want), "%s, for CPU %u, from %u, it goes to '%s'", when,
+			      cpu, here, cpus);
+			must_detach(dev->fd, 0);
+		}
+}
+
+/* With a choice of queues, and with one that is left, and was another CPU's. */
+static void on_a_cpu(void)
+{
+	struct dev *devs;
 	struct stage s;
+	unsigned int i, all;
 
 	if (!stage_open(&s, NULL, STAGE_PART))
 		return;
-	for (here = 0; here < 2; here++)
-		for (cpu = 0; cpu < 2 && run_on(here); cpu++) {
-			if (!CHECK_RET(nvme_pmap_attach_queue_on(s.dev.fd, cpu), 0, "CPU %u", cpu))
-				break;
-			irq_cpus(&s.dev, (uint16_t)queue_query(s.dev.fd).queue_irq, cpus,
-				 sizeof(cpus));
-			snprintf(want, sizeof(want), "%u", cpu);
-			CHECK(!strcmp(cpus, want), "for CPU %u, from %u, it goes to '%s'", cpu,
-			      here, cpus);
-			must_detach(s.dev.fd, 0);
-		}
+	on_each_cpu(&s.dev, "of all queues");
+	all = queue_query(s.dev.fd).queues_free;
+	devs = calloc(all, sizeof(*devs));
+	for (i = 0; devs && i + 1 < all; i++)
+		if (!dev_open(&devs[i], NULL, O_RDWR) || !must_attach(devs[i].fd, 0))
+			break;
+	if (CHECK(queue_query(s.dev.fd).queues_free == 1, "%u queues free",
+		  queue_query(s.dev.fd).queues_free))
+		on_each_cpu(&s.dev, "of one");
+	while (devs && i--)
+		dev_close(&devs[i]);
+	free(devs);
 	stage_close(&s);
 }
 

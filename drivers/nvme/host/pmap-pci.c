@@ -198,9 +198,16 @@ unlock:
 	return ret;
 }
 
+/* Does it interrupt the CPU that it is to?  With commands in flight it has to do. */
+static bool nvme_pmap_fits(const struct nvme_pmap_queue *q)
+{
+	return q->polled || READ_ONCE(q->sent) != READ_ONCE(q->done) ||
+	       q->vector == nvme_pmap_pick_vector(nvme_pmap_dev(q), q->cpu);
+}
+
 /*
  * Live again, if the pair is still there: after a detach that was given up, or for
- * another user of the same kind.
+ * another user of the same kind and CPU.
  */
 static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
 {
@@ -210,7 +217,7 @@ static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
 	if (!READ_ONCE(q->qid))
 		return false;
 	mutex_lock(&q->set->pair_lock);
-	live = q->qid && q->irq != q->polled;
+	live = q->qid && q->irq != q->polled && nvme_pmap_fits(q);
 	if (live) {
 		spin_lock(&q->sq_lock);
 		q->live = true;
