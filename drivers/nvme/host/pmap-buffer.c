@@ -30,14 +30,14 @@ static int nvme_pmap_enlist(struct nvme_pmap_map *map)
 	return ret;
 }
 
-/* Nothing is mapped any more but the lists; idempotent. */
+/* Nothing is mapped any more; idempotent. */
 static void nvme_pmap_delist(struct nvme_pmap_map *map)
 {
 	lockdep_assert_held(&map->pc->lock);
 
 	list_del_init(&map->node);
 	hash_del(&map->shared);
-	nvme_pmap_unmap_lists(map);
+	nvme_pmap_unmap_rest(map);
 }
 
 /**

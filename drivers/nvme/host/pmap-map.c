@@ -29,6 +29,9 @@
  */
 #define PMAP_DMA_ATTRS (DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
 
+/* Lists that are mapped, or freed, in one go; of more, memory is asked for in turns. */
+#define PMAP_LISTS_TURN 64u
+
 /* A block of SGL descriptors: 128 KiB, 8192 slots, 32 MiB of buffer. */
 #define PMAP_SGL_MAX_SHIFT 13
 
@@ -99,9 +102,12 @@ static bool nvme_pmap_reaches(struct device *dev, struct iommu_domain *domain,
 	return dma_to_phys(dev, sg_dma_address(sg)) == sg_phys(sg);
 }
 
-static void nvme_pmap_free_lists(struct nvme_pmap_map *map)
+/* A turn of them, the last first; when the pages are not mapped any more. */
+static void nvme_pmap_free_some_lists(struct nvme_pmap_map *map)
 {
-	while (map->nr_lists) {
+	u32 turn = PMAP_LISTS_TURN;
+
+	while (map->nr_lists && turn--) {
 		struct pmap_list *list = &map->l.list[--map->nr_lists];
 		size_t size = nvme_pmap_list_size(map, map->nr_lists);
 
@@ -110,19 +116,18 @@ static void nvme_pmap_free_lists(struct nvme_pmap_map *map)
 					 DMA_TO_DEVICE);
 		free_pages_exact(list->prp, size);
 	}
-	kvfree(map->l.list);
-	map->l.list = NULL;
 }
 
-/* They will not change any more, and need not be synchronised. */
-static int nvme_pmap_map_lists(struct nvme_pmap_map *map)
+/* They will not change any more, and need not be synchronised.  A turn of them. */
+static int nvme_pmap_map_some_lists(struct nvme_pmap_map *map)
 {
 	struct device *dev = map->pc->dev;
-	u32 i;
+	u32 turn = PMAP_LISTS_TURN;
 
 	lockdep_assert_held(&map->pc->lock);
 
-	for (i = 0; i < map->nr_lists; i++) {
+	while (map->lists_mapped < map->nr_lists && turn--) {
+		u32 i = map->lists_mapped;
 		struct pmap_list *list = &map->l.list[i];
 
 		list->dma = dma_map_single_attrs(dev, list->prp,
@@ -131,17 +136,29 @@ static int nvme_pmap_map_lists(struct nvme_pmap_map *map)
 						 DMA_ATTR_NO_WARN);
 		if (dma_mapping_error(dev, list->dma))
 			return -ENOMEM;
-		cond_resched();
+		map->lists_mapped++;
 	}
 	return 0;
 }
 
-static int nvme_pmap_alloc_lists(struct nvme_pmap_map *map, u8 shift,
-				 u32 list_bytes)
+/* Lists that are not the mapping's yet; the first @nr have memory. */
+static void nvme_pmap_drop_lists(const struct nvme_pmap_map *map,
+				 struct pmap_list *list, u32 nr)
 {
-	u32 nr = pmap_nr_lists(map->l.nr_slots, shift);
-	/* under a lock: fail rather than have others killed for it */
+	while (nr--) {
+		free_pages_exact(list[nr].prp, nvme_pmap_list_size(map, nr));
+		cond_resched();
+	}
+	kvfree(list);
+}
+
+static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
+					       u8 shift, u32 list_bytes)
+{
+	u32 nr = pmap_nr_lists(map->l.nr_slots, shift), i;
+	/* fail rather than have others killed for it */
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+	struct pmap_list *list;
 
 	map->l.list_shift = shift;
 	map->l.list_slots = 1u << shift;
@@ -154,48 +171,103 @@ static int nvme_pmap_alloc_lists(struct nvme_pmap_map *map, u8 shift,
 	 * One more, of zeroes: a wrong guess of the bounds check of a command may
 	 * look at the slot behind the last.
 	 */
-	map->l.list = kvcalloc(nr + 1, sizeof(*map->l.list),
-			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
-				       (map->adopted ? __GFP_NORETRY : 0));
-	if (!map->l.list)
-		return -ENOMEM;
-	for (; map->nr_lists < nr && !fatal_signal_pending(current);
-	     map->nr_lists++) {
-		struct pmap_list *list = &map->l.list[map->nr_lists];
-		size_t size = nvme_pmap_list_size(map, map->nr_lists);
-
-		list->prp = alloc_pages_exact(size, gfp);
-		if (!list->prp)
+	list = kvcalloc(nr + 1, sizeof(*list),
+			nvme_pmap_gfp(map->adopted) | __GFP_NOWARN);
+	if (!list)
+		return NULL;
+	for (i = 0; i < nr && !fatal_signal_pending(current); i++) {
+		list[i].prp = alloc_pages_exact(nvme_pmap_list_size(map, i),
+						gfp);
+		if (!list[i].prp)
 			break;
-		list->dma = DMA_MAPPING_ERROR;
+		list[i].dma = DMA_MAPPING_ERROR;
 		cond_resched();
 	}
-	if (map->nr_lists == nr)
-		return 0;
-	nvme_pmap_free_lists(map);
-	return -ENOMEM;
+	if (i == nr)
+		return list;
+	nvme_pmap_drop_lists(map, list, i);
+	return NULL;
+}
+
+/* SGL: blocks as large as memory allows, since slices across two blocks are slow. */
+static struct pmap_list *nvme_pmap_alloc_form(struct nvme_pmap_map *map)
+{
+	u8 shift = PMAP_SGL_MAX_SHIFT;
+	struct pmap_list *list;
+	u32 bytes;
+
+	if (map->l.form == NVME_PMAP_FORM_PRP)
+		return nvme_pmap_alloc_lists(map, PMAP_PRP_SHIFT,
+					     PMAP_SLOT_SIZE);
+	do {
+		bytes = sizeof(struct nvme_sgl_desc) << shift;
+		list = nvme_pmap_alloc_lists(map, shift, bytes);
+	} while (!list && bytes > PAGE_SIZE && shift--);
+	return list;
+}
+
+static void nvme_pmap_take_lists(struct nvme_pmap_map *map,
+				 struct pmap_list *list)
+{
+	lockdep_assert_held(&map->pc->lock);
+
+	map->l.list = list;
+	map->nr_lists = pmap_nr_lists(map->l.nr_slots, map->l.list_shift);
 }
 
 /*
- * Blocks as large as memory allows: slices across two blocks are slow.  What
- * has been mapped so far was one run.
+ * The lists are needed now.  Return: 0, -ENOMEM, or -EAGAIN: there are so many that
+ * they are to be allocated without the lock, by nvme_pmap_get_lists().
  */
+static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
+{
+	bool prp = map->l.form == NVME_PMAP_FORM_PRP;
+	struct pmap_list *list;
+
+	if (map->l.list)
+		return 0;
+	if (pmap_nr_lists(map->l.nr_slots,
+			  prp ? PMAP_PRP_SHIFT : PMAP_SGL_MAX_SHIFT) >
+	    PMAP_LISTS_TURN)
+		return -EAGAIN;
+	list = nvme_pmap_alloc_form(map);
+	if (!list)
+		return -ENOMEM;
+	nvme_pmap_take_lists(map, list);
+	return 0;
+}
+
+/* Until they are the mapping's, its end does not know of them. */
+static int nvme_pmap_get_lists(struct nvme_pmap_map *map)
+{
+	struct pmap_list *list = nvme_pmap_alloc_form(map);
+	int ret = 0;
+
+	if (!list)
+		return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+	mutex_lock(&map->pc->lock);
+	if (map->pc->dead)
+		ret = -ENODEV;
+	else
+		nvme_pmap_take_lists(map, list);
+	mutex_unlock(&map->pc->lock);
+	if (ret)
+		nvme_pmap_drop_lists(map, list,
+				     pmap_nr_lists(map->l.nr_slots,
+						   map->l.list_shift));
+	return ret;
+}
+
+/* From here on a list says where slots are; the first @slots were one run. */
 static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
 {
-	u8 shift = PMAP_SGL_MAX_SHIFT;
-	u32 bytes;
-	int ret;
+	int ret = nvme_pmap_need_lists(map);
 
-	map->l.form = NVME_PMAP_FORM_SGL_LIST;
-	do {
-		bytes = sizeof(struct nvme_sgl_desc) << shift;
-		ret = nvme_pmap_alloc_lists(map, shift, bytes);
-	} while (ret && bytes > PAGE_SIZE && shift--);
 	if (ret)
-		map->l.form = NVME_PMAP_FORM_SGL_RUN;
-	else
-		pmap_put_run(&map->l, 0, map->l.base, slots);
-	return ret;
+		return ret;
+	map->l.form = NVME_PMAP_FORM_SGL_LIST;
+	pmap_put_run(&map->l, 0, map->l.base, slots);
+	return 0;
 }
 
 /*
@@ -204,6 +276,8 @@ static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
  */
 static void nvme_pmap_count_prp(struct nvme_pmap_map *map)
 {
+	if (map->prp)
+		return;
 	map->prp = true;
 	atomic_inc(&map->pc->prp);
 	/* pairs with the barrier in nvme_pmap_change_formats() */
@@ -222,8 +296,7 @@ static int nvme_pmap_start_lists(struct nvme_pmap_map *map, u32 flags)
 	    !nvme_ctrl_sgl_supported(map->pc->ctrl)) {
 		map->l.form = NVME_PMAP_FORM_PRP;
 		nvme_pmap_count_prp(map);
-		return nvme_pmap_alloc_lists(map, PMAP_PRP_SHIFT,
-					     PMAP_SLOT_SIZE);
+		return nvme_pmap_need_lists(map);
 	}
 	map->l.form = NVME_PMAP_FORM_SGL_RUN;
 	if (!(flags & NVME_PMAP_REG_SGL_LIST)) {
@@ -291,6 +364,7 @@ static int nvme_pmap_map_chunk(struct nvme_pmap_map *map, u32 first, u32 nr)
 {
 	struct device *dev = map->pc->dev;
 	struct sg_table sgt = { .sgl = map->pc->scratch };
+	u64 next = map->next_dma;
 	int ret;
 
 	lockdep_assert_held(&map->pc->lock);
@@ -300,10 +374,13 @@ static int nvme_pmap_map_chunk(struct nvme_pmap_map *map, u32 first, u32 nr)
 	if (ret)
 		return ret == -ENOMEM ? ret : -ENXIO;
 	ret = nvme_pmap_note_chunk(map, first, &sgt);
-	if (ret)
-		dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
-	else
+	if (!ret) {
 		map->nr_mapped += nr;
+		return 0;
+	}
+	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
+	/* it may be done once more, with lists */
+	map->next_dma = next;
 	return ret;
 }
 
@@ -329,7 +406,8 @@ static void nvme_pmap_unmap_chunk(struct nvme_pmap_map *map, u32 chunk,
 }
 
 /**
- * nvme_pmap_unmap_some - unmap a chunk of pages, in the steps in which it was mapped
+ * nvme_pmap_unmap_some - unmap a chunk of pages, in the steps in which it was mapped, or
+ *	a turn of lists
  * @map: the mapping
  *
  * Context: pc->lock held, so that the device stays.
@@ -347,8 +425,10 @@ bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
 		nvme_pmap_unmap_chunk(map, map->chunks_unmapped++,
 				      map->nr_unmapped, nr);
 		map->nr_unmapped += nr;
+	} else {
+		nvme_pmap_free_some_lists(map);
 	}
-	return map->nr_unmapped == map->nr_mapped;
+	return map->nr_unmapped == map->nr_mapped && !map->nr_lists;
 }
 
 /* With an IOMMU, where chunks are is in no other place that the device cannot write. */
@@ -356,12 +436,13 @@ static int nvme_pmap_alloc_chunks(struct nvme_pmap_map *map)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(map->pc->dev);
 
-	if (!domain || !(domain->type & __IOMMU_DOMAIN_PAGING))
+	if (map->chunk_dma || !domain ||
+	    !(domain->type & __IOMMU_DOMAIN_PAGING))
 		return 0;
 	/* neither the first nor the last has to be whole */
 	map->chunk_dma = kvcalloc(map->nr_pages / PMAP_CHUNK_PAGES + 2,
 				  sizeof(*map->chunk_dma),
-				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+				  nvme_pmap_gfp(map->adopted) | __GFP_NOWARN);
 	return map->chunk_dma ? 0 : -ENOMEM;
 }
 
@@ -397,15 +478,19 @@ static u64 nvme_pmap_list_total(const struct nvme_pmap_map *map)
 	return bytes;
 }
 
-/* All pages are mapped: what the device reads is complete, and charged. */
-static int nvme_pmap_finish_lists(struct nvme_pmap_map *map)
+/* All pages are mapped: what the device reads is complete, charged, and mapped. */
+static int nvme_pmap_finish_step(struct nvme_pmap_map *map)
 {
-	int ret;
+	int ret = 0;
 
-	if (map->l.form == NVME_PMAP_FORM_PRP)
-		pmap_put_guard(&map->l, map->pc->guard_dma);
-	ret = nvme_pmap_charge_lists(map, nvme_pmap_list_total(map));
-	return ret ?: nvme_pmap_map_lists(map);
+	if (map->pc->dead)
+		return -ENODEV;
+	if (!map->lists_mapped) {
+		if (map->l.form == NVME_PMAP_FORM_PRP)
+			pmap_put_guard(&map->l, map->pc->guard_dma);
+		ret = nvme_pmap_charge_lists(map, nvme_pmap_list_total(map));
+	}
+	return ret ?: nvme_pmap_map_some_lists(map);
 }
 
 /**
@@ -423,8 +508,14 @@ int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
 	while (!ret && map->nr_mapped < map->nr_pages) {
 		mutex_lock(&pc->lock);
 		ret = nvme_pmap_map_step(map, flags);
-		if (!ret && map->nr_mapped == map->nr_pages)
-			ret = nvme_pmap_finish_lists(map);
+		mutex_unlock(&pc->lock);
+		if (ret == -EAGAIN)
+			ret = nvme_pmap_get_lists(map);
+		cond_resched();
+	}
+	while (!ret && map->lists_mapped < map->nr_lists) {
+		mutex_lock(&pc->lock);
+		ret = nvme_pmap_finish_step(map);
 		mutex_unlock(&pc->lock);
 		cond_resched();
 	}
@@ -473,18 +564,19 @@ u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
 }
 
 /**
- * nvme_pmap_unmap_lists - what is left when no page is mapped any more; idempotent
+ * nvme_pmap_unmap_rest - what is left when pages and lists are gone; idempotent
  * @map: the mapping
  *
  * Context: pc->lock held, so that the device stays.
  */
-void nvme_pmap_unmap_lists(struct nvme_pmap_map *map)
+void nvme_pmap_unmap_rest(struct nvme_pmap_map *map)
 {
 	lockdep_assert_held(&map->pc->lock);
 
 	kvfree(map->chunk_dma);
 	map->chunk_dma = NULL;
-	nvme_pmap_free_lists(map);
+	kvfree(map->l.list);
+	map->l.list = NULL;
 	if (map->prp)
 		atomic_dec(&map->pc->prp);
 	map->prp = false;

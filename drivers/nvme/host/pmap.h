@@ -49,6 +49,7 @@
 struct dma_pool;
 struct io_comp_batch;
 struct io_uring_cmd;
+struct mem_cgroup;
 struct nvme_ctrl;
 struct nvme_ns;
 struct nvme_pmap_adopted;
@@ -118,6 +119,7 @@ struct nvme_pmap_fallbacks {
  *	the auto door
  * @begin: makes what a file needs for the auto door, whose commands must not wait
  * @begin_file: the open file, held; or NULL: nothing is being made
+ * @begin_memcg: whose memory that takes, held as long
  * @begin_at: when it may be tried again, in jiffies
  * @rcu: those who look one up may still read it when it is freed
  */
@@ -147,6 +149,7 @@ struct nvme_pmap_ctrl {
 	u64 way[PMAP_WAYS];
 	struct work_struct begin;
 	struct file *begin_file;
+	struct mem_cgroup *begin_memcg;
 	unsigned long begin_at;
 	struct rcu_head rcu;
 };
@@ -170,6 +173,7 @@ struct nvme_pmap_ctrl {
  * @chunk_dma: with an IOMMU, where each of them begins; else NULL: where its pages are
  * @list_bytes: bytes of each list but perhaps the last
  * @nr_lists: lists allocated
+ * @lists_mapped: how many of them the device can read; while it is being made
  * @kept: bytes of kernel memory that describe the buffer
  * @next_dma: while mapping, where the run of slots so far would go on
  * @user: whose RLIMIT_MEMLOCK is charged; NULL where CAP_IPC_LOCK spares it
@@ -196,6 +200,7 @@ struct nvme_pmap_map {
 	u64 *chunk_dma;
 	u32 list_bytes;
 	u32 nr_lists;
+	u32 lists_mapped;
 	u64 kept;
 	u64 next_dma;
 	struct user_struct *user;
@@ -322,7 +327,7 @@ static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)
 void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len);
 int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags);
 bool nvme_pmap_unmap_some(struct nvme_pmap_map *map);
-void nvme_pmap_unmap_lists(struct nvme_pmap_map *map);
+void nvme_pmap_unmap_rest(struct nvme_pmap_map *map);
 u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map);
 
 /* pmap-buffer.c */
