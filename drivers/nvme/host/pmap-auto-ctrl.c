@@ -5,9 +5,11 @@
  */
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/sched/mm.h>
 
 #include "nvme.h"
 #include "pmap.h"
@@ -205,6 +207,7 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 	struct file *file = pc->begin_file;
 	struct nvme_ns *ns = container_of(file_inode(file)->i_cdev,
 					  struct nvme_ns, cdev);
+	struct mem_cgroup *old = set_active_memcg(pc->begin_memcg);
 	struct nvme_pmap_file *pf = NULL;
 
 	/* the file holds the controller, and this finds out that it is gone */
@@ -212,6 +215,8 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 		pf = nvme_pmap_file_get(file, ns, pc);
 	if (!pf || nvme_pmap_autos_make(pf))
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
+	set_active_memcg(old);
+	mem_cgroup_put(pc->begin_memcg);
 	/* pairs with the cmpxchg() of the next */
 	smp_store_release(&pc->begin_file, NULL);
 	nvme_pmap_ctrl_put(pc);
@@ -248,6 +253,8 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 		return;
 	}
 	get_file(file);
+	/* who opens many files pays for what each takes */
+	pc->begin_memcg = get_mem_cgroup_from_mm(current->mm);
 	/*
 	 * Which has the reference on the controller's state now.  It speaks to the
 	 * controller, which a suspended one is not to hear.

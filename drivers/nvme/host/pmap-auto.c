@@ -408,7 +408,7 @@ int nvme_pmap_autos_make(struct nvme_pmap_file *pf)
 	/* only the controller's work makes them */
 	if (pf->autos)
 		return 0;
-	autos = kzalloc(sizeof(*autos), GFP_KERNEL | __GFP_NOWARN);
+	autos = kzalloc(sizeof(*autos), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!autos)
 		return -ENOMEM;
 	if (rhashtable_init(&autos->table, &nvme_pmap_auto_params)) {

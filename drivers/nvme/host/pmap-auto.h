@@ -124,6 +124,8 @@ static const struct rhashtable_params nvme_pmap_auto_params = {
 	.key_offset = offsetof(struct nvme_pmap_auto, imu),
 	.head_offset = offsetof(struct nvme_pmap_auto, hash),
 	.hashfn = nvme_pmap_auto_hash,
+	/* of many files with a buffer or two each; it grows */
+	.nelem_hint = 2,
 	.automatic_shrinking = true,
 };
 

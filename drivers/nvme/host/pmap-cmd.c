@@ -11,23 +11,28 @@
 #include "pmap.h"
 
 /* Memory for a list: pages to be chained (PRP), or one piece (SGL). */
-static struct nvme_pmap_built *nvme_pmap_alloc_built(struct dma_pool *pool,
-						     u32 nr)
+static struct nvme_pmap_built *
+nvme_pmap_alloc_built(const struct nvme_pmap_map *map, struct dma_pool *pool,
+		      u32 nr)
 {
+	/*
+	 * It holds a request: reclaim must not wait for one of this device.  For the
+	 * auto door there is none at all, since stock can do it.
+	 */
+	gfp_t gfp = map->adopted ? GFP_NOWAIT | __GFP_NOWARN : GFP_NOIO;
 	struct nvme_pmap_built *built;
 	dma_addr_t dma;
 
 	if (WARN_ON_ONCE(nr > PMAP_BUILT_MAX))
 		return NULL;
-	/* holds a request: reclaim must not wait for one of this device */
-	built = kmalloc(sizeof(*built), GFP_NOIO);
+	built = kmalloc(sizeof(*built), gfp);
 	if (!built)
 		return NULL;
 	built->pool = pool;
 	for (built->nr = 0; built->nr < nr; built->nr++) {
 		struct pmap_list *page = &built->page[built->nr];
 
-		page->prp = dma_pool_alloc(pool, GFP_NOIO, &dma);
+		page->prp = dma_pool_alloc(pool, gfp, &dma);
 		if (!page->prp) {
 			nvme_pmap_free_built(built);
 			return NULL;
@@ -50,7 +55,8 @@ nvme_pmap_build(const struct nvme_pmap *pmap, u64 offset, u32 len,
 	struct dma_pool *pool;
 
 	if (pmap->l.form == NVME_PMAP_FORM_PRP) {
-		built = nvme_pmap_alloc_built(pmap->map->pc->page_pool,
+		built = nvme_pmap_alloc_built(pmap->map,
+					      pmap->map->pc->page_pool,
 					      pmap_built_pages(s.nr));
 		if (built)
 			pmap_fill_prp(&pmap->l, &s, built->page, dptr);
@@ -59,7 +65,7 @@ nvme_pmap_build(const struct nvme_pmap *pmap, u64 offset, u32 len,
 	pool = s.nr * sizeof(struct nvme_sgl_desc) <= PMAP_SLOT_SIZE ?
 		       pmap->map->pc->page_pool :
 		       pmap->map->pc->sgl_pool;
-	built = nvme_pmap_alloc_built(pool, 1);
+	built = nvme_pmap_alloc_built(pmap->map, pool, 1);
 	if (built)
 		pmap_fill_sgl(&pmap->l, &s, built->page, dptr);
 	return built;
