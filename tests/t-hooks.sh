@@ -69,6 +69,11 @@ test_pins() {
 		'why that matters: pmap-check.c' "read lines [0-9]+-[0-9]+ of .*/$host/ioctl.c" \
 		"accept it for 6.12 in .*/hooks/pins"
 	pinned "a string" $host/pci.c "$(of nvme_timeout 's/reset controller/Reset controller/')" 'nvme_timeout has changed'
+	pinned "a reset that disables after it has synced" $host/pci.c \
+		"$(of nvme_reset_work '/nvme_dev_disable\(dev, false\);/d;s/^\tnvme_sync_queues.*$/&\n\tnvme_dev_disable(dev, false);/')" \
+		'nvme_reset_work has changed'
+	pinned "a reset that does not always sync" $host/pci.c \
+		"$(of nvme_reset_work 's/^\tnvme_sync_queues/\tif (was_suspend)\n\t&/')" 'nvme_reset_work has changed'
 	pinned "a function that is gone" io_uring/rsrc.c 's/\bheadpage_already_acct\b/headpage_acct/' \
 		'io_uring/rsrc.c: headpage_already_acct is not there any more' 'io_buffer_account_pin has changed'
 	pinned "a second definition of it" $host/pci.c \
