@@ -183,6 +183,20 @@ bool inject_slab_all(bool on)
 	       set("failslab", "probability", on ? "100" : "0");
 }
 
+bool inject_every(unsigned int interval)
+{
+	size_t i;
+
+	if (interval)
+		before = used_all();
+	for (i = 0; i < 2; i++)
+		if (!set(kinds[i], "task-filter", interval ? "N" : "Y") ||
+		    !set_number(kinds[i], "interval", interval ?: 1) ||
+		    !set(kinds[i], "probability", interval ? "100" : "0"))
+			return false;
+	return true;
+}
+
 unsigned int inject_hits(void) { return used_all() - before; }
 
 unsigned int inject_end(void)

@@ -25,6 +25,11 @@ bool inject_nth(unsigned int n);
 bool inject_from(unsigned int pages);
 /* No slab objects at all, to any thread. */
 bool inject_slab_all(bool on);
+/*
+ * Every @interval'th request fails, of whatever kind, in any thread: for what workers do.
+ * Ends with zero.
+ */
+bool inject_every(unsigned int interval);
 /* How many failures there have been so far. */
 unsigned int inject_hits(void);
 /* Undo any of them; returns how many failures there were. */
