@@ -242,7 +242,7 @@ struct nvme_pmap_queue {
 	__le32 *sq_event;
 
 	spinlock_t poll_lock ____cacheline_aligned_in_smp;
-	spinlock_t cq_lock;
+	spinlock_t cq_lock; /* after the other */
 	bool polls;
 	void __iomem *cq_db;
 	__le32 *cq_shadow;
