@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "auto.h"
@@ -251,4 +253,95 @@ void auto_forked(void)
 	if (f.s)
 		munmap(f.s, PAGE);
 	prog_close(&p);
+}
+
+/* ---- another program of the user's ---- */
+
+#define NOBODY	  65534
+#define LOCK_SIZE MIB(2)
+
+/* Another process registers as much: what io_uring says. */
+static int other_registers(void *at)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct iovec iov = { at, LOCK_SIZE };
+		struct io_uring ring;
+		int ret = io_uring_queue_init(4, &ring, 0);
+
+		_exit(-(ret ?: io_uring_register_buffers(&ring, &iov, 1)));
+	}
+	if (!CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status), "fork"))
+		return 0;
+	return -WEXITSTATUS(status);
+}
+
+/* At once, whatever the door still holds, and however the place is made. */
+static void registers_again(struct prog *p, const char *when)
+{
+	struct iovec iov = { p->mem.map, p->mem.len };
+
+	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister %s", when);
+	CHECK_RET(io_uring_register_buffers(&p->ring, &iov, 1), 0, "register again %s", when);
+	buffer_set(p, 0, NULL, 0);
+	buffer_set(p, 0, p->mem.map, p->mem.len);
+}
+
+/* What has been unregistered is held for a second, and what is refused for five. */
+static bool served_later(struct prog *p)
+{
+	uint64_t end = now_ms() + 15000;
+
+	while (buffer_settle(p, 0, p->mem.map) != SERVED)
+		if (!CHECK(now_ms() < end, "still refused"))
+			return false;
+		else
+			sleep_ms(100);
+	return true;
+}
+
+static void limited(void *arg)
+{
+	struct rlimit limit = { LOCK_SIZE, LOCK_SIZE };
+	struct prog *p = arg;
+	void *other = mmap(NULL, LOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+			   0);
+	struct iovec iov;
+
+	if (!CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit) && other != MAP_FAILED, "setrlimit") ||
+	    !ring_open(&p->ring, MODE_IRQ, 64) ||
+	    !CHECK(mem_alloc(&p->mem, MEM_4K, LOCK_SIZE), "no memory"))
+		return;
+	iov = (struct iovec){ p->mem.map, p->mem.len };
+	if (!CHECK_RET(io_uring_register_buffers(&p->ring, &iov, 1), 0, "register") ||
+	    !prog_warm(p))
+		return;
+	CHECK_RET(other_registers(other), -ENOMEM, "another's while the first is mapped");
+	registers_again(p, "while it is mapped");
+	CHECK_RET(other_registers(other), -ENOMEM, "another's after that");
+	/* the mapping ends, and not the registration */
+	if (served_later(p) && pinned_becomes(&p->dev, 0, 10000)) {
+		CHECK_RET(other_registers(other), -ENOMEM, "another's when the door is idle");
+		registers_again(p, "after an idle time");
+	}
+	/* what is given up, and not yet free, keeps nobody out */
+	served_later(p);
+	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister");
+	CHECK_RET(other_registers(other), 0, "another's when the first is gone");
+}
+
+/* A limit is the user's: the door lets nobody in whom stock keeps out, nor the other way. */
+void auto_memlock_others(void)
+{
+	struct prog owner, p;
+
+	if (prog_open(&owner, MODE_IRQ, MEM_4K, PAGE) && pinned_becomes(&owner.dev, 0, 5000) &&
+	    set_param("pmap_auto_idle", 1)) {
+		p = (struct prog){ .dev = owner.dev, .mem.fd = -1 };
+		child_wait(child_start(limited, &p, NOBODY));
+	}
+	reset_params();
+	prog_close(&owner);
 }

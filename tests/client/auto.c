@@ -442,6 +442,7 @@ static const struct test_case auto_cases[] = {
 	{ "as-stock-rdonly", auto_as_stock_rdonly },
 	{ "after-vendor", auto_after_vendor },
 	{ "memlock", auto_memlock },
+	{ "memlock-others", auto_memlock_others },
 	{ "mib", auto_mib },
 	{ "refused", auto_refused },
 	{ "refused-ages", auto_refused_ages },

@@ -126,6 +126,7 @@ void auto_switched_making(void);
 void auto_own_queue(void);
 void auto_queue_stays(void);
 void auto_after_vendor(void);
+void auto_memlock_others(void);
 void auto_shared(void);
 void auto_shared_limit(void);
 void auto_shared_churn(void);

@@ -8,6 +8,8 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/slab.h>
+#include <linux/tracepoint.h>
+#include <trace/events/io_uring.h>
 
 #include "nvme.h"
 #include "pmap-adopt.h"
@@ -19,17 +21,17 @@
 #define PMAP_ADOPT_GFP (GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN)
 
 /**
- * struct nvme_pmap_account - what of a user's charge is the driver's
+ * struct nvme_pmap_account - what the driver holds of a user
  * @node: on the list of accounts
  * @user: whose
- * @pages: pages that io_uring had charged
- * @users: adopted buffers
+ * @pages: pages that io_uring has charged, or had
+ * @adopted: the buffers
  */
 struct nvme_pmap_account {
 	struct list_head node;
 	struct user_struct *user;
 	unsigned long pages;
-	unsigned int users;
+	struct list_head adopted;
 };
 
 static DEFINE_HASHTABLE(nvme_pmap_adopted_table, 10);
@@ -37,83 +39,177 @@ static LIST_HEAD(nvme_pmap_accounts);
 /* Guards both, and what is in them. */
 static DEFINE_SPINLOCK(nvme_pmap_adopt_lock);
 
-static struct nvme_pmap_account *nvme_pmap_account_get(struct user_struct *user)
+static struct nvme_pmap_account *
+nvme_pmap_account_find(const struct user_struct *user)
 {
 	struct nvme_pmap_account *acct;
 
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
 	list_for_each_entry(acct, &nvme_pmap_accounts, node)
 		if (acct->user == user)
-			goto found;
-	acct = kzalloc(sizeof(*acct), PMAP_ADOPT_GFP);
+			return acct;
+	return NULL;
+}
+
+static struct nvme_pmap_account *
+nvme_pmap_account_make(struct user_struct *user)
+{
+	struct nvme_pmap_account *acct = kzalloc(sizeof(*acct), PMAP_ADOPT_GFP);
+
+	lockdep_assert_held(&nvme_pmap_adopt_lock);
 	if (!acct)
 		return NULL;
 	acct->user = get_uid(user);
+	INIT_LIST_HEAD(&acct->adopted);
 	list_add(&acct->node, &nvme_pmap_accounts);
-found:
-	acct->users++;
 	return acct;
 }
 
-static void nvme_pmap_account_put(struct nvme_pmap_account *acct)
+static void nvme_pmap_account_drop(struct nvme_pmap_account *acct)
 {
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
-	if (--acct->users)
+	if (!list_empty(&acct->adopted))
 		return;
 	list_del(&acct->node);
 	free_uid(acct->user);
 	kfree(acct);
 }
 
-/* Move the charge to the driver's account, if that has room. */
-static int nvme_pmap_take_charge(struct nvme_pmap_adopted *a)
+/* Into the account of its user, if that has room. */
+static int nvme_pmap_enter(struct nvme_pmap_adopted *a)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	unsigned long pages = a->imu->acct_pages;
 
 	if (!a->user)
 		return 0;
-	a->account = nvme_pmap_account_get(a->user);
+	a->account = nvme_pmap_account_find(a->user) ?:
+			     nvme_pmap_account_make(a->user);
 	if (!a->account)
 		return -ENOMEM;
 	if (a->account->pages + pages > limit) {
-		nvme_pmap_account_put(a->account);
+		nvme_pmap_account_drop(a->account);
 		return -EDQUOT;
 	}
 	a->account->pages += pages;
-	atomic_long_sub(pages, &a->user->locked_vm);
+	list_add(&a->of_user, &a->account->adopted);
 	return 0;
 }
 
-/*
- * Give the reference back, and the charge.  Return: whether the reference was the last.
- *
- * The charge goes back to the user, and with the last reference it ends.  It must not
- * be seen there after io_uring has let go, or a registration that has room on stock
- * fails: with no reference left but ours it does not go back at all, and else nothing
- * comes between the steps.
- */
-static bool nvme_pmap_return_charge(struct nvme_pmap_adopted *a)
+static void nvme_pmap_leave(struct nvme_pmap_adopted *a)
 {
-	unsigned long pages = a->imu->acct_pages;
-	bool last;
+	if (!a->user)
+		return;
+	a->account->pages -= a->imu->acct_pages;
+	list_del(&a->of_user);
+	nvme_pmap_account_drop(a->account);
+}
+
+/* What io_uring does with the last reference, once. */
+static void nvme_pmap_uncharge_given_up(struct nvme_pmap_adopted *a)
+{
+	lockdep_assert_held(&nvme_pmap_adopt_lock);
+	if (a->user && !a->uncharged)
+		atomic_long_sub(a->imu->acct_pages, &a->user->locked_vm);
+	a->uncharged = true;
+}
+
+/* Give the reference back.  Return: whether it was the last. */
+static bool nvme_pmap_return(struct nvme_pmap_adopted *a)
+{
+	bool last = true;
 
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
-	if (a->account) {
-		a->account->pages -= pages;
-		nvme_pmap_account_put(a->account);
-	}
-	if (nvme_pmap_given_up(a)) {
+	nvme_pmap_leave(a);
+	if (nvme_pmap_given_up(a))
 		/* pairs with the release of io_uring's refcount_dec_and_test() */
 		smp_acquire__after_ctrl_dep();
-		return true;
-	}
-	if (a->user)
-		atomic_long_add(pages, &a->user->locked_vm);
-	last = refcount_dec_and_test(&a->imu->refs);
-	if (last && a->user)
-		atomic_long_sub(pages, &a->user->locked_vm);
+	else
+		last = refcount_dec_and_test(&a->imu->refs);
+	if (last)
+		nvme_pmap_uncharge_given_up(a);
 	return last;
+}
+
+/**
+ * nvme_pmap_note_given_up - io_uring has let go of a buffer
+ * @a: the buffer, whose mapping is about to end
+ */
+void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a)
+{
+	spin_lock(&nvme_pmap_adopt_lock);
+	nvme_pmap_uncharge_given_up(a);
+	spin_unlock(&nvme_pmap_adopt_lock);
+}
+
+/*
+ * A program has unregistered buffers, or put others in their place: what io_uring has
+ * let go of is uncharged when its call returns.
+ */
+static void nvme_pmap_saw_register(void *data, void *ring, unsigned int opcode,
+				   unsigned int nr_files, unsigned int nr_bufs,
+				   long ret)
+{
+	const struct io_ring_ctx *ctx = ring;
+	struct nvme_pmap_account *acct;
+	struct nvme_pmap_adopted *a;
+
+	if (opcode != IORING_UNREGISTER_BUFFERS &&
+	    opcode != IORING_REGISTER_BUFFERS_UPDATE &&
+	    opcode != IORING_REGISTER_CLONE_BUFFERS)
+		return;
+	spin_lock(&nvme_pmap_adopt_lock);
+	acct = nvme_pmap_account_find(ctx->user);
+	if (acct)
+		list_for_each_entry(a, &acct->adopted, of_user)
+			if (nvme_pmap_given_up(a))
+				nvme_pmap_uncharge_given_up(a);
+	spin_unlock(&nvme_pmap_adopt_lock);
+}
+
+/* io_uring's tracepoint, with our probe; NULL: not yet. */
+static struct tracepoint *nvme_pmap_watched;
+static DEFINE_MUTEX(nvme_pmap_watching);
+
+static void nvme_pmap_is_watched(struct tracepoint *tp, void *data)
+{
+	struct tracepoint **found = data;
+
+	if (!strcmp(tp->name, "io_uring_register"))
+		*found = tp;
+}
+
+/**
+ * nvme_pmap_watch - be told when programs unregister buffers
+ *
+ * Once for the module: code is patched for it.  Where it cannot be had, charges of
+ * mapped buffers end up to a second late.
+ */
+void nvme_pmap_watch(void)
+{
+	struct tracepoint *tp = NULL;
+
+	check_trace_callback_type_io_uring_register(nvme_pmap_saw_register);
+	mutex_lock(&nvme_pmap_watching);
+	if (!nvme_pmap_watched)
+		for_each_kernel_tracepoint(nvme_pmap_is_watched, &tp);
+	if (tp && !tracepoint_probe_register(tp, nvme_pmap_saw_register, NULL))
+		nvme_pmap_watched = tp;
+	if (!nvme_pmap_watched)
+		pr_warn_once("pmap: io_uring does not tell of its buffers\n");
+	mutex_unlock(&nvme_pmap_watching);
+}
+
+/**
+ * nvme_pmap_exit - the module goes
+ */
+void nvme_pmap_exit(void)
+{
+	if (!nvme_pmap_watched)
+		return;
+	tracepoint_probe_unregister(nvme_pmap_watched, nvme_pmap_saw_register,
+				    NULL);
+	tracepoint_synchronize_unregister();
 }
 
 static struct nvme_pmap_adopted *
@@ -140,7 +236,7 @@ static struct nvme_pmap_adopted *nvme_pmap_adopt_new(const struct io_kiocb *req)
 		return ERR_PTR(-ENOMEM);
 	a->imu = req->imu;
 	a->user = req->ctx->user;
-	ret = nvme_pmap_take_charge(a);
+	ret = nvme_pmap_enter(a);
 	if (ret) {
 		kfree(a);
 		return ERR_PTR(ret);
@@ -210,7 +306,7 @@ void nvme_pmap_disown(struct nvme_pmap_adopted *a)
 		return;
 	}
 	hash_del(&a->node);
-	last = nvme_pmap_return_charge(a);
+	last = nvme_pmap_return(a);
 	spin_unlock(&nvme_pmap_adopt_lock);
 
 	if (last)

@@ -10,10 +10,10 @@
  *
  * Charges.  io_uring gives back what it has charged with the last reference, which may
  * be the driver's, some time after the program has unregistered the buffer.  A program
- * that unregisters and registers again must find the room that it has on stock.  So
- * the charge of an adopted buffer moves from the user's locked_vm to an account of the
- * driver's, which RLIMIT_MEMLOCK bounds once more, and back when the driver lets go
- * before io_uring does.  VmPin of the process stays as it is.
+ * that unregisters and registers again must find the room that it has on stock.  So the
+ * driver watches io_uring's tracepoint at the end of io_uring_register(), and uncharges
+ * there what only it holds.  All that it holds of a user, uncharged or not, is bounded by
+ * RLIMIT_MEMLOCK once more.  VmPin of the process stays until the buffer is freed.
  */
 #ifndef _NVME_PMAP_ADOPT_H
 #define _NVME_PMAP_ADOPT_H
@@ -34,7 +34,9 @@ struct user_struct;
  * @imu: io_uring's object, with one reference, however many users there are
  * @user: io_uring has charged its locked_vm; NULL: no user was charged
  * @mm: the process whose VmPin is charged; or NULL
- * @account: where @user's charge is meanwhile; NULL: no user was charged
+ * @account: what the driver holds of @user; NULL: no user was charged
+ * @of_user: on the list there
+ * @uncharged: io_uring has let go of it, and @user is not charged any more
  * @users: mappings of it, of all files and controllers
  */
 struct nvme_pmap_adopted {
@@ -43,6 +45,8 @@ struct nvme_pmap_adopted {
 	struct user_struct *user;
 	struct mm_struct *mm;
 	struct nvme_pmap_account *account;
+	struct list_head of_user;
+	bool uncharged;
 	unsigned int users;
 };
 
@@ -54,6 +58,8 @@ static inline bool nvme_pmap_given_up(const struct nvme_pmap_adopted *a)
 
 struct nvme_pmap_adopted *nvme_pmap_adopt(const struct io_kiocb *req);
 void nvme_pmap_disown(struct nvme_pmap_adopted *a);
+void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a);
+void nvme_pmap_watch(void);
 struct mem_cgroup *nvme_pmap_adopted_memcg(const struct nvme_pmap_adopted *a);
 
 #endif /* _NVME_PMAP_ADOPT_H */

@@ -206,6 +206,8 @@ static bool nvme_pmap_auto_lost(struct nvme_pmap *pmap)
 	if (!percpu_ref_tryget_live(&pmap->ref))
 		return true;
 	lost = nvme_pmap_given_up(pmap->map->adopted);
+	if (lost)
+		nvme_pmap_note_given_up(pmap->map->adopted);
 	percpu_ref_put(&pmap->ref);
 	return lost;
 }
@@ -408,6 +410,7 @@ int nvme_pmap_autos_make(struct nvme_pmap_file *pf)
 	/* only the controller's work makes them */
 	if (pf->autos)
 		return 0;
+	nvme_pmap_watch();
 	autos = kzalloc(sizeof(*autos), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!autos)
 		return -ENOMEM;

@@ -361,6 +361,9 @@ void nvme_pmap_poll_all(struct nvme_ns *ns);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
 
+/* pmap-adopt.c; more in pmap-adopt.h */
+void nvme_pmap_exit(void);
+
 /* pmap-auto.c and pmap-auto-ctrl.c; more in pmap-auto.h */
 extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
 void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);

@@ -11,7 +11,11 @@
 // proof: nvme_update_ns_info_block: nvme_configure_metadata(ns->ctrl, ns->head, id, nvm, info); nvme_pmap_ns_read(ns);
 // proof: nvme_free_ns: nvme_put_ctrl(ns->ctrl); nvme_pmap_ns_free(ns); kfree(ns);
 // proof: nvme_alloc_ns: out_free_ns: nvme_pmap_ns_free(ns); kfree(ns);
+// proof: nvme_core_exit: nvme_pmap_exit();
 // proof: -: #include "pmap.h"
+//
+// Before anything that it uses goes:
+// order: nvme_core_exit: { nvme_pmap_exit(); nvme_exit_auth();
 //
 // While the file still holds its namespace; and every call of a file is one of these:
 // order: nvme_ns_chr_release: { ... nvme_pmap_release(file); nvme_ns_release(
@@ -127,4 +131,11 @@ identifier ns, ctrl, info;
 +nvme_pmap_ns_free(ns);
  kfree(ns);
  ...>
+ }
+
+@@ @@
+ static void __exit nvme_core_exit(void)
+ {
++nvme_pmap_exit();
+ ...
  }
