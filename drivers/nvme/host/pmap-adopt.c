@@ -14,6 +14,9 @@
 #include "nvme.h"
 #include "pmap-adopt.h"
 
+/* Buffers of a user that one call of io_uring_register() looks at. */
+#define PMAP_LOOKS 512u
+
 /* Folios that are unpinned without a pause. */
 #define PMAP_UNPIN_BATCH 512u
 
@@ -25,13 +28,15 @@
  * @node: on the list of accounts
  * @user: whose
  * @pages: pages that io_uring has charged, or had
- * @adopted: the buffers
+ * @users: adopted buffers
+ * @charged: those that io_uring had when they were last looked at
  */
 struct nvme_pmap_account {
 	struct list_head node;
 	struct user_struct *user;
 	unsigned long pages;
-	struct list_head adopted;
+	unsigned int users;
+	struct list_head charged;
 };
 
 static DEFINE_HASHTABLE(nvme_pmap_adopted_table, 10);
@@ -60,7 +65,7 @@ nvme_pmap_account_make(struct user_struct *user)
 	if (!acct)
 		return NULL;
 	acct->user = get_uid(user);
-	INIT_LIST_HEAD(&acct->adopted);
+	INIT_LIST_HEAD(&acct->charged);
 	list_add(&acct->node, &nvme_pmap_accounts);
 	return acct;
 }
@@ -68,7 +73,7 @@ nvme_pmap_account_make(struct user_struct *user)
 static void nvme_pmap_account_drop(struct nvme_pmap_account *acct)
 {
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
-	if (!list_empty(&acct->adopted))
+	if (acct->users)
 		return;
 	list_del(&acct->node);
 	free_uid(acct->user);
@@ -92,7 +97,8 @@ static int nvme_pmap_enter(struct nvme_pmap_adopted *a)
 		return -EDQUOT;
 	}
 	a->account->pages += pages;
-	list_add(&a->of_user, &a->account->adopted);
+	a->account->users++;
+	list_add(&a->of_user, &a->account->charged);
 	return 0;
 }
 
@@ -101,6 +107,7 @@ static void nvme_pmap_leave(struct nvme_pmap_adopted *a)
 	if (!a->user)
 		return;
 	a->account->pages -= a->imu->acct_pages;
+	a->account->users--;
 	list_del(&a->of_user);
 	nvme_pmap_account_drop(a->account);
 }
@@ -109,9 +116,11 @@ static void nvme_pmap_leave(struct nvme_pmap_adopted *a)
 static void nvme_pmap_uncharge_given_up(struct nvme_pmap_adopted *a)
 {
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
-	if (a->user && !a->uncharged)
-		atomic_long_sub(a->imu->acct_pages, &a->user->locked_vm);
+	if (!a->user || a->uncharged)
+		return;
 	a->uncharged = true;
+	list_del_init(&a->of_user);
+	atomic_long_sub(a->imu->acct_pages, &a->user->locked_vm);
 }
 
 /* Give the reference back.  Return: whether it was the last. */
@@ -120,7 +129,6 @@ static bool nvme_pmap_return(struct nvme_pmap_adopted *a)
 	bool last = true;
 
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
-	nvme_pmap_leave(a);
 	if (nvme_pmap_given_up(a))
 		/* pairs with the release of io_uring's refcount_dec_and_test() */
 		smp_acquire__after_ctrl_dep();
@@ -128,6 +136,7 @@ static bool nvme_pmap_return(struct nvme_pmap_adopted *a)
 		last = refcount_dec_and_test(&a->imu->refs);
 	if (last)
 		nvme_pmap_uncharge_given_up(a);
+	nvme_pmap_leave(a);
 	return last;
 }
 
@@ -142,6 +151,43 @@ void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a)
 	spin_unlock(&nvme_pmap_adopt_lock);
 }
 
+/* Each has its turn, if not in this call, in one of the next. */
+static void nvme_pmap_look_at(struct nvme_pmap_account *acct)
+{
+	unsigned int left = min(acct->users, PMAP_LOOKS);
+	struct nvme_pmap_adopted *a, *next;
+
+	list_for_each_entry_safe(a, next, &acct->charged, of_user) {
+		if (!left--)
+			return;
+		if (nvme_pmap_given_up(a))
+			nvme_pmap_uncharge_given_up(a);
+		else
+			list_move_tail(&a->of_user, &acct->charged);
+	}
+}
+
+/*
+ * Has the call made io_uring let go of buffers, or has it failed where it would not, had
+ * that been seen?  Then it succeeds when it is made again.
+ */
+static bool nvme_pmap_may_let_go(unsigned int opcode, long ret)
+{
+	switch (opcode) {
+	case IORING_UNREGISTER_BUFFERS:
+	case IORING_UNREGISTER_FILES:
+		return ret >= 0;
+	case IORING_REGISTER_BUFFERS:
+	case IORING_REGISTER_BUFFERS2:
+		return ret == -ENOMEM;
+	case IORING_REGISTER_BUFFERS_UPDATE:
+	case IORING_REGISTER_CLONE_BUFFERS:
+		return ret >= 0 || ret == -ENOMEM;
+	default:
+		return false;
+	}
+}
+
 /*
  * A program has unregistered buffers, or put others in their place: what io_uring has
  * let go of is uncharged when its call returns.
@@ -152,18 +198,13 @@ static void nvme_pmap_saw_register(void *data, void *ring, unsigned int opcode,
 {
 	const struct io_ring_ctx *ctx = ring;
 	struct nvme_pmap_account *acct;
-	struct nvme_pmap_adopted *a;
 
-	if (opcode != IORING_UNREGISTER_BUFFERS &&
-	    opcode != IORING_REGISTER_BUFFERS_UPDATE &&
-	    opcode != IORING_REGISTER_CLONE_BUFFERS)
+	if (!nvme_pmap_may_let_go(opcode, ret) || !ctx->user)
 		return;
 	spin_lock(&nvme_pmap_adopt_lock);
 	acct = nvme_pmap_account_find(ctx->user);
 	if (acct)
-		list_for_each_entry(a, &acct->adopted, of_user)
-			if (nvme_pmap_given_up(a))
-				nvme_pmap_uncharge_given_up(a);
+		nvme_pmap_look_at(acct);
 	spin_unlock(&nvme_pmap_adopt_lock);
 }
 
@@ -201,9 +242,9 @@ void nvme_pmap_watch(void)
 }
 
 /**
- * nvme_pmap_exit - the module goes
+ * nvme_pmap_unwatch - the module goes
  */
-void nvme_pmap_exit(void)
+void nvme_pmap_unwatch(void)
 {
 	if (!nvme_pmap_watched)
 		return;

@@ -35,7 +35,7 @@ struct user_struct;
  * @user: io_uring has charged its locked_vm; NULL: no user was charged
  * @mm: the process whose VmPin is charged; or NULL
  * @account: what the driver holds of @user; NULL: no user was charged
- * @of_user: on the list there
+ * @of_user: on the list there, until @uncharged
  * @uncharged: io_uring has let go of it, and @user is not charged any more
  * @users: mappings of it, of all files and controllers
  */
@@ -60,6 +60,7 @@ struct nvme_pmap_adopted *nvme_pmap_adopt(const struct io_kiocb *req);
 void nvme_pmap_disown(struct nvme_pmap_adopted *a);
 void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a);
 void nvme_pmap_watch(void);
+void nvme_pmap_unwatch(void);
 struct mem_cgroup *nvme_pmap_adopted_memcg(const struct nvme_pmap_adopted *a);
 
 #endif /* _NVME_PMAP_ADOPT_H */

@@ -212,7 +212,9 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 
 	/* the file holds the controller, and this finds out that it is gone */
 	if (!nvme_pmap_ctrl_prepare(pc))
-		pf = nvme_pmap_file_get(file, ns, pc);
+		pf = nvme_pmap_file_get(file, ns, pc,
+					GFP_KERNEL_ACCOUNT | __GFP_NORETRY |
+						__GFP_NOWARN);
 	if (!pf || nvme_pmap_autos_make(pf))
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
 	set_active_memcg(old);
@@ -259,7 +261,7 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 	 * Which has the reference on the controller's state now.  It speaks to the
 	 * controller, which a suspended one is not to hear.
 	 */
-	queue_work(system_freezable_wq, &pc->begin);
+	queue_work(nvme_pmap_wq, &pc->begin);
 }
 
 /**

@@ -14,9 +14,35 @@
 
 #include "nvme.h"
 #include "pmap.h"
+#include "pmap-adopt.h"
 
 static LIST_HEAD(nvme_pmap_ctrls);
 static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
+
+struct workqueue_struct *nvme_pmap_wq;
+
+/* With the first controller. */
+static bool nvme_pmap_make_wq(void)
+{
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	if (!nvme_pmap_wq)
+		WRITE_ONCE(nvme_pmap_wq,
+			   alloc_workqueue("nvme-pmap", WQ_FREEZABLE, 0));
+	mutex_unlock(&nvme_pmap_ctrls_lock);
+	return nvme_pmap_wq;
+}
+
+/**
+ * nvme_pmap_exit - the module goes: no file is open, and no controller is left
+ */
+void nvme_pmap_exit(void)
+{
+	/* what is on it may be about to return */
+	if (nvme_pmap_wq)
+		destroy_workqueue(nvme_pmap_wq);
+	nvme_pmap_unwatch();
+	nvme_pmap_file_exit();
+}
 
 /**
  * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
@@ -36,8 +62,10 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 
 	if (pc)
 		pc->fallbacks = alloc_percpu(struct nvme_pmap_fallbacks);
-	if (!pc || !pc->fallbacks) {
+	if (!pc || !pc->fallbacks || !nvme_pmap_make_wq()) {
 		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
+		if (pc)
+			free_percpu(pc->fallbacks);
 		kfree(pc);
 		return -ENOMEM;
 	}

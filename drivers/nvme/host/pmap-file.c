@@ -10,6 +10,7 @@
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -42,12 +43,11 @@ static struct nvme_pmap *nvme_pmap_entry(struct nvme_pmap_file *pf, u32 index)
 					 lockdep_is_held(&pf->lock));
 }
 
-static struct nvme_pmap_table *nvme_pmap_alloc_table(u32 nr)
+static struct nvme_pmap_table *nvme_pmap_alloc_table(u32 nr, gfp_t gfp)
 {
 	struct nvme_pmap_table *table;
 
-	table = kvzalloc(struct_size(table, pmap, nr),
-			 GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	table = kvzalloc(struct_size(table, pmap, nr), gfp | __GFP_NOWARN);
 	if (table)
 		table->nr = nr;
 	return table;
@@ -61,7 +61,8 @@ static int nvme_pmap_grow(struct nvme_pmap_file *pf, u32 index)
 
 	if (index < old->nr)
 		return 0;
-	new = nvme_pmap_alloc_table(roundup_pow_of_two(index + 1));
+	new = nvme_pmap_alloc_table(roundup_pow_of_two(index + 1),
+				    GFP_KERNEL_ACCOUNT);
 	if (!new)
 		return -ENOMEM;
 	for (i = 0; i < old->nr; i++)
@@ -153,25 +154,41 @@ static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
 	free_percpu(pf->counts);
 	if (pf->format)
 		nvme_pmap_ns_put(pf->format);
-	if (pf->nobody)
-		put_cred(pf->nobody);
 	kfree(pf);
 }
 
-/* To ask what somebody without any capability may do. */
-static const struct cred *nvme_pmap_nobody(void)
-{
-	struct cred *cred = prepare_creds();
+/* Somebody without any capability, made once; or NULL. */
+static const struct cred *nvme_pmap_nobody;
 
-	if (cred)
-		cap_clear(cred->cap_effective);
-	return cred;
+static const struct cred *nvme_pmap_nobody_get(void)
+{
+	struct cred *cred;
+
+	/* pairs with the cmpxchg() */
+	if (smp_load_acquire(&nvme_pmap_nobody))
+		return nvme_pmap_nobody;
+	cred = prepare_kernel_cred(&init_task);
+	if (!cred)
+		return NULL;
+	cap_clear(cred->cap_effective);
+	if (cmpxchg(&nvme_pmap_nobody, NULL, cred))
+		put_cred(cred);
+	return nvme_pmap_nobody;
 }
 
-static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
-						   struct nvme_pmap_ctrl *pc)
+/**
+ * nvme_pmap_file_exit - the module goes, no file is open
+ */
+void nvme_pmap_file_exit(void)
 {
-	struct nvme_pmap_file *pf = kzalloc(sizeof(*pf), GFP_KERNEL_ACCOUNT);
+	if (nvme_pmap_nobody)
+		put_cred(nvme_pmap_nobody);
+}
+
+static struct nvme_pmap_file *
+nvme_pmap_file_alloc(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc, gfp_t gfp)
+{
+	struct nvme_pmap_file *pf = kzalloc(sizeof(*pf), gfp);
 	struct nvme_pmap_table *table;
 
 	if (!pf)
@@ -180,10 +197,9 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
 	pf->pc = pc;
 	pf->usage = &ns->queue->q_usage_counter;
 	pf->format = nvme_pmap_ns_get(ns);
-	pf->nobody = nvme_pmap_nobody();
-	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts,
-				      GFP_KERNEL_ACCOUNT);
-	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN);
+	pf->nobody = nvme_pmap_nobody_get();
+	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts, gfp);
+	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN, gfp);
 	RCU_INIT_POINTER(pf->table, table);
 	if (pf->counts && pf->format && pf->nobody && table)
 		return pf;
@@ -193,13 +209,13 @@ static struct nvme_pmap_file *nvme_pmap_file_alloc(struct nvme_ns *ns,
 
 /* The file's state; made at the first call that needs it. */
 struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
-					  struct nvme_pmap_ctrl *pc)
+					  struct nvme_pmap_ctrl *pc, gfp_t gfp)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_file(file), *old;
 
 	if (pf)
 		return pf;
-	pf = nvme_pmap_file_alloc(ns, pc);
+	pf = nvme_pmap_file_alloc(ns, pc, gfp);
 	if (!pf)
 		return NULL;
 	/* another thread may be first; pairs with nvme_pmap_file() */
@@ -291,7 +307,7 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 	ret = nvme_pmap_check_register(pc, reg);
 	if (ret)
 		return ret;
-	pf = nvme_pmap_file_get(file, ns, pc);
+	pf = nvme_pmap_file_get(file, ns, pc, GFP_KERNEL_ACCOUNT);
 	if (!pf)
 		return -ENOMEM;
 	map = nvme_pmap_map_create(pc, reg);

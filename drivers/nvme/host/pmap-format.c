@@ -65,8 +65,7 @@ static void nvme_pmap_kick_rescan(void)
 {
 	lockdep_assert_held(&nvme_pmap_changes_lock);
 	if (nvme_pmap_ns_files)
-		mod_delayed_work(system_freezable_wq, &nvme_pmap_rescan_work,
-				 0);
+		mod_delayed_work(nvme_pmap_wq, &nvme_pmap_rescan_work, 0);
 }
 
 /* Those who wait for a format. */
@@ -218,9 +217,11 @@ struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
 		pn->files++;
 		spin_lock_irq(&nvme_pmap_changes_lock);
 		nvme_pmap_ns_files++;
-		/* a change that nobody had asked a scan for */
-		if (pmap_format_stale(pn->word))
+		/* a change that nobody had asked a scan for, or in vain */
+		if (pmap_format_stale(pn->word)) {
+			pn->rescans = 0;
 			nvme_pmap_kick_rescan();
+		}
 		spin_unlock_irq(&nvme_pmap_changes_lock);
 	}
 	mutex_unlock(&nvme_pmap_ns_lock);
@@ -241,8 +242,13 @@ void nvme_pmap_ns_put(struct nvme_pmap_ns *pn)
 	last = !--nvme_pmap_ns_files;
 	spin_unlock_irq(&nvme_pmap_changes_lock);
 	mutex_unlock(&nvme_pmap_ns_lock);
-	if (last)
-		cancel_delayed_work_sync(&nvme_pmap_rescan_work);
+	if (!last)
+		return;
+	cancel_delayed_work_sync(&nvme_pmap_rescan_work);
+	/* for a file that has come meanwhile */
+	spin_lock_irq(&nvme_pmap_changes_lock);
+	nvme_pmap_kick_rescan();
+	spin_unlock_irq(&nvme_pmap_changes_lock);
 }
 
 /**
@@ -260,9 +266,26 @@ void nvme_pmap_ns_scan(struct nvme_pmap_ns *pn)
 	nvme_queue_scan(pn->ns->ctrl);
 }
 
+/* Has a scan now every chance to succeed? */
+static bool nvme_pmap_ns_may_scan(const struct nvme_pmap_ns *pn)
+{
+	return nvme_ctrl_state(pn->ns->ctrl) == NVME_CTRL_LIVE &&
+	       !nvme_pmap_changing(pn->subsys);
+}
+
+/* Is a scan owed to the open files of a path, by nobody but us? */
+static bool nvme_pmap_ns_owed(const struct nvme_pmap_ns *pn)
+{
+	/* the end of a change that is under way comes back here */
+	return pn->files && pmap_format_stale(pn->word) &&
+	       pn->rescans < PMAP_RESCANS && !nvme_pmap_changing(pn->subsys) &&
+	       !nvme_state_terminal(pn->ns->ctrl);
+}
+
 /*
  * What open files use is to be known soon, though no command waits for it: those with
- * SGLs do not, nor do those of the auto door.  A scan may fail, or be cut short.
+ * SGLs do not, nor do those of the auto door.  A scan may fail, or be cut short; while
+ * the controller is being reset, or activates firmware, there is none.
  */
 static void nvme_pmap_rescan(struct work_struct *work)
 {
@@ -272,26 +295,18 @@ static void nvme_pmap_rescan(struct work_struct *work)
 
 	mutex_lock(&nvme_pmap_ns_lock);
 	hash_for_each(nvme_pmap_ns_table, bucket, pn, node) {
-		/* the end of a change that is under way comes back here */
-		if (!pn->files || !pmap_format_stale(pn->word) ||
-		    pn->rescans >= PMAP_RESCANS ||
-		    nvme_pmap_changing(pn->subsys))
+		if (!nvme_pmap_ns_owed(pn))
+			continue;
+		again = true;
+		if (!nvme_pmap_ns_may_scan(pn))
 			continue;
 		pn->rescans++;
 		nvme_pmap_ns_scan(pn);
-		again = true;
 	}
 	mutex_unlock(&nvme_pmap_ns_lock);
 	if (again)
-		queue_delayed_work(system_freezable_wq, &nvme_pmap_rescan_work,
+		queue_delayed_work(nvme_pmap_wq, &nvme_pmap_rescan_work,
 				   PMAP_RESCAN_EVERY);
-}
-
-/* Has a scan now every chance to succeed? */
-static bool nvme_pmap_ns_may_scan(const struct nvme_pmap_ns *pn)
-{
-	return nvme_ctrl_state(pn->ns->ctrl) == NVME_CTRL_LIVE &&
-	       !nvme_pmap_changing(pn->subsys);
 }
 
 static bool nvme_pmap_ns_known(const struct nvme_pmap_ns *pn)
@@ -580,5 +595,5 @@ void nvme_pmap_execute_other_nowait(struct request *req)
 	req->end_io_data = async;
 	INIT_WORK(&async->work, nvme_pmap_async_work);
 	/* it waits, and a suspended controller is not to hear it */
-	queue_work(system_freezable_wq, &async->work);
+	queue_work(READ_ONCE(nvme_pmap_wq) ?: nvme_wq, &async->work);
 }

@@ -256,7 +256,7 @@ static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,
 	    (att->cpu && !cpu) || (cpu && att->flags & kinds) ||
 	    att->cpu >= nr_cpu_ids || !cpu_possible(att->cpu))
 		return -EINVAL;
-	pf = nvme_pmap_file_get(file, ns, pc);
+	pf = nvme_pmap_file_get(file, ns, pc, GFP_KERNEL_ACCOUNT);
 	return pf ? nvme_pmap_attach(file, pf, att, false) : -ENOMEM;
 }
 

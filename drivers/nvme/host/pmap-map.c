@@ -216,8 +216,8 @@ static void nvme_pmap_take_lists(struct nvme_pmap_map *map,
 }
 
 /*
- * The lists are needed now.  Return: 0, -ENOMEM, or -EAGAIN: there are so many that
- * they are to be allocated without the lock, by nvme_pmap_get_lists().
+ * The lists are needed now.  Return: 0, -ENOMEM, or -EAGAIN: they are so many, or memory
+ * is so short, that nvme_pmap_get_lists() is to get them without the lock.
  */
 static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
 {
@@ -230,9 +230,14 @@ static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
 			  prp ? PMAP_PRP_SHIFT : PMAP_SGL_MAX_SHIFT) >
 	    PMAP_LISTS_TURN)
 		return -EAGAIN;
-	list = nvme_pmap_alloc_form(map);
+	/* smaller blocks, if there is no memory for these, are more */
+	list = prp ? nvme_pmap_alloc_lists(map, PMAP_PRP_SHIFT,
+					   PMAP_SLOT_SIZE) :
+		     nvme_pmap_alloc_lists(map, PMAP_SGL_MAX_SHIFT,
+					   sizeof(struct nvme_sgl_desc)
+						   << PMAP_SGL_MAX_SHIFT);
 	if (!list)
-		return -ENOMEM;
+		return prp ? -ENOMEM : -EAGAIN;
 	nvme_pmap_take_lists(map, list);
 	return 0;
 }

@@ -273,7 +273,7 @@ struct nvme_pmap_counts {
  * @format: what is known of the namespace's format
  * @for_all: opcodes that anybody may send who has it open, of those in @asked
  * @asked: opcodes that stock has been asked about
- * @nobody: credentials without capabilities, to ask with
+ * @nobody: credentials without capabilities, to ask with; the module's
  * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
  * @by_door: those in @queue that the auto door has attached; changed as they are
@@ -306,6 +306,9 @@ struct nvme_pmap_file {
 };
 
 /* pmap-ctrl.c */
+/* For works that speak to a controller: frozen while the system sleeps. */
+extern struct workqueue_struct *nvme_pmap_wq;
+void nvme_pmap_exit(void);
 int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 		       struct nvme_pmap_queues *queues);
 void nvme_pmap_take_batches(struct nvme_ctrl *ctrl);
@@ -351,7 +354,8 @@ void nvme_pmap_unpin(struct nvme_pmap_map *map);
 /* pmap-file.c */
 struct nvme_pmap_file *nvme_pmap_file(struct file *file);
 struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
-					  struct nvme_pmap_ctrl *pc);
+					  struct nvme_pmap_ctrl *pc, gfp_t gfp);
+void nvme_pmap_file_exit(void);
 long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 			   struct nvme_pmap_ctrl *pc,
 			   struct nvme_pmap_register *reg, void __user *uarg);
@@ -360,9 +364,6 @@ long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 void nvme_pmap_poll_all(struct nvme_ns *ns);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
-
-/* pmap-adopt.c; more in pmap-adopt.h */
-void nvme_pmap_exit(void);
 
 /* pmap-auto.c and pmap-auto-ctrl.c; more in pmap-auto.h */
 extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
