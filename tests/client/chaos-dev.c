@@ -444,7 +444,7 @@ static void reload(void)
 	long pins = pins_held();
 
 	for (i = 0; i < nr; i++) {
-		if (storm_start(&s) && refused_to_unload())
+		if (storm_start(&s) && storm_serves(&s) && refused_to_unload())
 			storm_moves(&s, 2);
 		storm_stop(&s);
 		if (!storm_drop(&s) || !load_driver() || !storm_check(&s))

@@ -84,7 +84,7 @@ static void attach_detach(void)
 		goto out;
 	for (i = 0; i < nr && storm_start(&second); i++) {
 		/* in every other round when the auto door serves, else at once */
-		if ((i % 2 && !storm_moves(&second, DOOR_FEW)) || !attach(fd, false) ||
+		if ((i % 2 && !storm_serves(&second)) || !attach(fd, false) ||
 		    !end_detached(&second) || !storm_moves(&first, 1) || !attach(fd, true) ||
 		    !storm_check(&second))
 			break;

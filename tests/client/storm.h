@@ -61,6 +61,12 @@ void storm_close(struct storm *s);
 /* Of the pairs verified so far, nearly all were the auto door's, or with s->shut some. */
 bool storm_served(const struct storm *s);
 
+/*
+ * With opt.door, wait until the door serves every stream: its workers may have to wait
+ * for the CPU while the streams go on.
+ */
+bool storm_serves(struct storm *s);
+
 uint64_t storm_progress(const struct storm *s);
 /* Wait until each stream has verified @pairs more; false when it does not. */
 bool storm_moves(struct storm *s, unsigned int pairs);
