@@ -253,9 +253,13 @@ bool reset_ctrl(const struct dev *dev)
 
 bool cpu_online(unsigned int cpu, const char *on)
 {
+	uint64_t end = now_ms() + 20000;
 	char path[80];
 
 	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
+	/* the kernel holds CPUs while it probes a PCI device, which may be bound at the moment */
+	while (!write_file(path, on) && errno == EBUSY && now_ms() < end)
+		sleep_ms(10);
 	return CHECK(write_file(path, on), "%s to %s: %s", path, on, strerror(errno));
 }
 

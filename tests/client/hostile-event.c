@@ -25,6 +25,8 @@ bool event_begin(struct hostile *h)
 		note("no suspends: lockdep complains of stock's, or there are none");
 	if (!effects_possible())
 		note("no changes of the effects log: HOSTILE_EFFECTS names no module");
+	/* a mix before this one may have left it so */
+	h->effects = effects_possible();
 	if (!CHECK(formatted_begin(&h->second), "no second namespace"))
 		return false;
 	h->second.pause = 10;
