@@ -212,9 +212,7 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 
 	/* the file holds the controller, and this finds out that it is gone */
 	if (!nvme_pmap_ctrl_prepare(pc))
-		pf = nvme_pmap_file_get(file, ns, pc,
-					GFP_KERNEL_ACCOUNT | __GFP_NORETRY |
-						__GFP_NOWARN);
+		pf = nvme_pmap_file_get(file, ns, pc, PMAP_AUTO_GFP);
 	if (!pf || nvme_pmap_autos_make(pf))
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
 	set_active_memcg(old);

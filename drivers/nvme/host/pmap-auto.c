@@ -411,8 +411,7 @@ int nvme_pmap_autos_make(struct nvme_pmap_file *pf)
 	if (pf->autos)
 		return 0;
 	nvme_pmap_watch();
-	autos = kzalloc(sizeof(*autos),
-			GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+	autos = kzalloc(sizeof(*autos), PMAP_AUTO_GFP);
 	if (!autos)
 		return -ENOMEM;
 	if (rhashtable_init(&autos->table, &nvme_pmap_auto_params)) {

@@ -202,7 +202,7 @@ static noinline bool nvme_pmap_ask_for_all(struct nvme_ns *ns,
 
 	if (test_bit_acquire(opcode, pf->asked))
 		return test_bit(opcode, pf->for_all);
-	old = override_creds(pf->nobody);
+	old = override_creds(nvme_pmap_nobody);
 	all = nvme_pmap_ask_stock(ns, opcode, mode);
 	revert_creds(old);
 	if (all)

@@ -157,23 +157,23 @@ static void nvme_pmap_file_free(struct nvme_pmap_file *pf)
 	kfree(pf);
 }
 
-/* Somebody without any capability, made once; or NULL. */
-static const struct cred *nvme_pmap_nobody;
+/* Somebody without any capability, to ask with; made with the first file. */
+const struct cred *nvme_pmap_nobody;
 
-static const struct cred *nvme_pmap_nobody_get(void)
+static bool nvme_pmap_make_nobody(void)
 {
 	struct cred *cred;
 
-	/* pairs with the cmpxchg() */
-	if (smp_load_acquire(&nvme_pmap_nobody))
-		return nvme_pmap_nobody;
+	if (READ_ONCE(nvme_pmap_nobody))
+		return true;
 	cred = prepare_kernel_cred(&init_task);
 	if (!cred)
-		return NULL;
+		return false;
 	cap_clear(cred->cap_effective);
+	/* another file may be first */
 	if (cmpxchg(&nvme_pmap_nobody, NULL, cred))
 		put_cred(cred);
-	return nvme_pmap_nobody;
+	return true;
 }
 
 /**
@@ -197,11 +197,10 @@ nvme_pmap_file_alloc(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc, gfp_t gfp)
 	pf->pc = pc;
 	pf->usage = &ns->queue->q_usage_counter;
 	pf->format = nvme_pmap_ns_get(ns);
-	pf->nobody = nvme_pmap_nobody_get();
 	pf->counts = alloc_percpu_gfp(struct nvme_pmap_counts, gfp);
 	table = nvme_pmap_alloc_table(PMAP_TABLE_MIN, gfp);
 	RCU_INIT_POINTER(pf->table, table);
-	if (pf->counts && pf->format && pf->nobody && table)
+	if (pf->counts && pf->format && table && nvme_pmap_make_nobody())
 		return pf;
 	nvme_pmap_file_free(pf);
 	return NULL;

@@ -298,7 +298,7 @@ static void nvme_pmap_rescan(struct work_struct *work)
 		if (!nvme_pmap_ns_owed(pn))
 			continue;
 		again = true;
-		if (!nvme_pmap_ns_may_scan(pn))
+		if (nvme_ctrl_state(pn->ns->ctrl) != NVME_CTRL_LIVE)
 			continue;
 		pn->rescans++;
 		nvme_pmap_ns_scan(pn);

@@ -189,8 +189,12 @@ static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
 	return NULL;
 }
 
-/* SGL: blocks as large as memory allows, since slices across two blocks are slow. */
-static struct pmap_list *nvme_pmap_alloc_form(struct nvme_pmap_map *map)
+/*
+ * SGL: blocks as large as memory allows, since slices across two blocks are slow; if
+ * smaller ones will do, which are more, for who is not in a hurry.
+ */
+static struct pmap_list *nvme_pmap_alloc_form(struct nvme_pmap_map *map,
+					      bool smaller)
 {
 	u8 shift = PMAP_SGL_MAX_SHIFT;
 	struct pmap_list *list;
@@ -202,7 +206,7 @@ static struct pmap_list *nvme_pmap_alloc_form(struct nvme_pmap_map *map)
 	do {
 		bytes = sizeof(struct nvme_sgl_desc) << shift;
 		list = nvme_pmap_alloc_lists(map, shift, bytes);
-	} while (!list && bytes > PAGE_SIZE && shift--);
+	} while (!list && smaller && bytes > PAGE_SIZE && shift--);
 	return list;
 }
 
@@ -230,12 +234,7 @@ static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
 			  prp ? PMAP_PRP_SHIFT : PMAP_SGL_MAX_SHIFT) >
 	    PMAP_LISTS_TURN)
 		return -EAGAIN;
-	/* smaller blocks, if there is no memory for these, are more */
-	list = prp ? nvme_pmap_alloc_lists(map, PMAP_PRP_SHIFT,
-					   PMAP_SLOT_SIZE) :
-		     nvme_pmap_alloc_lists(map, PMAP_SGL_MAX_SHIFT,
-					   sizeof(struct nvme_sgl_desc)
-						   << PMAP_SGL_MAX_SHIFT);
+	list = nvme_pmap_alloc_form(map, false);
 	if (!list)
 		return prp ? -ENOMEM : -EAGAIN;
 	nvme_pmap_take_lists(map, list);
@@ -245,7 +244,7 @@ static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
 /* Until they are the mapping's, its end does not know of them. */
 static int nvme_pmap_get_lists(struct nvme_pmap_map *map)
 {
-	struct pmap_list *list = nvme_pmap_alloc_form(map);
+	struct pmap_list *list = nvme_pmap_alloc_form(map, true);
 	int ret = 0;
 
 	if (!list)

@@ -199,9 +199,9 @@ unlock:
 }
 
 /* Does it interrupt the CPU that it is to?  With commands in flight it has to do. */
-static bool nvme_pmap_fits(const struct nvme_pmap_queue *q)
+static bool nvme_pmap_fits(struct nvme_pmap_queue *q)
 {
-	return q->polled || READ_ONCE(q->sent) != READ_ONCE(q->done) ||
+	return q->polled || nvme_pmap_queue_busy(q) ||
 	       q->vector == nvme_pmap_pick_vector(nvme_pmap_dev(q), q->cpu);
 }
 

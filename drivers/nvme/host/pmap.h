@@ -273,7 +273,6 @@ struct nvme_pmap_counts {
  * @format: what is known of the namespace's format
  * @for_all: opcodes that anybody may send who has it open, of those in @asked
  * @asked: opcodes that stock has been asked about
- * @nobody: credentials without capabilities, to ask with; the module's
  * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
  * @by_door: those in @queue that the auto door has attached; changed as they are
@@ -292,7 +291,6 @@ struct nvme_pmap_file {
 	struct nvme_pmap_ns *format;
 	DECLARE_BITMAP(for_all, U8_MAX + 1);
 	DECLARE_BITMAP(asked, U8_MAX + 1);
-	const struct cred *nobody;
 	struct percpu_ref *usage;
 	bool had_queue;
 	bool by_door[2];
@@ -320,10 +318,12 @@ void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc);
 int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc);
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_find_rcu(struct nvme_ctrl *ctrl);
 
-/* Nobody is to be killed for what only makes things faster. */
+/* Of the auto door: nobody is to be killed for what only makes things faster. */
+#define PMAP_AUTO_GFP (GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
 static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)
 {
-	return GFP_KERNEL_ACCOUNT | (adopted ? __GFP_NORETRY : 0);
+	return adopted ? PMAP_AUTO_GFP : GFP_KERNEL_ACCOUNT;
 }
 
 /* pmap-map.c */
@@ -355,6 +355,7 @@ void nvme_pmap_unpin(struct nvme_pmap_map *map);
 struct nvme_pmap_file *nvme_pmap_file(struct file *file);
 struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
 					  struct nvme_pmap_ctrl *pc, gfp_t gfp);
+extern const struct cred *nvme_pmap_nobody;
 void nvme_pmap_file_exit(void);
 long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 			   struct nvme_pmap_ctrl *pc,
