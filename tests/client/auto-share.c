@@ -42,22 +42,6 @@ static bool sharer_open(struct sharers *s, unsigned int i)
 	return true;
 }
 
-/* Until the door serves it, by a queue or not: there may be none left. */
-static bool sharer_warm(struct prog *p)
-{
-	uint64_t end = now_ms() + (slow_kernel() ? 60000 : 20000);
-	struct ways w;
-
-	do {
-		if (!CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, p->dev.block, 0), 0, "read"))
-			return false;
-		w = ways_of(&p->dev);
-		sleep_ms(1);
-	} while (!w.fast && !w.refused && now_ms() < end);
-	return CHECK(w.fast && !w.refused, "%" PRIu64 " served, %" PRIu64 " refused", w.fast,
-		     w.refused);
-}
-
 /* Each that is open serves, and nothing goes the stock way. */
 static bool sharers_work(struct sharers *s, unsigned int from, uint64_t gen)
 {
@@ -89,7 +73,7 @@ static bool sharers_start(struct sharers *s)
 		return false;
 	s->own = s->p.dev;
 	for (i = 0; i < FILES; i++)
-		if (!sharer_open(s, i) || !sharer_warm(sharer(s, i)))
+		if (!sharer_open(s, i) || !prog_warm_any(sharer(s, i)))
 			return false;
 	return true;
 }
@@ -236,7 +220,7 @@ static bool churns_start(struct churns *s, bool gone)
 	unsigned int i;
 
 	memset(s, 0, sizeof(*s));
-	if (!prog_open(&s->owner, MODE_IRQ, MEM_4K, SHARED) || !sharer_warm(&s->owner))
+	if (!prog_open(&s->owner, MODE_IRQ, MEM_4K, SHARED) || !prog_warm_any(&s->owner))
 		return false;
 	pthread_barrier_init(&s->start, NULL, THREADS);
 	for (i = 0; i < THREADS; i++) {

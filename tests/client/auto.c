@@ -267,7 +267,7 @@ bool disk_shows(struct prog *p, uint64_t slba, size_t len, uint64_t lba, uint64_
 }
 
 /* The first is always stock's; a queue is attached after the second, in the background. */
-enum settled buffer_settle(struct prog *p, unsigned int index, void *at)
+static enum settled settle(struct prog *p, unsigned int index, void *at, bool any)
 {
 	uint64_t end = now_ms() + (slow_kernel() ? 60000 : 20000);
 	unsigned int tries = 0;
@@ -278,7 +278,7 @@ enum settled buffer_settle(struct prog *p, unsigned int index, void *at)
 		if (!CHECK_RET(run_fixed(p, OP_READ, index, at, p->dev.block, 0), 0, "first reads"))
 			break;
 		w = ways_since(&p->dev, &before);
-		if (opt.queues ? w.queue : w.mq)
+		if (any ? w.fast : opt.queues ? w.queue : w.mq)
 			return SERVED;
 		if (w.refused)
 			return REFUSED;
@@ -288,6 +288,16 @@ enum settled buffer_settle(struct prog *p, unsigned int index, void *at)
 	} while (now_ms() < end);
 	CHECK(case_failed(), "neither served nor refused after %u commands", tries);
 	return UNSETTLED;
+}
+
+enum settled buffer_settle(struct prog *p, unsigned int index, void *at)
+{
+	return settle(p, index, at, false);
+}
+
+bool prog_warm_any(struct prog *p)
+{
+	return CHECK(settle(p, 0, p->mem.map, true) == SERVED, "not served");
 }
 
 bool buffer_warm(struct prog *p, unsigned int index, void *at)

@@ -42,6 +42,8 @@ enum settled buffer_settle(struct prog *p, unsigned int index, void *at);
 /* Served it must be; the second is for buffer 0. */
 bool buffer_warm(struct prog *p, unsigned int index, void *at);
 bool prog_warm(struct prog *p);
+/* By whichever way: there may be no queue left. */
+bool prog_warm_any(struct prog *p);
 /* Both, and an address for LEN bytes; NULL if there is none. */
 unsigned char *place(struct prog *p);
 /* Have io_uring take this memory for a buffer; NULL for none. */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A controller by its own node, which stays when namespaces go, and admin commands to it. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,27 +9,12 @@
 
 #define CTRLS "/sys/class/nvme"
 
-/* The first with this serial number; false: it is not there at the moment. */
-static bool ctrl_by_serial(const char *serial, char *node, size_t size)
+static bool ctrl_has_serial(const char *ctrl, const void *serial)
 {
-	DIR *dir = opendir(CTRLS);
-	struct dirent *entry;
-	bool found = false;
+	char path[320];
 
-	while (dir && !found && (entry = readdir(dir))) {
-		char path[320], text[64] = "";
-
-		snprintf(path, sizeof(path), CTRLS "/%s/serial", entry->d_name);
-		if (entry->d_name[0] == '.' || !read_file(path, text, sizeof(text)))
-			continue;
-		text[strcspn(text, " \n")] = 0;
-		found = !strcmp(text, serial);
-		if (found)
-			snprintf(node, size, "%.30s", entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
+	snprintf(path, sizeof(path), CTRLS "/%s/serial", ctrl);
+	return serial_is(path, serial);
 }
 
 bool ctrl_name(const char *name, char *node, size_t size)
@@ -39,7 +23,8 @@ bool ctrl_name(const char *name, char *node, size_t size)
 	unsigned int nr;
 
 	if (sscanf(name, "serial=%31[^:]", serial) == 1)
-		return ctrl_by_serial(serial, node, size);
+		/* false: it is not there at the moment */
+		return dir_find(CTRLS, ctrl_has_serial, serial, node, size);
 	if (sscanf(name, "/dev/ng%un", &nr) != 1)
 		return false;
 	snprintf(node, size, "nvme%u", nr);

@@ -48,31 +48,58 @@ static uint32_t nsid_of(const char *path)
 	return nsid < 0 ? 0 : (uint32_t)nsid;
 }
 
-static bool is_serial(const char *node, const char *serial, uint32_t nsid)
+bool dir_find(const char *dir, bool (*is)(const char *entry, const void *arg), const void *arg,
+	      char *name, size_t size)
 {
-	char path[320], text[64];
+	DIR *open = opendir(dir);
+	struct dirent *entry;
+	bool found = false;
 
-	snprintf(path, sizeof(path), GENERIC "/%s/device/serial", node);
+	while (open && !found && (entry = readdir(open))) {
+		found = entry->d_name[0] != '.' && is(entry->d_name, arg);
+		if (found)
+			snprintf(name, size, "%.30s", entry->d_name);
+	}
+	if (open)
+		closedir(open);
+	return found;
+}
+
+bool serial_is(const char *path, const char *serial)
+{
+	char text[64];
+
 	if (!read_file(path, text, sizeof(text)))
 		return false;
 	text[strcspn(text, " \n")] = 0;
+	return !strcmp(text, serial);
+}
+
+struct ns_wanted {
+	const char *serial;
+	uint32_t nsid;
+};
+
+static bool is_wanted(const char *node, const void *arg)
+{
+	const struct ns_wanted *wanted = arg;
+	char path[320];
+
+	snprintf(path, sizeof(path), GENERIC "/%s/device/serial", node);
+	if (!serial_is(path, wanted->serial))
+		return false;
 	snprintf(path, sizeof(path), "/dev/%s", node);
-	return !strcmp(text, serial) && nsid_of(path) == nsid;
+	return nsid_of(path) == wanted->nsid;
 }
 
 static bool find_serial(const char *serial, uint32_t nsid, char *path, size_t size)
 {
-	DIR *dir = opendir(GENERIC);
-	struct dirent *entry;
-	bool found = false;
+	const struct ns_wanted wanted = { serial, nsid };
+	char node[32];
+	bool found = dir_find(GENERIC, is_wanted, &wanted, node, sizeof(node));
 
-	while (dir && !found && (entry = readdir(dir))) {
-		found = entry->d_name[0] != '.' && is_serial(entry->d_name, serial, nsid);
-		if (found)
-			snprintf(path, size, "/dev/%s", entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
+	if (found)
+		snprintf(path, size, "/dev/%s", node);
 	return found;
 }
 

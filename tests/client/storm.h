@@ -58,7 +58,7 @@ bool storm_end(struct storm *s);
 /* Files and memory, whatever state the registrations are in. */
 void storm_close(struct storm *s);
 
-/* Of the pairs verified so far, nearly all were the auto door's, or with s->shut some. */
+/* The auto door has served every stream, see door_served(), or with s->shut any of them. */
 bool storm_served(const struct storm *s);
 
 /*
@@ -78,7 +78,10 @@ bool door_open(const struct dev *dev);
 struct ways door_ways(const struct dev *dev);
 /* Pairs of a file, below which a mapping may have come too late to serve any of them. */
 #define DOOR_FEW 32
-/* Of so many pairs of a file the door has served nearly all; of fewer than DOOR_FEW, any. */
+/*
+ * Of so many pairs of a file the door has served some, beside those that came before it
+ * could, and stock few for another reason; of fewer than DOOR_FEW, anything will do.
+ */
 bool door_served(const struct ways *w, uint64_t pairs, const char *what);
 
 /* ---- what goes on beside a storm ---- */

@@ -152,6 +152,11 @@ struct dev {
 
 /* @name: a path, "serial=S" or "serial=S:NSID"; NULL for opt.dev. */
 bool dev_open(struct dev *dev, const char *name, int flags);
+/* The first entry of a directory that @is says it is of. */
+bool dir_find(const char *dir, bool (*is)(const char *entry, const void *arg), const void *arg,
+	      char *name, size_t size);
+/* Of a controller, as a file of sysfs has it. */
+bool serial_is(const char *path, const char *serial);
 bool dev_path(const char *name, char *path, size_t size);
 void dev_close(struct dev *dev);
 /*
