@@ -8,6 +8,7 @@
  *		   file's work when the buffer has been used enough, ended when idle or
  *		   given up
  *   pmap-auto-ctrl.c  limits, the switch, counts: what is a controller's
+ *   pmap-buffer.c the mapping, which files of a controller share
  *   pmap-fixed.c  (end of ioctl.c) a command
  *
  * Identity.  An entry with a mapping holds io_uring's object, so that a command whose
