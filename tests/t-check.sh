@@ -7,7 +7,7 @@ KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
 work=
-driver=drivers/nvme/host/pmap-pin.c
+driver=drivers/nvme/host/pmap/pin.c
 program=include/examples/pmap-read.c
 
 # The project's files, and of build/ what is unpacked or prepared only once.
@@ -55,9 +55,9 @@ test_kernel() {
 	in_driver "the static analyzer" clang 'core\.NullDereference' <<<'
 		int planted(int n);
 		int planted(int n) { int *p = NULL; if (n) p = &n; return *p; }'
-	in_driver "a rule" cocci 'pmap-pin.c:.*NULL check before' <<<'
+	in_driver "a rule" cocci 'pmap/pin.c:.*NULL check before' <<<'
 		void planted(void *p) { if (p) kfree(p); }'
-	in_driver "what spatch cannot parse" cocci 'pmap-pin.c: spatch does not understand' <<<'
+	in_driver "what spatch cannot parse" cocci 'pmap/pin.c: spatch does not understand' <<<'
 		void planted(void) { if }'
 }
 

@@ -24,10 +24,12 @@ one() {
 		-- sh -c 'client=$0 status=0
 			set -f
 			for words; do "$client" $words || status=1; done
-			counts=$(find /sys/kernel/debug/gcov -name pmap-pin.gcda)
+			counts=$(find /sys/kernel/debug/gcov -name pci.gcda)
 			set +f
-			for file in "${counts%/*}"/*.gcda; do
-				cat "$file" >"${file##*/}" || status=1
+			mkdir -p pmap
+			cd "${counts%/*}"
+			for file in *.gcda pmap/*.gcda; do
+				cat "$file" >"$OLDPWD/$file" || status=1
 			done
 			exit $status' "$client" "$@" |
 		sed "s/^\(ok\|not ok\|skip\) - /&$name: /" | tee -a "$dir/out"

@@ -66,7 +66,7 @@ test_pins() {
 	check "pins: the source of the package" "$TOP/scripts/prove-pins" "$pins" 6.12 "$stock"
 	pinned "one more condition" $host/ioctl.c "$(of nvme_ns_cmd_allowed 's/return true/return !ns/')" \
 		"$host/ioctl.c: nvme_ns_cmd_allowed has changed: the hash is [0-9a-f]{16}, not " \
-		'why that matters: pmap-check.c' "read lines [0-9]+-[0-9]+ of .*/$host/ioctl.c" \
+		'why that matters: validate.c' "read lines [0-9]+-[0-9]+ of .*/$host/ioctl.c" \
 		"accept it for 6.12 in .*/hooks/pins"
 	pinned "a string" $host/pci.c "$(of nvme_timeout 's/reset controller/Reset controller/')" 'nvme_timeout has changed'
 	pinned "a reset that disables after it has synced" $host/pci.c \
@@ -94,12 +94,12 @@ test_pins() {
 	echo 'a line' >>"$table"
 	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
 	says "pins: a line that is none" $status 'not five fields'
-	sed 's/ pmap-end\.c/ pmap-fin.c/' "$pins" >"$table"
+	sed 's/ complete\.c/ finish.c/' "$pins" >"$table"
 	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
-	says "pins: a file that we have no more" $status 'nvme_uring_task_cb: there is no pmap-fin.c of ours'
+	says "pins: a file that we have no more" $status 'nvme_uring_task_cb: there is no finish.c of ours'
 	sed 's/nvme_pmap_outcome()/nvme_pmap_result()/' "$pins" >"$table"
 	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
-	says "pins: a function that we have no more" $status 'nvme_uring_cmd_end_io: no nvme_pmap_result\(\) in pmap-end.c'
+	says "pins: a function that we have no more" $status 'nvme_uring_cmd_end_io: no nvme_pmap_result\(\) in complete.c'
 }
 
 # hooked NAME FILE SED-SCRIPT PATTERN [OTHER-FILE]: with the edit, of the other file if
@@ -328,9 +328,9 @@ other_headers() {
 }
 
 test_overlay() {
-	local header=$dir/tree/$host/pmap-ubuf.h
+	local header=$dir/tree/$host/pmap/ubuf.h
 	check "overlay: io_uring's struct in a header" grep -q '^struct io_mapped_ubuf {$' "$header"
-	check "overlay: which is not committed" [ ! -e "$TOP/$host/pmap-ubuf.h" ]
+	check "overlay: which is not committed" [ ! -e "$TOP/$host/pmap/ubuf.h" ]
 	edit $host/pci.c "$(of nvme_timeout 's/return BLK_EH_DONE/return BLK_EH_RESET_TIMER/')"
 	stopped "a change of what is pinned" 'nvme_timeout has changed' 'stock code is not what'
 	restore $host/pci.c

@@ -7,7 +7,7 @@ KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
 
 layout=$TESTS/layout
-headers=$TOP/drivers/nvme/host
+headers=$TOP/drivers/nvme/host/pmap
 flags=(-std=gnu11 -g -Wall -Wextra -Werror "-I$layout" "-I$TOP/include/uapi")
 checked=("-fsanitize=address,undefined" -fno-sanitize-recover=all)
 buffer=("$layout"/{make,check,device}.c)
@@ -72,9 +72,9 @@ test_fuzz() {
 mutant() {
 	local name="a mistake is found: $1" mutant=$dir/mutant sources
 	rm -rf "$mutant" && mkdir "$mutant"
-	cp "$headers"/pmap-{layout,xfer,bvec}.h "$mutant"
-	sed -i "$3" "$mutant/pmap-$2.h"
-	if cmp -s "$headers/pmap-$2.h" "$mutant/pmap-$2.h"; then
+	cp "$headers"/{layout,xfer,bvec}.h "$mutant"
+	sed -i "$3" "$mutant/$2.h"
+	if cmp -s "$headers/$2.h" "$mutant/$2.h"; then
 		not_ok "$name" "the header has changed and this sed with it: $3"
 		return
 	fi

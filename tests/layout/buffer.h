@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A registered buffer without a kernel: its slots at made-up DMA addresses, its
- * lists written by pmap-layout.h as pmap-map.c has them written, and a device
+ * lists written by pmap/layout.h as pmap/map.c has them written, and a device
  * that sees these lists and nothing else.
  */
 #ifndef PMAP_TEST_BUFFER_H
@@ -9,17 +9,17 @@
 
 #include "shim.h"
 #include "device.h"
-#include "pmap-layout.h"
+#include "layout.h"
 
 /* The driver's; t-layout.sh hands in what stands there. */
 #ifndef PMAP_BUILT_MAX
 #define PMAP_BUILT_MAX 5
 #endif
 
-/* The largest max_transfer that pmap-ctrl.c admits. */
+/* The largest max_transfer that pmap/ctrl.c admits. */
 #define MAX_TRANSFER (8u << 20)
 
-/* An element of pmap-ctrl.c's sgl_pool: 2049 descriptors, in whole pages. */
+/* An element of pmap/ctrl.c's sgl_pool: 2049 descriptors, in whole pages. */
 #define SEGMENT_BYTES 36864u
 
 /* What was asked for at registration, and whether the controller has SGLs. */

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "shim.h"
-#include "pmap-layout.h"
+#include "layout.h"
 
 #define PAGE_SHIFT	  12
 #define PAGE_SIZE	  4096u
@@ -33,7 +33,7 @@ struct bio_vec {
 
 #define nth_page(page, n) ((page) + (n))
 
-#include "pmap-bvec.h"
+#include "bvec.h"
 
 /* Two folios of four pages, three of two, one of one. */
 #define PAGES 15

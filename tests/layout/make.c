@@ -180,7 +180,7 @@ static void note_slots(struct buffer *b)
 	}
 }
 
-/* What a PRP window holds, by the head comment of pmap-layout.h. */
+/* What a PRP window holds, by the head comment of pmap/layout.h. */
 static const char *check_windows(const struct buffer *b)
 {
 	for (u32 h = 0; h < b->nr_lists; h++)

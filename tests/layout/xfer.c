@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "shim.h"
-#include "pmap-xfer.h"
+#include "xfer.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -12,7 +12,7 @@
 // proof: nvme_free_ns: nvme_put_ctrl(ns->ctrl); nvme_pmap_ns_free(ns); kfree(ns);
 // proof: nvme_alloc_ns: out_free_ns: nvme_pmap_ns_free(ns); kfree(ns);
 // proof: nvme_core_exit: nvme_pmap_exit();
-// proof: -: #include "pmap.h"
+// proof: -: #include "pmap/pmap.h"
 //
 // Before anything that it uses goes:
 // order: nvme_core_exit: { nvme_pmap_exit(); nvme_exit_auth();
@@ -36,7 +36,7 @@
 
 @@ @@
  #include "nvme.h"
-+#include "pmap.h"
++#include "pmap/pmap.h"
 
 @@
 identifier inode, file;

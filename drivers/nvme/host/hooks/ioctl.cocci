@@ -10,8 +10,8 @@
 // proof: nvme_uring_cmd_io: pmap_note_queue(ioucmd, req);
 // proof: nvme_uring_cmd_io: pmap_user_ptr(ioucmd, d.metadata)
 // proof: nvme_map_user_request: ioucmd ? pmap_user_ptr(ioucmd, ubuffer) : nvme_to_user_ptr(ubuffer)
-// proof: -: #include "pmap.h"
-// proof: -: #include "pmap-compat.h"
+// proof: -: #include "pmap/pmap.h"
+// proof: -: #include "pmap/compat.h"
 // under: nvme_ns_head_chr_ioctl: #ifdef CONFIG_NVME_MULTIPATH
 // under: nvme_ns_head_chr_uring_cmd: #ifdef CONFIG_NVME_MULTIPATH
 //
@@ -35,8 +35,8 @@
 
 @@ @@
  #include "nvme.h"
-+#include "pmap.h"
-+#include "pmap-compat.h"
++#include "pmap/pmap.h"
++#include "pmap/compat.h"
 
 @@
 identifier file, cmd, arg;
@@ -111,7 +111,7 @@ identifier ioucmd, ubuffer;
  ...>
  }
 
-// Stock polls through pdu->req; pmap-cmd.c polls by number instead.
+// Stock polls through pdu->req; pmap/blk-mq.c polls by number instead.
 @@
 identifier pdu, req, ioucmd;
 @@

@@ -13,7 +13,7 @@
 // proof: adapter_alloc_cq: c.create_cq.irq_vector = cpu_to_le16(vector); return nvme_pmap_queue_cmd(dev, qid, &c);
 // proof: adapter_alloc_sq: c.create_sq.cqid = cpu_to_le16(qid); return nvme_pmap_queue_cmd(dev, qid, &c);
 // proof: nvme_reset_work: nvme_pmap_sync(dev);
-// proof: -: #include "pmap-pci.h"
+// proof: -: #include "pmap/pci.h"
 //
 // After the last that can fail, and before namespaces are looked for:
 // order: nvme_probe: result = nvme_setup_io_queues(dev); .... if (!nvme_change_ctrl_state(&dev->ctrl, NVME_CTRL_LIVE)) .... pci_set_drvdata(pdev, dev); nvme_pmap_pci_add(dev); nvme_start_ctrl(&dev->ctrl); ... return 0;
@@ -43,7 +43,7 @@
 
 @@ @@
  #include "nvme.h"
-+#include "pmap-pci.h"
++#include "pmap/pci.h"
 
 @@
 identifier pdev, id, dev;

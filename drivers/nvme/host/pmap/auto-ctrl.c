@@ -13,7 +13,7 @@
 
 #include "nvme.h"
 #include "pmap.h"
-#include "pmap-auto.h"
+#include "auto.h"
 
 static char *pmap_auto = "on";
 module_param(pmap_auto, charp, 0444);

@@ -3,14 +3,14 @@
  * Passthrough queues: SQ/CQ pairs for pmap commands only, outside blk-mq.
  *
  * Who does what:
- *   pmap-count.c  (end of pci.c) how many the controller is asked for
- *   pmap-pci.c	   (end of pci.c) the pair itself: queue IDs, admin commands,
+ *   pci-count.c  (end of pci.c) how many the controller is asked for
+ *   pci-pair.c	   (end of pci.c) the pair itself: queue IDs, admin commands,
  *		   interrupts, what a reset does to it
- *   pmap-keep.c   (end of pci.c) time-outs, and bringing pairs up again
- *   pmap-queue.c  which file uses which queue: attach, detach, sharing, memory
- *   pmap-batch.c  (end of ioctl.c) whose the SQ is, the doorbell
- *   pmap-qcmd.c   (end of ioctl.c) a command into the SQ
- *   pmap-reap.c   (end of ioctl.c) entries out of the CQ, to their rings
+ *   pci-timeout.c   (end of pci.c) time-outs, and bringing pairs up again
+ *   attach.c  which file uses which queue: attach, detach, sharing, memory
+ *   batch.c  (end of ioctl.c) whose the SQ is, the doorbell
+ *   sq.c   (end of ioctl.c) a command into the SQ
+ *   cq.c   (end of ioctl.c) entries out of the CQ, to their rings
  *
  * Lifetimes.  The objects are allocated with the controller's nvme_pmap_ctrl and
  * live as long as that: a pointer to one is never stale.  Their memory comes with
@@ -26,7 +26,7 @@
  * gives the controller up if it cannot.  The order is:
  * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock (by a
  * time-out), pair_lock, sq_lock, poll_lock, cq_lock.  Who takes a batch away holds
- * nvme_pmap_taking (of pmap-batch.c), which comes after pair_lock and before sq_lock.
+ * nvme_pmap_taking (of batch.c), which comes after pair_lock and before sq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -40,7 +40,7 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
-#include "pmap-layout.h"
+#include "layout.h"
 
 struct blk_plug;
 struct cred;
@@ -269,7 +269,7 @@ struct nvme_pmap_queue {
 };
 
 /**
- * struct nvme_pmap_queue_ops - what pci.c does for pmap-queue.c
+ * struct nvme_pmap_queue_ops - what pci.c does for attach.c
  * @up: create the pair; set lock held.  0, -EAGAIN while the controller is being
  *	reset, -EUSERS without a queue ID left, -EIO, or a negative errno
  * @down: take it away, if it is there; set lock held, and the queue is idle.  0, -EAGAIN:
@@ -375,18 +375,18 @@ static inline u32 nvme_pmap_queue_busy(struct nvme_pmap_queue *q)
 	return READ_ONCE(q->sent) - READ_ONCE(q->done);
 }
 
-/* pmap-queue.c */
+/* attach.c */
 struct nvme_pmap_queues *
 nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 		       struct device *dma, unsigned int nr);
 void nvme_pmap_queues_kill(struct nvme_pmap_queues *set);
 unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q);
 
-/* pmap-batch.c */
+/* batch.c */
 void nvme_pmap_queue_take(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 
-/* pmap-reap.c */
+/* cq.c */
 int nvme_pmap_queue_reap(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_irq(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The keeper of a controller's passthrough queues, at the end of pci.c after
- * pmap-pci.c.  Every second while a file has one it sees to commands that have
+ * pci-pair.c.  Every second while a file has one it sees to commands that have
  * timed out, brings queues up after a reset, takes them to another vector when the
  * CPUs of theirs went offline, and deletes those that nobody has used for a while.
  * A ring that polls, and whose program sleeps, has its completions marked meanwhile.

@@ -6,7 +6,7 @@
  * While a reference on it is held its address is that of no other object: a command
  * that names the same address names the same buffer, and its bounds and pages are
  * those of the object.  The struct comes from io_uring/rsrc.h of the kernel's source
- * package (scripts/overlay writes pmap-ubuf.h).
+ * package (scripts/overlay writes ubuf.h).
  *
  * Charges.  io_uring gives back what it has charged with the last reference, which may
  * be the driver's, some time after the program has unregistered the buffer.  A program
@@ -20,7 +20,7 @@
 
 #include <linux/types.h>
 
-#include "pmap-ubuf.h"
+#include "ubuf.h"
 
 struct io_kiocb;
 struct mem_cgroup;

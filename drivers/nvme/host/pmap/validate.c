@@ -8,7 +8,7 @@
 #include <linux/nospec.h>
 
 #include "pmap.h"
-#include "pmap-xfer.h"
+#include "xfer.h"
 
 /*
  * Take a reference on the buffer at @index, for the time of a command.  In an

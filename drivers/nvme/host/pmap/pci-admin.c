@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Admin commands about passthrough queues, at the end of pci.c before pmap-pci.c: in
+ * Admin commands about passthrough queues, at the end of pci.c before pci-pair.c: in
  * the life of the controller in which they were decided, or not at all.  In the next
  * one a queue must not be created before the controller has been asked for queues, and
  * an identifier means another queue.

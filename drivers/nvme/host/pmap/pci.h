@@ -32,7 +32,7 @@ struct nvme_pmap_pci {
 	struct nvme_pmap_stand_in *stand_in;
 };
 
-/* The hooks; pmap-pci.c. */
+/* The hooks; pci-pair.c. */
 static unsigned int nvme_pmap_queues_wanted(void);
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr);
 static void nvme_pmap_queues_stop(struct nvme_dev *dev);
@@ -43,7 +43,7 @@ static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 static void nvme_pmap_pci_add(struct nvme_dev *dev);
 static void nvme_pmap_pci_del(struct nvme_dev *dev);
 
-/* Of pmap-keep.c, for pmap-pci.c. */
+/* Of pci-timeout.c, for pci-pair.c. */
 static void nvme_pmap_keep(struct work_struct *work);
 static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
 			void *unused);

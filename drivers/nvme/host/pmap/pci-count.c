@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * How many passthrough queues a controller is asked for, and which blk-mq leaves.  At
- * the end of pci.c before pmap-admin.c.
+ * the end of pci.c before pci-admin.c.
  */
 
 static unsigned int pmap_queues = 32;

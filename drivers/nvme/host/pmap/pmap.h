@@ -42,9 +42,9 @@
 
 #include <uapi/linux/nvme_pmap.h>
 
-#include "pmap-format.h"
-#include "pmap-layout.h"
-#include "pmap-queue.h"
+#include "format.h"
+#include "layout.h"
+#include "queue.h"
 
 struct dma_pool;
 struct io_comp_batch;
@@ -114,7 +114,7 @@ struct nvme_pmap_fallbacks {
  * @fallbacks: commands that a queue did not take, by reason
  * @mode: enum nvme_pmap_auto_mode; written by the operator
  * @auto_pages: pages of buffers that the auto door has mapped
- * @way: commands of the auto door of files that are closed (pmap-auto-ctrl.c's lock)
+ * @way: commands of the auto door of files that are closed (auto-ctrl.c's lock)
  * @unreachable: memory was found that the device cannot reach: no more tries by
  *	the auto door
  * @begin: makes what a file needs for the auto door, whose commands must not wait
@@ -303,7 +303,7 @@ struct nvme_pmap_file {
 	u64 kept;
 };
 
-/* pmap-ctrl.c */
+/* ctrl.c */
 /* For works that speak to a controller: frozen while the system sleeps. */
 extern struct workqueue_struct *nvme_pmap_wq;
 void nvme_pmap_exit(void);
@@ -326,14 +326,14 @@ static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)
 	return adopted ? PMAP_AUTO_GFP : GFP_KERNEL_ACCOUNT;
 }
 
-/* pmap-map.c */
+/* map.c */
 void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len);
 int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags);
 bool nvme_pmap_unmap_some(struct nvme_pmap_map *map);
 void nvme_pmap_unmap_rest(struct nvme_pmap_map *map);
 u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map);
 
-/* pmap-buffer.c */
+/* buffer.c */
 struct nvme_pmap_map *
 nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
 		     const struct nvme_pmap_register *reg);
@@ -346,12 +346,12 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
 void nvme_pmap_kill(struct nvme_pmap *pmap);
 void nvme_pmap_destroy(struct nvme_pmap *pmap);
 
-/* pmap-pin.c */
+/* pin.c */
 int nvme_pmap_pin(struct nvme_pmap_map *map, u64 addr);
 int nvme_pmap_charge_lists(struct nvme_pmap_map *map, u64 bytes);
 void nvme_pmap_unpin(struct nvme_pmap_map *map);
 
-/* pmap-file.c */
+/* file.c */
 struct nvme_pmap_file *nvme_pmap_file(struct file *file);
 struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
 					  struct nvme_pmap_ctrl *pc, gfp_t gfp);
@@ -366,7 +366,7 @@ void nvme_pmap_poll_all(struct nvme_ns *ns);
 void nvme_pmap_release(struct file *file);
 int nvme_pmap_cdev_added(struct nvme_ns *ns, int ret);
 
-/* pmap-auto.c and pmap-auto-ctrl.c; more in pmap-auto.h */
+/* auto.c and auto-ctrl.c; more in auto.h */
 extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
 void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);
 void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc);
@@ -377,7 +377,7 @@ void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode);
 int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages);
 void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages);
 
-/* pmap-queue.c; more in pmap-queue.h */
+/* attach.c; more in queue.h */
 int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
 			  const struct nvme_pmap_file *pf, u16 *irq,
 			  u16 *polled);
@@ -386,11 +386,11 @@ int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door);
 void nvme_pmap_detach_all(struct nvme_pmap_file *pf);
 
-/* pmap-ioctl.c */
+/* ioctl.c */
 long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file);
 
-/* pmap-sysfs.c */
+/* sysfs.c */
 void nvme_pmap_sysfs_add(struct nvme_pmap_ctrl *pc);
 void nvme_pmap_sysfs_del(struct nvme_pmap_ctrl *pc);
 
@@ -399,7 +399,7 @@ static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
 	return cmd >= NVME_PMAP_IOC_QUERY && cmd <= NVME_PMAP_IOC_DETACH;
 }
 
-/* pmap-cmd.c, which is compiled at the end of ioctl.c */
+/* blk-mq.c, which is compiled at the end of ioctl.c */
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags);
 int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,

@@ -3,12 +3,12 @@
  * The auto door: a command of NVME_URING_CMD_IO with a buffer that io_uring has
  * registered, by the mapping of that buffer.  What it does not serve, for whatever
  * reason, is stock's to do or to refuse.  Compiled at the end of ioctl.c, after
- * pmap-cmd.c.
+ * blk-mq.c.
  */
 #include <linux/uio.h>
 
 #include "pmap.h"
-#include "pmap-auto.h"
+#include "auto.h"
 
 /* The fields of both commands that are used for both are in the same places. */
 static_assert(offsetof(struct nvme_uring_cmd, metadata) ==

@@ -2,7 +2,7 @@
 /*
  * A command into a passthrough queue: a free identifier, a checked entry in the
  * SQ, one doorbell for a batch.  Compiled at the end of ioctl.c, after
- * pmap-check.c and pmap-batch.c.
+ * validate.c and batch.c.
  */
 #include <linux/blkdev.h>
 

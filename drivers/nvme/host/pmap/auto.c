@@ -12,7 +12,7 @@
 
 #include "nvme.h"
 #include "pmap.h"
-#include "pmap-auto.h"
+#include "auto.h"
 
 /* How soon to look again for commands on what is to end. */
 #define PMAP_AUTO_SOON (HZ / 10 ?: 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which formats of namespaces are known: see pmap-format.h.
+ * Which formats of namespaces are known: see format.h.
  */
 #include <linux/hashtable.h>
 #include <linux/sched/signal.h>

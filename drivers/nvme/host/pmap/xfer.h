@@ -5,7 +5,7 @@
  * A PRP list carries no length: the controller takes it from the command, and
  * a command that asks for more than the list describes makes it run on into
  * whatever follows (CVE-2023-6238).  Nor may it ask for less: see
- * pmap-layout.h.  So the length is computed here from the command's own fields,
+ * layout.h.  So the length is computed here from the command's own fields,
  * for each opcode whose definition gives one, and a command that exceeds its
  * data_len is refused.  Where a namespace's format leaves a doubt, so does the
  * answer (-EPERM).  Arithmetic only, no kernel services: tests/layout compiles

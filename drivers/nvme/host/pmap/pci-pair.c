@@ -7,11 +7,11 @@
  * controller has forgotten every queue by then.  Whoever sends an admin command
  * about a queue holds nvme_pmap_queues.lock, but for a disable, which deletes what
  * has been created and is not being deleted.  No command about an identifier of
- * before a reset comes after it: see pmap-admin.c.
+ * before a reset comes after it: see pci-admin.c.
  */
 #include <linux/sched/mm.h>
 
-#include "pmap-pci.h"
+#include "pci.h"
 
 /* How soon the keeper looks when something has changed; else see PMAP_KEEP. */
 #define PMAP_KEEP_SOON (HZ / 50 ?: 1)

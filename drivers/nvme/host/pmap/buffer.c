@@ -8,7 +8,7 @@
 
 #include "nvme.h"
 #include "pmap.h"
-#include "pmap-adopt.h"
+#include "adopt.h"
 
 /* ---- the mapping ---- */
 

@@ -21,7 +21,7 @@
 
 #include "nvme.h"
 #include "pmap.h"
-#include "pmap-adopt.h"
+#include "adopt.h"
 
 /*
  * There is nothing to synchronise, or the mapping is refused; and then what a

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The end of a pmap command: what it holds while it is in flight, and how its
- * completion finds the ring.  Compiled at the end of ioctl.c, before pmap-cmd.c.
+ * completion finds the ring.  Compiled at the end of ioctl.c, before blk-mq.c.
  */
 #include <linux/dmapool.h>
 
 #include "pmap.h"
-#include "pmap-compat.h"
+#include "compat.h"
 
 /* List pages of the largest transfer, PMAP_MAX_TRANSFER and a page. */
 #define PMAP_BUILT_MAX 5

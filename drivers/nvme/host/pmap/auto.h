@@ -3,13 +3,13 @@
  * The auto door: programs that send NVME_URING_CMD_IO with a buffer that io_uring
  * has registered (IORING_URING_CMD_FIXED), and know nothing of pmaps.
  *
- *   pmap-adopt.c  holding io_uring's object for a buffer, and its charge
- *   pmap-auto.c   which mapping belongs to which of io_uring's buffers: made by the
+ *   adopt.c  holding io_uring's object for a buffer, and its charge
+ *   auto.c   which mapping belongs to which of io_uring's buffers: made by the
  *		   file's work when the buffer has been used enough, ended when idle or
  *		   given up
- *   pmap-auto-ctrl.c  limits, the switch, counts: what is a controller's
- *   pmap-buffer.c the mapping, which files of a controller share
- *   pmap-fixed.c  (end of ioctl.c) a command
+ *   auto-ctrl.c  limits, the switch, counts: what is a controller's
+ *   buffer.c the mapping, which files of a controller share
+ *   auto-cmd.c  (end of ioctl.c) a command
  *
  * Identity.  An entry with a mapping holds io_uring's object, so that a command whose
  * buffer has the entry's address is on the buffer that is mapped.  An entry without one
@@ -31,7 +31,7 @@
 #include <linux/rhashtable.h>
 #include <linux/workqueue.h>
 
-#include "pmap-adopt.h"
+#include "adopt.h"
 
 /* Rounds after which a mapping is not used before it ends. */
 #define PMAP_AUTO_LOOKS 2
@@ -120,7 +120,7 @@ static inline u32 nvme_pmap_auto_hash(const void *key, u32 len, u32 seed)
 	return hash_ptr(*(void *const *)key, 32) ^ seed;
 }
 
-static const struct rhashtable_params nvme_pmap_auto_params = {
+static const __maybe_unused struct rhashtable_params nvme_pmap_auto_params = {
 	.key_len = sizeof(struct io_mapped_ubuf *),
 	.key_offset = offsetof(struct nvme_pmap_auto, imu),
 	.head_offset = offsetof(struct nvme_pmap_auto, hash),
@@ -140,13 +140,13 @@ static inline void nvme_pmap_autos_kick(struct nvme_pmap_autos *autos,
 	mod_delayed_work(nvme_wq, &autos->work, delay);
 }
 
-/* pmap-auto-ctrl.c */
+/* auto-ctrl.c */
 unsigned long nvme_pmap_auto_interval(void);
 void nvme_pmap_autos_enlist(struct nvme_pmap_autos *autos);
 void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos);
 void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file);
 
-/* pmap-auto.c */
+/* auto.c */
 int nvme_pmap_autos_make(struct nvme_pmap_file *pf);
 enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
 					     const struct io_kiocb *req,

@@ -14,7 +14,7 @@
 
 #include "nvme.h"
 #include "pmap.h"
-#include "pmap-adopt.h"
+#include "adopt.h"
 
 static LIST_HEAD(nvme_pmap_ctrls);
 static DEFINE_MUTEX(nvme_pmap_ctrls_lock);

@@ -4,7 +4,7 @@
  * end of ioctl.c, after all the ways.
  */
 #include "pmap.h"
-#include "pmap-auto.h"
+#include "auto.h"
 
 /* A command of NVME_URING_CMD_PMAP. */
 static __always_inline int nvme_pmap_uring_cmd_pmap(struct io_uring_cmd *ioucmd,

@@ -6,7 +6,7 @@
  * RLIMIT_MEMLOCK bounds both: the user's locked_vm, and VmPin of the process.
  *
  * A buffer that io_uring has registered is pinned and charged already: the auto door
- * holds io_uring's object (pmap-adopt.h), and only lists its pages.
+ * holds io_uring's object (adopt.h), and only lists its pages.
  */
 #include <linux/cred.h>
 #include <linux/mm.h>
@@ -19,8 +19,8 @@
 
 #include "nvme.h"
 #include "pmap.h"
-#include "pmap-adopt.h"
-#include "pmap-bvec.h"
+#include "adopt.h"
+#include "bvec.h"
 
 /* Pages asked for at a time: a fatal signal is noticed in between. */
 #define PMAP_PIN_BATCH 512u

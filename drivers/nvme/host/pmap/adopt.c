@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Buffers of io_uring's that the driver holds; see pmap-adopt.h. */
+/* Buffers of io_uring's that the driver holds; see adopt.h. */
 #include <linux/hashtable.h>
 #include <linux/io_uring_types.h>
 #include <linux/memcontrol.h>
@@ -12,7 +12,7 @@
 #include <trace/events/io_uring.h>
 
 #include "nvme.h"
-#include "pmap-adopt.h"
+#include "adopt.h"
 
 /* Buffers of a user that one call of io_uring_register() looks at. */
 #define PMAP_LOOKS 512u
