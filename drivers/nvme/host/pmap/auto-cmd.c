@@ -2,10 +2,10 @@
 /*
  * The auto door: a command of NVME_URING_CMD_IO with a buffer that io_uring has
  * registered, by the mapping of that buffer.  What it does not serve, for whatever
- * reason, is stock's to do or to refuse.  Compiled at the end of ioctl.c, after
- * blk-mq.c.
+ * reason, is stock's to do or to refuse.
  */
 #include <linux/uio.h>
+#include <uapi/linux/nvme_ioctl.h>
 
 #include "pmap.h"
 #include "auto.h"
@@ -228,7 +228,7 @@ static __always_inline int nvme_pmap_fixed_try(struct io_uring_cmd *ioucmd,
 	struct nvme_pmap *pmap;
 	struct nvme_pmap_io io __uninitialized;
 
-	if (unlikely(nvme_uring_cmd_checks(issue_flags) ||
+	if (unlikely(nvme_pmap_check_ring(issue_flags) ||
 		     READ_ONCE(cmd->index) ||
 		     nvme_pmap_parse(ns, ioucmd, cmd, &io)))
 		return PMAP_WAY_COMMAND;

@@ -9,7 +9,7 @@
  *		   given up
  *   auto-ctrl.c  limits, the switch, counts: what is a controller's
  *   buffer.c the mapping, which files of a controller share
- *   auto-cmd.c  (end of ioctl.c) a command
+ *   auto-cmd.c  a command
  *
  * Identity.  An entry with a mapping holds io_uring's object, so that a command whose
  * buffer has the entry's address is on the buffer that is mapped.  An entry without one

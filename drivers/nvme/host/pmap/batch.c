@@ -2,7 +2,7 @@
 /*
  * The SQ of a passthrough queue, and the batch of commands that owns it: room, command
  * identifiers, the doorbell at the end of io_uring's batch, and how a batch is taken
- * from its task.  Compiled at the end of ioctl.c, before sq.c.
+ * from its task.
  */
 #include <linux/blkdev.h>
 #include <linux/sched/clock.h>

@@ -2,9 +2,9 @@
 /*
  * The pmap door: NVME_URING_CMD_PMAP.
  *
- * Compiled at the end of ioctl.c.  A command goes to the passthrough queue of
- * its file, or by blk-mq: as a request without a bio, whose data pointer pci.c
- * leaves as it is, which is all that a persistent mapping needs from it.
+ * A command goes to the passthrough queue of its file, or by blk-mq: as a request
+ * without a bio, whose data pointer pci.c leaves as it is, which is all that a
+ * persistent mapping needs from it.
  */
 #include <linux/dmapool.h>
 
@@ -261,7 +261,7 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
-	int ret = nvme_uring_cmd_checks(issue_flags);
+	int ret = nvme_pmap_check_ring(issue_flags);
 
 	if (unlikely(ret))
 		return ret;
@@ -302,7 +302,7 @@ static noinline int nvme_pmap_uring_cmd_alone(struct io_uring_cmd *ioucmd,
 	struct nvme_pmap_queue *q = nvme_pmap_pick_queue(pf, issue_flags);
 	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
 
-	/* of these flags nvme_uring_cmd_checks() wants two, and a queue no third */
+	/* as nvme_pmap_check_ring(), and not from an io-wq thread */
 	if (likely(q && (issue_flags & (big | IO_URING_F_UNLOCKED)) == big &&
 		   nvme_pmap_enqueue_first(ns, pf, q, ioucmd)))
 		return -EIOCBQUEUED;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The end of a pmap command: what it holds while it is in flight, and how its
- * completion finds the ring.  Compiled at the end of ioctl.c, before blk-mq.c.
+ * completion finds the ring.
  */
 #include <linux/dmapool.h>
+#include <linux/io_uring/cmd.h>
 
+#include "nvme.h"
 #include "pmap.h"
 #include "compat.h"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Entries out of the CQ of a passthrough queue, to the rings of their commands.
- * Compiled at the end of ioctl.c, after complete.c.
  */
 #include "pmap.h"
 

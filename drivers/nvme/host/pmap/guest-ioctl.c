@@ -1,10 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The guest of ioctl.c, at its end: the way of a command, in one translation unit. */
-#include "complete.c"
-#include "cq.c"
-#include "validate.c"
-#include "batch.c"
-#include "sq.c"
-#include "blk-mq.c"
-#include "auto-cmd.c"
-#include "uring-cmd.c"
+/*
+ * The guest of ioctl.c, at its end: what of ioctl.c the path of a command asks, where
+ * ioctl.c keeps it to itself.
+ */
+
+/**
+ * nvme_pmap_stock_allows - may the caller send an I/O command?
+ * @ns: the namespace
+ * @opcode: the opcode of the command
+ * @mode: of the open file
+ */
+bool nvme_pmap_stock_allows(struct nvme_ns *ns, u8 opcode, fmode_t mode)
+{
+	struct nvme_command c = { .common.opcode = opcode };
+
+	return nvme_cmd_allowed(ns->ctrl, ns, &c, 0, mode & FMODE_WRITE);
+}
+
+/**
+ * nvme_pmap_stock_checks - what stock asks of a ring before all else
+ * @issue_flags: IO_URING_F_*
+ *
+ * Return: 0 or an errno.
+ */
+int nvme_pmap_stock_checks(unsigned int issue_flags)
+{
+	return nvme_uring_cmd_checks(issue_flags);
+}
+
+/* pmap_stock_queue() has the bytes behind it. */
+static_assert(offsetofend(struct nvme_uring_cmd_pdu, status) <=
+	      sizeof_field(struct io_uring_cmd, pdu) - sizeof(u16));

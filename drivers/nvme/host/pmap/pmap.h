@@ -399,7 +399,11 @@ static inline bool nvme_pmap_is_ioctl(unsigned int cmd)
 	return cmd >= NVME_PMAP_IOC_QUERY && cmd <= NVME_PMAP_IOC_DETACH;
 }
 
-/* blk-mq.c, which is compiled at the end of ioctl.c */
+/* guest-ioctl.c */
+bool nvme_pmap_stock_allows(struct nvme_ns *ns, u8 opcode, fmode_t mode);
+int nvme_pmap_stock_checks(unsigned int issue_flags);
+
+/* uring-cmd.c */
 int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			    unsigned int issue_flags);
 int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,

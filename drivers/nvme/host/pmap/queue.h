@@ -8,9 +8,9 @@
  *		   interrupts, what a reset does to it
  *   pci-timeout.c   (end of pci.c) time-outs, and bringing pairs up again
  *   attach.c  which file uses which queue: attach, detach, sharing, memory
- *   batch.c  (end of ioctl.c) whose the SQ is, the doorbell
- *   sq.c   (end of ioctl.c) a command into the SQ
- *   cq.c   (end of ioctl.c) entries out of the CQ, to their rings
+ *   batch.c  whose the SQ is, the doorbell
+ *   sq.c   a command into the SQ
+ *   cq.c   entries out of the CQ, to their rings
  *
  * Lifetimes.  The objects are allocated with the controller's nvme_pmap_ctrl and
  * live as long as that: a pointer to one is never stale.  Their memory comes with

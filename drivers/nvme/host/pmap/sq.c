@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A command into a passthrough queue: a free identifier, a checked entry in the
- * SQ, one doorbell for a batch.  Compiled at the end of ioctl.c, after
- * validate.c and batch.c.
+ * SQ, one doorbell for a batch.
  */
 #include <linux/blkdev.h>
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The doors of /dev/ngXnY for io_uring: which way a command goes.  Compiled at the
- * end of ioctl.c, after all the ways.
+ * The doors of /dev/ngXnY for io_uring: which way a command goes.
  */
 #include "pmap.h"
 #include "auto.h"
@@ -64,8 +63,6 @@ int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 	if (ioucmd->cmd_op == NVME_URING_CMD_PMAP)
 		return nvme_pmap_iopoll(ioucmd, iob);
 	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
-	BUILD_BUG_ON(offsetofend(struct nvme_uring_cmd_pdu, status) >
-		     sizeof(ioucmd->pdu) - sizeof(u16));
 	ns = container_of(file_inode(ioucmd->file)->i_cdev, struct nvme_ns,
 			  cdev);
 	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob);

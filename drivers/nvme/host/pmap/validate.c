@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What a pmap command may do: the rules that every way to the controller shares.
- * Compiled at the end of ioctl.c, because what stock refuses is decided by
- * functions that are static there.
  */
 #include <linux/cred.h>
 #include <linux/nospec.h>
@@ -179,13 +177,14 @@ static __always_inline void nvme_pmap_fill_cmd(struct nvme_command *c,
 	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
 }
 
-/* Out of line: struct nvme_command on the stack costs the common case. */
-static noinline bool nvme_pmap_ask_stock(struct nvme_ns *ns, u8 opcode,
-					 fmode_t mode)
+/* Stock wants rings with large SQEs and CQEs; those it has nothing to say of. */
+static __always_inline int nvme_pmap_check_ring(unsigned int issue_flags)
 {
-	struct nvme_command c = { .common.opcode = opcode };
+	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
 
-	return nvme_cmd_allowed(ns->ctrl, ns, &c, 0, mode & FMODE_WRITE);
+	if (likely((issue_flags & big) == big))
+		return 0;
+	return nvme_pmap_stock_checks(issue_flags);
 }
 
 /*
@@ -203,7 +202,7 @@ static noinline bool nvme_pmap_ask_for_all(struct nvme_ns *ns,
 	if (test_bit_acquire(opcode, pf->asked))
 		return test_bit(opcode, pf->for_all);
 	old = override_creds(nvme_pmap_nobody);
-	all = nvme_pmap_ask_stock(ns, opcode, mode);
+	all = nvme_pmap_stock_allows(ns, opcode, mode);
 	revert_creds(old);
 	if (all)
 		set_bit(opcode, pf->for_all);
@@ -218,7 +217,7 @@ static noinline bool nvme_pmap_ask(struct nvme_ns *ns,
 				   fmode_t mode)
 {
 	return nvme_pmap_ask_for_all(ns, pf, opcode, mode) ||
-	       nvme_pmap_ask_stock(ns, opcode, mode);
+	       nvme_pmap_stock_allows(ns, opcode, mode);
 }
 
 static __always_inline bool nvme_pmap_allowed(struct nvme_ns *ns,
@@ -287,7 +286,7 @@ static u8 nvme_pmap_batch_ask_caller(struct nvme_pmap_batch *b,
 				     struct nvme_ns *ns, u8 opcode,
 				     fmode_t mode)
 {
-	if (!nvme_pmap_ask_stock(ns, opcode, mode))
+	if (!nvme_pmap_stock_allows(ns, opcode, mode))
 		return 0;
 	if (b->cred)
 		put_cred(b->cred);
@@ -295,7 +294,7 @@ static u8 nvme_pmap_batch_ask_caller(struct nvme_pmap_batch *b,
 	b->asked_for = b->pf;
 	b->asked_until = jiffies + HZ;
 	b->asked_may = opcode;
-	if (nvme_pmap_ask_stock(ns, opcode ^ PMAP_READ_WRITE, mode))
+	if (nvme_pmap_stock_allows(ns, opcode ^ PMAP_READ_WRITE, mode))
 		b->asked_may = PMAP_READ_WRITE;
 	return b->asked_may;
 }

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The path of a command, in one translation unit, so that the compiler sees all of it.
+ * Each file uses those before it and none behind it.
+ */
+#include "complete.c"
+#include "cq.c"
+#include "validate.c"
+#include "batch.c"
+#include "sq.c"
+#include "blk-mq.c"
+#include "auto-cmd.c"
+#include "uring-cmd.c"
