@@ -1,587 +1,320 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Making and ending a persistent mapping.
- *
- * Pages are DMA-mapped in chunks that are aligned in the user's address space,
- * so that with an IOMMU every chunk is one run of I/O virtual addresses.  The
- * scatterlist that the DMA API wants for unmapping is not kept (it would double
- * the memory per page): it is written again into the controller's scratch from
- * the pages, and from where each chunk begins.  The lists say where pages are as
- * well, but without an IOMMU the device could have written there.
- *
- * With one, it can only read them: they are ordinary memory, and mapped when they are
- * complete.
+ * Who has a mapping.  A buffer of a file is what commands hold; the mapping under it
+ * is shared by the files that use one buffer of io_uring's on one controller, and ends
+ * with the last of them.
  */
-#include <linux/dma-direct.h>
-#include <linux/dma-map-ops.h>
-#include <linux/iommu.h>
-#include <linux/pfn.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "nvme.h"
 #include "pmap.h"
 #include "adopt.h"
 
-/*
- * There is nothing to synchronise, or the mapping is refused; and then what a
- * bounce buffer holds must not be copied over the user's memory either.
- */
-#define PMAP_DMA_ATTRS (DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
+/* ---- the mapping ---- */
 
-/* Lists that are mapped, or freed, in one go; of more, memory is asked for in turns. */
-#define PMAP_LISTS_TURN 64u
-
-/* A block of SGL descriptors: 128 KiB, 8192 slots, 32 MiB of buffer. */
-#define PMAP_SGL_MAX_SHIFT 13
-
-/*
- * The chunk that begins at page @first: up to the next aligned address, or all
- * of a buffer that is no larger than a chunk.
- */
-static u32 nvme_pmap_chunk_pages(const struct nvme_pmap_map *map, u32 first)
-{
-	u32 phase = map->l.run_phase / PMAP_SLOTS_PER_PAGE + first;
-	u32 room = PMAP_CHUNK_PAGES - phase % PMAP_CHUNK_PAGES;
-
-	if (map->nr_pages <= PMAP_CHUNK_PAGES)
-		room = PMAP_CHUNK_PAGES;
-	return min(room, map->nr_pages - first);
-}
-
-/* Bytes of list @i: all are alike but the last block of SGL descriptors. */
-static size_t nvme_pmap_list_size(const struct nvme_pmap_map *map, u32 i)
-{
-	u32 slots = map->l.nr_slots - (i << map->l.list_shift);
-	size_t bytes = slots * sizeof(struct nvme_sgl_desc);
-
-	if (map->l.form == NVME_PMAP_FORM_PRP)
-		return map->list_bytes;
-	return min_t(size_t, PAGE_ALIGN(bytes), map->list_bytes);
-}
-
-/*
- * Describe the pages of a chunk, neighbours as one entry.  The same pages give
- * the same entries each time, which is what unmapping relies on.
- */
-static u32 nvme_pmap_fill_sg(struct nvme_pmap_map *map, u32 first, u32 nr)
-{
-	unsigned long boundary = dma_get_seg_boundary(map->pc->dev) >>
-				 PAGE_SHIFT;
-	struct scatterlist *sg = map->pc->scratch;
-	struct page **page = map->pages + first;
-	unsigned long pfn, next = 0;
-	u32 i, nents = 0;
-
-	for (i = 0; i < nr; i++, next = pfn + 1) {
-		pfn = page_to_pfn(page[i]);
-		if (i && pfn == next && (pfn & boundary)) {
-			sg[nents - 1].length += PAGE_SIZE;
-			continue;
-		}
-		sg[nents] = (struct scatterlist){};
-		sg_set_page(&sg[nents++], page[i], PAGE_SIZE, 0);
-	}
-	sg_mark_end(&sg[nents - 1]);
-	return nents;
-}
-
-/*
- * Does the device see the very page?  It does not where the mapping bounces
- * (swiotlb, confidential guests) or caches need care, and then data would have
- * to be synchronised around every command.
- */
-static bool nvme_pmap_reaches(struct device *dev, struct iommu_domain *domain,
-			      struct scatterlist *sg)
-{
-	if (!dev_is_dma_coherent(dev))
-		return false;
-	if (domain && domain->type & __IOMMU_DOMAIN_PAGING)
-		return iommu_iova_to_phys(domain, sg_dma_address(sg)) ==
-		       sg_phys(sg);
-	return dma_to_phys(dev, sg_dma_address(sg)) == sg_phys(sg);
-}
-
-/* A turn of them, the last first; when the pages are not mapped any more. */
-static void nvme_pmap_free_some_lists(struct nvme_pmap_map *map)
-{
-	u32 turn = PMAP_LISTS_TURN;
-
-	while (map->nr_lists && turn--) {
-		struct pmap_list *list = &map->l.list[--map->nr_lists];
-		size_t size = nvme_pmap_list_size(map, map->nr_lists);
-
-		if (list->dma != DMA_MAPPING_ERROR)
-			dma_unmap_single(map->pc->dev, list->dma, size,
-					 DMA_TO_DEVICE);
-		free_pages_exact(list->prp, size);
-	}
-}
-
-/* They will not change any more, and need not be synchronised.  A turn of them. */
-static int nvme_pmap_map_some_lists(struct nvme_pmap_map *map)
-{
-	struct device *dev = map->pc->dev;
-	u32 turn = PMAP_LISTS_TURN;
-
-	lockdep_assert_held(&map->pc->lock);
-
-	while (map->lists_mapped < map->nr_lists && turn--) {
-		u32 i = map->lists_mapped;
-		struct pmap_list *list = &map->l.list[i];
-
-		list->dma = dma_map_single_attrs(dev, list->prp,
-						 nvme_pmap_list_size(map, i),
-						 DMA_TO_DEVICE,
-						 DMA_ATTR_NO_WARN);
-		if (dma_mapping_error(dev, list->dma))
-			return -ENOMEM;
-		map->lists_mapped++;
-	}
-	return 0;
-}
-
-/* Lists that are not the mapping's yet; the first @nr have memory. */
-static void nvme_pmap_drop_lists(const struct nvme_pmap_map *map,
-				 struct pmap_list *list, u32 nr)
-{
-	while (nr--) {
-		free_pages_exact(list[nr].prp, nvme_pmap_list_size(map, nr));
-		cond_resched();
-	}
-	kvfree(list);
-}
-
-static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
-					       u8 shift, u32 list_bytes)
-{
-	u32 nr = pmap_nr_lists(map->l.nr_slots, shift), i;
-	/* fail rather than have others killed for it */
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
-	struct pmap_list *list;
-
-	map->l.list_shift = shift;
-	map->l.list_slots = 1u << shift;
-	map->l.list_mask = map->l.list_slots - 1;
-	map->list_bytes = list_bytes;
-	/* a smaller block will do: don't press memory for a large one */
-	gfp |= list_bytes > PAGE_SIZE ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
-
-	/*
-	 * One more, of zeroes: a wrong guess of the bounds check of a command may
-	 * look at the slot behind the last.
-	 */
-	list = kvcalloc(nr + 1, sizeof(*list),
-			nvme_pmap_gfp(map->adopted) | __GFP_NOWARN);
-	if (!list)
-		return NULL;
-	for (i = 0; i < nr && !fatal_signal_pending(current); i++) {
-		list[i].prp = alloc_pages_exact(nvme_pmap_list_size(map, i),
-						gfp);
-		if (!list[i].prp)
-			break;
-		list[i].dma = DMA_MAPPING_ERROR;
-		cond_resched();
-	}
-	if (i == nr)
-		return list;
-	nvme_pmap_drop_lists(map, list, i);
-	return NULL;
-}
-
-/*
- * SGL: blocks as large as memory allows, since slices across two blocks are slow; if
- * smaller ones will do, which are more, for who is not in a hurry.
- */
-static struct pmap_list *nvme_pmap_alloc_form(struct nvme_pmap_map *map,
-					      bool smaller)
-{
-	u8 shift = PMAP_SGL_MAX_SHIFT;
-	struct pmap_list *list;
-	u32 bytes;
-
-	if (map->l.form == NVME_PMAP_FORM_PRP)
-		return nvme_pmap_alloc_lists(map, PMAP_PRP_SHIFT,
-					     PMAP_SLOT_SIZE);
-	do {
-		bytes = sizeof(struct nvme_sgl_desc) << shift;
-		list = nvme_pmap_alloc_lists(map, shift, bytes);
-	} while (!list && smaller && bytes > PAGE_SIZE && shift--);
-	return list;
-}
-
-static void nvme_pmap_take_lists(struct nvme_pmap_map *map,
-				 struct pmap_list *list)
-{
-	lockdep_assert_held(&map->pc->lock);
-
-	map->l.list = list;
-	map->nr_lists = pmap_nr_lists(map->l.nr_slots, map->l.list_shift);
-}
-
-/*
- * The lists are needed now.  Return: 0, -ENOMEM, or -EAGAIN: they are so many, or memory
- * is so short, that nvme_pmap_get_lists() is to get them without the lock.
- */
-static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
-{
-	bool prp = map->l.form == NVME_PMAP_FORM_PRP;
-	struct pmap_list *list;
-
-	if (map->l.list)
-		return 0;
-	if (pmap_nr_lists(map->l.nr_slots,
-			  prp ? PMAP_PRP_SHIFT : PMAP_SGL_MAX_SHIFT) >
-	    PMAP_LISTS_TURN)
-		return -EAGAIN;
-	list = nvme_pmap_alloc_form(map, false);
-	if (!list)
-		return prp ? -ENOMEM : -EAGAIN;
-	nvme_pmap_take_lists(map, list);
-	return 0;
-}
-
-/* Until they are the mapping's, its end does not know of them. */
-static int nvme_pmap_get_lists(struct nvme_pmap_map *map)
-{
-	struct pmap_list *list = nvme_pmap_alloc_form(map, true);
-	int ret = 0;
-
-	if (!list)
-		return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
-	mutex_lock(&map->pc->lock);
-	if (map->pc->dead)
-		ret = -ENODEV;
-	else
-		nvme_pmap_take_lists(map, list);
-	mutex_unlock(&map->pc->lock);
-	if (ret)
-		nvme_pmap_drop_lists(map, list,
-				     pmap_nr_lists(map->l.nr_slots,
-						   map->l.list_shift));
-	return ret;
-}
-
-/* From here on a list says where slots are; the first @slots were one run. */
-static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
-{
-	int ret = nvme_pmap_need_lists(map);
-
-	if (ret)
-		return ret;
-	map->l.form = NVME_PMAP_FORM_SGL_LIST;
-	pmap_put_run(&map->l, 0, map->l.base, slots);
-	return 0;
-}
-
-/*
- * Before a command can name the buffer.  Who changes formats and sees none, need not
- * wait for commands; those of this one see that.
- */
-static void nvme_pmap_count_prp(struct nvme_pmap_map *map)
-{
-	if (map->prp)
-		return;
-	map->prp = true;
-	atomic_inc(&map->pc->prp);
-	/* pairs with the barrier in nvme_pmap_change_formats() */
-	smp_mb__after_atomic();
-}
-
-/*
- * Design, section 4: one run, SGL list, PRP list, in this order.  An SGL buffer
- * begins as one run and goes over to a list at the first break.
- */
-static int nvme_pmap_start_lists(struct nvme_pmap_map *map, u32 flags)
-{
-	lockdep_assert_held(&map->pc->lock);
-
-	if (flags & NVME_PMAP_REG_PRP ||
-	    !nvme_ctrl_sgl_supported(map->pc->ctrl)) {
-		map->l.form = NVME_PMAP_FORM_PRP;
-		nvme_pmap_count_prp(map);
-		return nvme_pmap_need_lists(map);
-	}
-	map->l.form = NVME_PMAP_FORM_SGL_RUN;
-	if (!(flags & NVME_PMAP_REG_SGL_LIST)) {
-		map->l.run_above = PMAP_RUN_ALL;
-		return 0;
-	}
-	return nvme_pmap_start_sgl(map, 0);
-}
-
-/* Record that @nr slots from @slot on are at @dma. */
-static int nvme_pmap_note_run(struct nvme_pmap_map *map, u32 slot, u64 dma,
-			      u32 nr)
-{
-	struct pmap_layout *l = &map->l;
-	int ret;
-
-	if (!slot)
-		l->base = dma;
-	if (slot && dma != map->next_dma) {
-		l->run_above = pmap_break_run(l->run_above,
-					      slot + l->run_phase);
-		if (l->form == NVME_PMAP_FORM_SGL_RUN) {
-			ret = nvme_pmap_start_sgl(map, slot);
-			if (ret)
-				return ret;
-		}
-	}
-	map->next_dma = dma + ((u64)nr << PMAP_SLOT_SHIFT);
-	if (l->form != NVME_PMAP_FORM_SGL_RUN)
-		pmap_put_run(l, slot, dma, nr);
-	return 0;
-}
-
-static int nvme_pmap_note_chunk(struct nvme_pmap_map *map, u32 first,
-				const struct sg_table *sgt)
-{
-	struct iommu_domain *domain = iommu_get_domain_for_dev(map->pc->dev);
-	u32 slot = first * PMAP_SLOTS_PER_PAGE, i, nr;
-	struct scatterlist *sg = sgt->sgl;
-	int ret;
-
-	/* an untrusted device: mapped page by page, and marked so in the list */
-	if (sg_dma_is_swiotlb(sg))
-		return -ENXIO;
-	/* one run, or each entry where it is; no other could be written again */
-	if (sgt->nents != (map->chunk_dma ? 1 : sgt->orig_nents))
-		return -ENXIO;
-
-	for (i = 0; i < sgt->nents; i++, sg++, slot += nr) {
-		nr = sg_dma_len(sg) >> PMAP_SLOT_SHIFT;
-		/* one bounced segment is enough to corrupt data silently */
-		if (!nvme_pmap_reaches(map->pc->dev, domain, sg))
-			return -ENXIO;
-		ret = nvme_pmap_note_run(map, slot, sg_dma_address(sg), nr);
-		if (ret)
-			return ret;
-	}
-	if (map->chunk_dma)
-		map->chunk_dma[map->nr_chunks] = sg_dma_address(sgt->sgl);
-	map->nr_chunks++;
-	return 0;
-}
-
-static int nvme_pmap_map_chunk(struct nvme_pmap_map *map, u32 first, u32 nr)
-{
-	struct device *dev = map->pc->dev;
-	struct sg_table sgt = { .sgl = map->pc->scratch };
-	u64 next = map->next_dma;
-	int ret;
-
-	lockdep_assert_held(&map->pc->lock);
-
-	sgt.orig_nents = nvme_pmap_fill_sg(map, first, nr);
-	ret = dma_map_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
-	if (ret)
-		return ret == -ENOMEM ? ret : -ENXIO;
-	ret = nvme_pmap_note_chunk(map, first, &sgt);
-	if (!ret) {
-		map->nr_mapped += nr;
-		return 0;
-	}
-	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
-	/* it may be done once more, with lists */
-	map->next_dma = next;
-	return ret;
-}
-
-static void nvme_pmap_unmap_chunk(struct nvme_pmap_map *map, u32 chunk,
-				  u32 first, u32 nr)
-{
-	struct sg_table sgt = { .sgl = map->pc->scratch };
-	struct device *dev = map->pc->dev;
-	struct scatterlist *sg = sgt.sgl;
-	u32 i;
-
-	sgt.orig_nents = nvme_pmap_fill_sg(map, first, nr);
-	/* as nvme_pmap_note_chunk() found it; what follows a run has no length */
-	if (map->chunk_dma) {
-		sg_dma_address(sg) = map->chunk_dma[chunk];
-		sg_dma_len(sg) = nr << PAGE_SHIFT;
-	}
-	for (i = 0; i < sgt.orig_nents && !map->chunk_dma; i++, sg++) {
-		sg_dma_address(sg) = phys_to_dma(dev, sg_phys(sg));
-		sg_dma_len(sg) = sg->length;
-	}
-	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
-}
-
-/**
- * nvme_pmap_unmap_some - unmap a chunk of pages, in the steps in which it was mapped, or
- *	a turn of lists
- * @map: the mapping
- *
- * Context: pc->lock held, so that the device stays.
- *
- * Return: whether that was all.
- */
-bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
-{
-	u32 nr = min(nvme_pmap_chunk_pages(map, map->nr_unmapped),
-		     map->nr_mapped - map->nr_unmapped);
-
-	lockdep_assert_held(&map->pc->lock);
-
-	if (nr) {
-		nvme_pmap_unmap_chunk(map, map->chunks_unmapped++,
-				      map->nr_unmapped, nr);
-		map->nr_unmapped += nr;
-	} else {
-		nvme_pmap_free_some_lists(map);
-	}
-	return map->nr_unmapped == map->nr_mapped && !map->nr_lists;
-}
-
-/* With an IOMMU, where chunks are is in no other place that the device cannot write. */
-static int nvme_pmap_alloc_chunks(struct nvme_pmap_map *map)
-{
-	struct iommu_domain *domain = iommu_get_domain_for_dev(map->pc->dev);
-
-	if (map->chunk_dma || !domain ||
-	    !(domain->type & __IOMMU_DOMAIN_PAGING))
-		return 0;
-	/* neither the first nor the last has to be whole */
-	map->chunk_dma = kvcalloc(map->nr_pages / PMAP_CHUNK_PAGES + 2,
-				  sizeof(*map->chunk_dma),
-				  nvme_pmap_gfp(map->adopted) | __GFP_NOWARN);
-	return map->chunk_dma ? 0 : -ENOMEM;
-}
-
-/* One step of making the mapping: the lists, or a chunk of pages. */
-static int nvme_pmap_map_step(struct nvme_pmap_map *map, u32 flags)
-{
-	u32 done = map->nr_mapped;
-	int ret;
-
-	/* the controller may have been removed since the last step */
-	if (map->pc->dead)
-		return -ENODEV;
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	if (!done) {
-		ret = nvme_pmap_alloc_chunks(map);
-		if (!ret)
-			ret = nvme_pmap_start_lists(map, flags);
-		if (ret)
-			return ret;
-	}
-	return nvme_pmap_map_chunk(map, done, nvme_pmap_chunk_pages(map, done));
-}
-
-/* Bytes that the device reads to find the buffer. */
-static u64 nvme_pmap_list_total(const struct nvme_pmap_map *map)
-{
-	u64 bytes = 0;
-	u32 i;
-
-	for (i = 0; i < map->nr_lists; i++)
-		bytes += nvme_pmap_list_size(map, i);
-	return bytes;
-}
-
-/* All pages are mapped: what the device reads is complete, charged, and mapped. */
-static int nvme_pmap_finish_step(struct nvme_pmap_map *map)
-{
-	int ret = 0;
-
-	if (map->pc->dead)
-		return -ENODEV;
-	if (!map->lists_mapped) {
-		if (map->l.form == NVME_PMAP_FORM_PRP)
-			pmap_put_guard(&map->l, map->pc->guard_dma);
-		ret = nvme_pmap_charge_lists(map, nvme_pmap_list_total(map));
-	}
-	return ret ?: nvme_pmap_map_some_lists(map);
-}
-
-/**
- * nvme_pmap_map - map the pages of a buffer, and write its lists
- * @map: the mapping, pinned
- * @flags: NVME_PMAP_REG_*
- *
- * Return: 0, or an errno: nvme_pmap_unmap_some() ends what has been mapped.
- */
-int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
+/* From now on the removal of the controller ends the mapping. */
+static int nvme_pmap_enlist(struct nvme_pmap_map *map)
 {
 	struct nvme_pmap_ctrl *pc = map->pc;
-	int ret = 0;
+	int ret = -ENODEV;
 
-	while (!ret && map->nr_mapped < map->nr_pages) {
-		mutex_lock(&pc->lock);
-		ret = nvme_pmap_map_step(map, flags);
-		mutex_unlock(&pc->lock);
-		if (ret == -EAGAIN)
-			ret = nvme_pmap_get_lists(map);
-		cond_resched();
+	mutex_lock(&pc->lock);
+	if (!pc->dead) {
+		list_add_tail(&map->node, &pc->maps);
+		if (map->adopted)
+			hash_add(pc->shared, &map->shared,
+				 (unsigned long)map->adopted);
+		ret = 0;
 	}
-	while (!ret && map->lists_mapped < map->nr_lists) {
-		mutex_lock(&pc->lock);
-		ret = nvme_pmap_finish_step(map);
-		mutex_unlock(&pc->lock);
-		cond_resched();
-	}
-	if (ret == -ENXIO && !map->adopted)
-		dev_warn_ratelimited(pc->dev,
-				     "pmap: %s: the device cannot reach this memory without bouncing or cache maintenance, not registered\n",
-				     current->comm);
+	mutex_unlock(&pc->lock);
 	return ret;
 }
 
-/**
- * nvme_pmap_init_layout - what is known of a mapping before its pages
- * @map: the mapping
- * @addr: user address of the buffer
- * @len: its bytes
- */
-void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
+/* Nothing is mapped any more; idempotent. */
+static void nvme_pmap_delist(struct nvme_pmap_map *map)
 {
-	u64 first = addr >> PAGE_SHIFT, last = (addr + len - 1) >> PAGE_SHIFT;
+	lockdep_assert_held(&map->pc->lock);
 
-	map->nr_pages = last - first + 1;
-	map->l.len = len;
-	map->l.head = addr & ~PAGE_MASK;
-	map->l.nr_slots = map->nr_pages * PMAP_SLOTS_PER_PAGE;
-	map->l.run_above = PMAP_RUN_NONE;
-	map->l.run_phase = first % PMAP_CHUNK_PAGES * PMAP_SLOTS_PER_PAGE;
-	if (!(map->pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512))
-		map->l.prp_end = PMAP_PRP_LAST;
+	list_del_init(&map->node);
+	hash_del(&map->shared);
+	nvme_pmap_unmap_rest(map);
 }
 
 /**
- * nvme_pmap_count_kept - bytes of kernel memory that describe a buffer
- * @map: its mapping
- */
-u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
-{
-	u64 bytes = sizeof(*map) + sizeof(struct nvme_pmap);
-
-	bytes += nvme_pmap_list_total(map);
-	bytes += map->nr_pages * sizeof(*map->pages);
-	if (map->chunk_dma)
-		bytes += map->nr_chunks * sizeof(*map->chunk_dma);
-	if (map->nr_lists)
-		bytes += (map->nr_lists + 1ull) * sizeof(*map->l.list);
-	return bytes;
-}
-
-/**
- * nvme_pmap_unmap_rest - what is left when pages and lists are gone; idempotent
+ * nvme_pmap_map_strip - unmap and unpin what no command uses; idempotent
  * @map: the mapping
  *
  * Context: pc->lock held, so that the device stays.
  */
-void nvme_pmap_unmap_rest(struct nvme_pmap_map *map)
+void nvme_pmap_map_strip(struct nvme_pmap_map *map)
 {
-	lockdep_assert_held(&map->pc->lock);
+	while (!nvme_pmap_unmap_some(map))
+		cond_resched();
+	nvme_pmap_delist(map);
+	nvme_pmap_unpin(map);
+}
 
-	kvfree(map->chunk_dma);
-	map->chunk_dma = NULL;
-	kvfree(map->l.list);
-	map->l.list = NULL;
-	if (map->prp)
-		atomic_dec(&map->pc->prp);
-	map->prp = false;
+/* The end of a mapping that nobody has any more. */
+static void nvme_pmap_map_free(struct nvme_pmap_map *map)
+{
+	bool done;
+
+	/* others have their turn in between, as with registrations */
+	do {
+		mutex_lock(&map->pc->lock);
+		done = nvme_pmap_unmap_some(map);
+		if (done)
+			nvme_pmap_delist(map);
+		mutex_unlock(&map->pc->lock);
+		cond_resched();
+	} while (!done);
+	/* the removal of the controller has done so, or does not find it any more */
+	nvme_pmap_unpin(map);
+	if (map->adopted)
+		nvme_pmap_auto_uncharge(map->pc, map->nr_pages);
+	kfree(map);
+}
+
+static void nvme_pmap_map_release(struct kref *ref)
+{
+	nvme_pmap_map_free(container_of(ref, struct nvme_pmap_map, ref));
+}
+
+/**
+ * nvme_pmap_map_put - give a mapping back; the last one ends it
+ * @map: the mapping
+ */
+void nvme_pmap_map_put(struct nvme_pmap_map *map)
+{
+	kref_put(&map->ref, nvme_pmap_map_release);
+}
+
+static struct nvme_pmap_map *
+nvme_pmap_map_alloc(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
+		    struct nvme_pmap_adopted *adopted)
+{
+	struct nvme_pmap_map *map = kzalloc(sizeof(*map),
+					    nvme_pmap_gfp(adopted));
+
+	if (!map)
+		return NULL;
+	kref_init(&map->ref);
+	init_completion(&map->made);
+	INIT_LIST_HEAD(&map->node);
+	map->pc = pc;
+	map->adopted = adopted;
+	nvme_pmap_init_layout(map, addr, len);
+	return map;
+}
+
+/*
+ * A mapping that is pinned, and that others may find.  @adopted, if any, is used up,
+ * also by a failure.
+ */
+static struct nvme_pmap_map *
+nvme_pmap_map_begin(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
+		    struct nvme_pmap_adopted *adopted)
+{
+	struct nvme_pmap_map *map = nvme_pmap_map_alloc(pc, addr, len, adopted);
+	int ret = -ENOMEM;
+
+	if (!map)
+		goto disown;
+	ret = adopted ? nvme_pmap_auto_charge(pc, map->nr_pages) : 0;
+	if (ret)
+		goto free;
+	ret = nvme_pmap_pin(map, addr & PAGE_MASK);
+	if (ret)
+		goto uncharge;
+	ret = nvme_pmap_enlist(map);
+	if (!ret)
+		return map;
+	nvme_pmap_map_free(map);
+	return ERR_PTR(ret);
+
+uncharge:
+	if (adopted)
+		nvme_pmap_auto_uncharge(pc, map->nr_pages);
+free:
+	kfree(map);
+disown:
+	if (adopted)
+		nvme_pmap_disown(adopted);
+	return ERR_PTR(ret);
+}
+
+/* One that has begun, by whomever.  Return: it when it is complete, or an ERR_PTR. */
+static struct nvme_pmap_map *nvme_pmap_map_await(struct nvme_pmap_map *map)
+{
+	int error;
+
+	wait_for_completion(&map->made);
+	error = map->error;
+	if (!error)
+		return map;
+	nvme_pmap_map_put(map);
+	return ERR_PTR(error);
+}
+
+/* The pages and the lists of one that has begun. */
+static struct nvme_pmap_map *nvme_pmap_map_finish(struct nvme_pmap_map *map,
+						  u32 flags)
+{
+	map->error = nvme_pmap_map(map, flags);
+	map->kept = nvme_pmap_count_kept(map);
+	complete_all(&map->made);
+	return nvme_pmap_map_await(map);
+}
+
+/**
+ * nvme_pmap_map_create - pin and map a buffer and write its lists
+ * @pc: the controller, prepared
+ * @reg: the request, validated
+ *
+ * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
+ */
+struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
+					   const struct nvme_pmap_register *reg)
+{
+	struct nvme_pmap_map *map = nvme_pmap_map_begin(pc, reg->addr, reg->len,
+							NULL);
+
+	return IS_ERR(map) ? map : nvme_pmap_map_finish(map, reg->flags);
+}
+
+/* The mapping of a buffer of io_uring's, perhaps not complete, referenced; or NULL. */
+static struct nvme_pmap_map *
+nvme_pmap_map_find(struct nvme_pmap_ctrl *pc,
+		   const struct nvme_pmap_adopted *adopted)
+{
+	struct nvme_pmap_map *map;
+
+	lockdep_assert_held(&pc->sharing);
+
+	mutex_lock(&pc->lock);
+	hash_for_each_possible(pc->shared, map, shared, (unsigned long)adopted)
+		if (map->adopted == adopted && kref_get_unless_zero(&map->ref))
+			break;
+	mutex_unlock(&pc->lock);
+	return map;
+}
+
+/**
+ * nvme_pmap_map_share - the mapping of a buffer of io_uring's, made if there is none
+ * @pc: the controller, prepared
+ * @adopted: the buffer as io_uring has it: used up, also by a failure
+ *
+ * Who comes while it is being made waits for it.
+ *
+ * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
+ */
+struct nvme_pmap_map *nvme_pmap_map_share(struct nvme_pmap_ctrl *pc,
+					  struct nvme_pmap_adopted *adopted)
+{
+	const struct io_mapped_ubuf *imu = adopted->imu;
+	struct nvme_pmap_map *map;
+
+	mutex_lock(&pc->sharing);
+	map = nvme_pmap_map_find(pc, adopted);
+	if (map) {
+		mutex_unlock(&pc->sharing);
+		nvme_pmap_disown(adopted);
+		return nvme_pmap_map_await(map);
+	}
+	map = nvme_pmap_map_begin(pc, imu->ubuf, imu->len, adopted);
+	mutex_unlock(&pc->sharing);
+	return IS_ERR(map) ? map : nvme_pmap_map_finish(map, 0);
+}
+
+/* ---- the buffer of a file ---- */
+
+static void nvme_pmap_idle(struct percpu_ref *ref)
+{
+	complete_all(&container_of(ref, struct nvme_pmap, ref)->idle);
+}
+
+/* From now on the removal of the controller ends the buffer. */
+static int nvme_pmap_join(struct nvme_pmap *pmap)
+{
+	struct nvme_pmap_ctrl *pc = pmap->map->pc;
+	int ret = -ENODEV;
+
+	mutex_lock(&pc->lock);
+	if (!pc->dead) {
+		list_add_tail(&pmap->node, &pc->pmaps);
+		ret = 0;
+	}
+	mutex_unlock(&pc->lock);
+	return ret;
+}
+
+/**
+ * nvme_pmap_create - a buffer for commands of a file
+ * @pf: the file
+ * @addr: user address of its first byte
+ * @map: its mapping, complete: used up, also by a failure
+ *
+ * Return: the buffer, ready to be published, or an ERR_PTR.
+ */
+struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
+				   struct nvme_pmap_map *map)
+{
+	gfp_t gfp = nvme_pmap_gfp(map->adopted);
+	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), gfp);
+	int ret = -ENOMEM;
+
+	if (!pmap)
+		goto put;
+	pmap->pf = pf;
+	pmap->addr = addr;
+	pmap->map = map;
+	pmap->l = map->l;
+	if (map->l.form != NVME_PMAP_FORM_PRP)
+		pmap->cmd_flags = NVME_CMD_SGL_METABUF;
+	init_completion(&pmap->idle);
+	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0, gfp);
+	if (ret)
+		goto free;
+	ret = nvme_pmap_join(pmap);
+	if (ret)
+		goto exit_ref;
+	return pmap;
+
+exit_ref:
+	percpu_ref_exit(&pmap->ref);
+free:
+	kfree(pmap);
+put:
+	nvme_pmap_map_put(map);
+	return ERR_PTR(ret);
+}
+
+/**
+ * nvme_pmap_kill - no new commands; @pmap->idle completes when the last ended
+ * @pmap: the buffer; killing it twice is harmless
+ */
+void nvme_pmap_kill(struct nvme_pmap *pmap)
+{
+	if (!test_and_set_bit(PMAP_KILLED, &pmap->flags))
+		percpu_ref_kill(&pmap->ref);
+}
+
+/**
+ * nvme_pmap_destroy - the end of a buffer that no command uses
+ * @pmap: the buffer; idle if it was killed, and no longer in the table
+ */
+void nvme_pmap_destroy(struct nvme_pmap *pmap)
+{
+	struct nvme_pmap_ctrl *pc = pmap->map->pc;
+
+	/* the removal of the controller finds it until now, and may have killed it */
+	mutex_lock(&pc->lock);
+	list_del_init(&pmap->node);
+	mutex_unlock(&pc->lock);
+	if (test_bit(PMAP_KILLED, &pmap->flags))
+		wait_for_completion(&pmap->idle);
+	percpu_ref_exit(&pmap->ref);
+	nvme_pmap_map_put(pmap->map);
+	/* a look-up may still be reading it to see that it is dead */
+	kfree_rcu(pmap, rcu);
 }
