@@ -5,14 +5,13 @@
 // proof: nvme_ns_chr_fops: .show_fdinfo = nvme_pmap_show_fdinfo,
 // proof: nvme_ns_chr_fops: .uring_cmd = nvme_pmap_chr_uring_cmd,
 // proof: nvme_ns_chr_fops: .uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
-// proof: nvme_add_ns_cdev: return nvme_pmap_cdev_added(ns, nvme_cdev_add(
 // proof: nvme_update_ns_info_block: nvme_pmap_ns_ask(ns); ret = nvme_identify_ns(ns->ctrl, info->nsid, &id);
 // proof: nvme_update_ns_info_block: blk_mq_freeze_queue(ns->disk->queue); nvme_pmap_ns_write(); ns->head->lba_shift =
 // proof: nvme_update_ns_info_block: nvme_configure_metadata(ns->ctrl, ns->head, id, nvm, info); nvme_pmap_ns_read(ns);
 // proof: nvme_free_ns: nvme_put_ctrl(ns->ctrl); nvme_pmap_ns_free(ns); kfree(ns);
 // proof: nvme_alloc_ns: out_free_ns: nvme_pmap_ns_free(ns); kfree(ns);
 // proof: nvme_core_exit: nvme_pmap_exit();
-// proof: -: #include "pmap/pmap.h"
+// proof: -: #include "pmap/hooks.h"
 //
 // Before anything that it uses goes:
 // order: nvme_core_exit: { nvme_pmap_exit(); nvme_exit_auth();
@@ -23,11 +22,6 @@
 // users: nvme_ns_chr_fops: nvme_add_ns_cdev
 // users: nvme_ns_chr_release: nvme_ns_chr_fops
 //
-// Once for each namespace, with what stock made of it:
-// order: nvme_add_ns_cdev: { .... return nvme_pmap_cdev_added(ns, nvme_cdev_add(&ns->cdev, &ns->cdev_device,
-// users: nvme_add_ns_cdev: nvme_alloc_ns
-// users: nvme_cdev_add: nvme_add_ns_cdev, nvme_add_ns_head_cdev
-//
 // Asked before the device is, and told between the two of which the first takes a lock
 // and the second gives it back, with the queue frozen:
 // order: nvme_update_ns_info_block: { .... nvme_pmap_ns_ask(ns); ret = nvme_identify_ns(ns->ctrl, info->nsid, &id); .... blk_mq_freeze_queue(ns->disk->queue); nvme_pmap_ns_write(); ns->head->lba_shift = id->lbaf[lbaf].ds; ... nvme_configure_metadata(ns->ctrl, ns->head, id, nvm, info); nvme_pmap_ns_read(ns);
@@ -36,7 +30,7 @@
 
 @@ @@
  #include "nvme.h"
-+#include "pmap/pmap.h"
++#include "pmap/hooks.h"
 
 @@
 identifier inode, file;
@@ -64,17 +58,6 @@ identifier inode, file;
 -	.uring_cmd_iopoll = nvme_ns_chr_uring_cmd_iopoll,
 +	.uring_cmd_iopoll = nvme_pmap_chr_uring_cmd_iopoll,
  };
-
-@@
-identifier ns;
-expression list ES;
-@@
- static int nvme_add_ns_cdev(struct nvme_ns *ns)
- {
- ...
--return nvme_cdev_add(ES);
-+return nvme_pmap_cdev_added(ns, nvme_cdev_add(ES));
- }
 
 @@
 identifier ns, info;

@@ -18,6 +18,7 @@
 #ifndef _NVME_PMAP_ADOPT_H
 #define _NVME_PMAP_ADOPT_H
 
+#include <linux/gfp.h>
 #include <linux/types.h>
 
 #include "ubuf.h"
@@ -54,6 +55,14 @@ struct nvme_pmap_adopted {
 static inline bool nvme_pmap_given_up(const struct nvme_pmap_adopted *a)
 {
 	return refcount_read(&a->imu->refs) == 1;
+}
+
+/* Of the auto door: nobody is to be killed for what only makes things faster. */
+#define PMAP_AUTO_GFP (GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
+static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)
+{
+	return adopted ? PMAP_AUTO_GFP : GFP_KERNEL_ACCOUNT;
 }
 
 struct nvme_pmap_adopted *nvme_pmap_adopt(const struct io_kiocb *req);

@@ -12,7 +12,10 @@
 #include <linux/slab.h>
 
 #include "nvme.h"
-#include "pmap.h"
+#include "batch.h"
+#include "ctrl.h"
+#include "file.h"
+#include "queue.h"
 
 static unsigned int pmap_queue_linger = 1000;
 module_param(pmap_queue_linger, uint, 0644);

@@ -7,8 +7,16 @@
 #include <linux/uio.h>
 #include <uapi/linux/nvme_ioctl.h>
 
-#include "pmap.h"
+#include "nvme.h"
 #include "auto.h"
+#include "batch.h"
+#include "buffer.h"
+#include "compat.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "map.h"
+#include "queue.h"
 
 /* The fields of both commands that are used for both are in the same places. */
 static_assert(offsetof(struct nvme_uring_cmd, metadata) ==
@@ -331,8 +339,8 @@ static noinline int nvme_pmap_fixed_batched(struct io_uring_cmd *ioucmd,
  * A command of NVME_URING_CMD_IO with a fixed buffer; stock's, if need be.  Jumps
  * again: who has no queue pays nothing for it.
  */
-static int nvme_pmap_fixed(struct io_uring_cmd *ioucmd,
-			   unsigned int issue_flags)
+static int nvme_pmap_uring_cmd_fixed(struct io_uring_cmd *ioucmd,
+				     unsigned int issue_flags)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
 	struct nvme_pmap_queue *q;

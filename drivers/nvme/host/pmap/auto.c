@@ -11,8 +11,14 @@
 #include <linux/slab.h>
 
 #include "nvme.h"
-#include "pmap.h"
+#include "adopt.h"
 #include "auto.h"
+#include "buffer.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "map.h"
+#include "queue.h"
 
 /* How soon to look again for commands on what is to end. */
 #define PMAP_AUTO_SOON (HZ / 10 ?: 1)

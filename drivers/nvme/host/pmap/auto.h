@@ -32,6 +32,8 @@
 #include <linux/workqueue.h>
 
 #include "adopt.h"
+#include "counts.h"
+#include "ctrl.h"
 
 /* Rounds after which a mapping is not used before it ends. */
 #define PMAP_AUTO_LOOKS 2
@@ -141,17 +143,29 @@ static inline void nvme_pmap_autos_kick(struct nvme_pmap_autos *autos,
 }
 
 /* auto-ctrl.c */
+extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
+u8 nvme_pmap_auto_default(void);
+void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode);
+u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
+			 enum nvme_pmap_way way);
+int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages);
+void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages);
 unsigned long nvme_pmap_auto_interval(void);
 void nvme_pmap_autos_enlist(struct nvme_pmap_autos *autos);
 void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos);
-void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file);
 
 /* auto.c */
 int nvme_pmap_autos_make(struct nvme_pmap_file *pf);
+void nvme_pmap_autos_free(struct nvme_pmap_file *pf);
 enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
 					     const struct io_kiocb *req,
 					     u32 len);
 void nvme_pmap_auto_attach(struct nvme_pmap_file *pf, struct file *file,
 			   bool polled);
+
+/* auto-begin.c */
+void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file);
 
 #endif /* _NVME_PMAP_AUTO_H */

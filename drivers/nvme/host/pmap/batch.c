@@ -7,7 +7,15 @@
 #include <linux/blkdev.h>
 #include <linux/sched/clock.h>
 
-#include "pmap.h"
+#include "nvme.h"
+#include "batch.h"
+#include "buffer.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "layout.h"
+#include "map.h"
+#include "queue.h"
 
 /* How long another's batch is waited for before commands go by blk-mq, in ns. */
 #define PMAP_PATIENCE 2000u

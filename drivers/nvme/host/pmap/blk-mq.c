@@ -8,7 +8,16 @@
  */
 #include <linux/dmapool.h>
 
-#include "pmap.h"
+#include "nvme.h"
+#include "buffer.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "format.h"
+#include "layout.h"
+#include "map.h"
+#include "mends.h"
+#include "queue.h"
 
 /* Memory for a list: pages to be chained (PRP), or one piece (SGL). */
 static struct nvme_pmap_built *

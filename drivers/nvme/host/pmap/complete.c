@@ -7,8 +7,12 @@
 #include <linux/io_uring/cmd.h>
 
 #include "nvme.h"
-#include "pmap.h"
+#include "buffer.h"
 #include "compat.h"
+#include "counts.h"
+#include "file.h"
+#include "layout.h"
+#include "map.h"
 
 /* List pages of the largest transfer, PMAP_MAX_TRANSFER and a page. */
 #define PMAP_BUILT_MAX 5

@@ -2,7 +2,14 @@
 /*
  * Entries out of the CQ of a passthrough queue, to the rings of their commands.
  */
-#include "pmap.h"
+#include "nvme.h"
+#include "buffer.h"
+#include "compat.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "map.h"
+#include "queue.h"
 
 /*
  * Commands in a row on one buffer, or none: what they hold is given back together.

@@ -13,8 +13,10 @@
 #include <linux/slab.h>
 
 #include "nvme.h"
-#include "pmap.h"
-#include "adopt.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "layout.h"
+#include "queue.h"
 
 static LIST_HEAD(nvme_pmap_ctrls);
 static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
@@ -33,41 +35,35 @@ static bool nvme_pmap_make_wq(void)
 }
 
 /**
- * nvme_pmap_exit - the module goes: no file is open, and no controller is left
+ * nvme_pmap_ctrl_exit - the module goes, no controller is left
  */
-void nvme_pmap_exit(void)
+void nvme_pmap_ctrl_exit(void)
 {
-	/* what is on it may be about to return */
 	if (nvme_pmap_wq)
 		destroy_workqueue(nvme_pmap_wq);
-	nvme_pmap_unwatch();
-	nvme_pmap_file_exit();
 }
 
 /**
- * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
+ * nvme_pmap_ctrl_alloc - the state of a new controller
  * @ctrl: the controller
  * @dev: the device that does its DMA
- * @queues: its passthrough queues, or NULL; the overlay's if this succeeds
+ * @queues: its passthrough queues, or NULL; freed with the state
  *
- * Called at the end of probe.  Without memory the controller works as stock
- * and pmap ioctls on it answer ENOTTY.
- *
- * Return: 0 or -ENOMEM.
+ * Return: the state, which nobody finds yet; or NULL.
  */
-int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
-		       struct nvme_pmap_queues *queues)
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_alloc(struct nvme_ctrl *ctrl,
+					    struct device *dev,
+					    struct nvme_pmap_queues *queues)
 {
 	struct nvme_pmap_ctrl *pc = kzalloc(sizeof(*pc), GFP_KERNEL);
 
 	if (pc)
 		pc->fallbacks = alloc_percpu(struct nvme_pmap_fallbacks);
 	if (!pc || !pc->fallbacks || !nvme_pmap_make_wq()) {
-		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
 		if (pc)
 			free_percpu(pc->fallbacks);
 		kfree(pc);
-		return -ENOMEM;
+		return NULL;
 	}
 	kref_init(&pc->ref);
 	pc->ctrl = ctrl;
@@ -78,15 +74,19 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 	INIT_LIST_HEAD(&pc->maps);
 	hash_init(pc->shared);
 	mutex_init(&pc->sharing);
-	nvme_pmap_auto_start(pc);
+	return pc;
+}
 
+/**
+ * nvme_pmap_ctrl_publish - from now on the state of a controller is found
+ * @pc: the state
+ */
+void nvme_pmap_ctrl_publish(struct nvme_pmap_ctrl *pc)
+{
 	mutex_lock(&nvme_pmap_ctrls_lock);
 	list_add_tail_rcu(&pc->node, &nvme_pmap_ctrls);
 	mutex_unlock(&nvme_pmap_ctrls_lock);
-	nvme_pmap_sysfs_add(pc);
-	return 0;
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_add);
 
 static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
 {
@@ -101,19 +101,21 @@ static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
 }
 
 /**
- * nvme_pmap_take_batches - end what batches know of a controller's namespaces
+ * nvme_pmap_ctrl_unpublish - from now on the state of a controller is not found
  * @ctrl: the controller
+ *
+ * Return: the state, with the reference that the registry had; or NULL.
  */
-void nvme_pmap_take_batches(struct nvme_ctrl *ctrl)
+struct nvme_pmap_ctrl *nvme_pmap_ctrl_unpublish(struct nvme_ctrl *ctrl)
 {
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ctrl);
-	unsigned int i;
+	struct nvme_pmap_ctrl *pc;
 
-	if (!pc)
-		return;
-	for (i = 0; pc->queues && i < pc->queues->nr; i++)
-		nvme_pmap_queue_take(&pc->queues->queue[i]);
-	nvme_pmap_ctrl_put(pc);
+	mutex_lock(&nvme_pmap_ctrls_lock);
+	pc = nvme_pmap_ctrl_find(ctrl);
+	if (pc)
+		list_del_rcu(&pc->node);
+	mutex_unlock(&nvme_pmap_ctrls_lock);
+	return pc;
 }
 
 /**
@@ -179,8 +181,13 @@ struct nvme_pmap_ctrl *nvme_pmap_ctrl_find_rcu(struct nvme_ctrl *ctrl)
 	return nvme_pmap_ctrl_find(ctrl);
 }
 
-/* What prepare allocated; the device is still bound. */
-static void nvme_pmap_ctrl_unprepare(struct nvme_pmap_ctrl *pc)
+/**
+ * nvme_pmap_ctrl_unprepare - free what nvme_pmap_ctrl_prepare() allocated
+ * @pc: the controller, whose device is still bound
+ *
+ * Context: pc->lock held.
+ */
+void nvme_pmap_ctrl_unprepare(struct nvme_pmap_ctrl *pc)
 {
 	lockdep_assert_held(&pc->lock);
 
@@ -194,50 +201,6 @@ static void nvme_pmap_ctrl_unprepare(struct nvme_pmap_ctrl *pc)
 	kvfree(pc->scratch);
 	pc->scratch = NULL;
 }
-
-/**
- * nvme_pmap_ctrl_del - end every mapping of a controller that goes away
- * @ctrl: the controller
- *
- * Called in remove, when the device is disabled and all its requests have been
- * cancelled: references on pmaps are then on their way back, and nothing takes
- * new ones for long, since requests can no longer be allocated.  Afterwards the
- * buffers of open files are empty shells that answer ENODEV.
- */
-void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
-{
-	struct nvme_pmap_ctrl *pc;
-	struct nvme_pmap *pmap;
-
-	mutex_lock(&nvme_pmap_ctrls_lock);
-	pc = nvme_pmap_ctrl_find(ctrl);
-	if (pc)
-		list_del_rcu(&pc->node);
-	mutex_unlock(&nvme_pmap_ctrls_lock);
-	if (!pc)
-		return;
-
-	nvme_pmap_sysfs_del(pc);
-	nvme_pmap_auto_stop(pc);
-	mutex_lock(&pc->lock);
-	WRITE_ONCE(pc->dead, true);
-	/* one RCU grace period for all rather than one for each */
-	list_for_each_entry(pmap, &pc->pmaps, node)
-		nvme_pmap_kill(pmap);
-	while (!list_empty(&pc->pmaps)) {
-		pmap = list_first_entry(&pc->pmaps, struct nvme_pmap, node);
-		wait_for_completion(&pmap->idle);
-		list_del_init(&pmap->node);
-	}
-	while (!list_empty(&pc->maps))
-		nvme_pmap_map_strip(list_first_entry(&pc->maps,
-						     struct nvme_pmap_map,
-						     node));
-	nvme_pmap_ctrl_unprepare(pc);
-	mutex_unlock(&pc->lock);
-	nvme_pmap_ctrl_put(pc);
-}
-EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_del);
 
 /*
  * MDTS, which the stock driver does not keep: it lowers max_hw_sectors to what
@@ -286,7 +249,7 @@ void nvme_pmap_ctrl_reset(struct nvme_ctrl *ctrl)
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_reset);
 
-static int nvme_pmap_ctrl_alloc(struct nvme_pmap_ctrl *pc)
+static int nvme_pmap_ctrl_fill(struct nvme_pmap_ctrl *pc)
 {
 	size_t sgl_size;
 
@@ -334,7 +297,7 @@ int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc)
 	if (pc->dead)
 		ret = -ENODEV;
 	else if (!pc->guard)
-		ret = nvme_pmap_ctrl_alloc(pc);
+		ret = nvme_pmap_ctrl_fill(pc);
 	if (ret && !pc->dead)
 		nvme_pmap_ctrl_unprepare(pc);
 	mutex_unlock(&pc->lock);

@@ -20,8 +20,11 @@
 #include <linux/slab.h>
 
 #include "nvme.h"
-#include "pmap.h"
 #include "adopt.h"
+#include "buffer.h"
+#include "ctrl.h"
+#include "layout.h"
+#include "map.h"
 
 /*
  * There is nothing to synchronise, or the mapping is refused; and then what a
@@ -498,13 +501,13 @@ static int nvme_pmap_finish_step(struct nvme_pmap_map *map)
 }
 
 /**
- * nvme_pmap_map - map the pages of a buffer, and write its lists
+ * nvme_pmap_dma_map - map the pages of a buffer, and write its lists
  * @map: the mapping, pinned
  * @flags: NVME_PMAP_REG_*
  *
  * Return: 0, or an errno: nvme_pmap_unmap_some() ends what has been mapped.
  */
-int nvme_pmap_map(struct nvme_pmap_map *map, u32 flags)
+int nvme_pmap_dma_map(struct nvme_pmap_map *map, u32 flags)
 {
 	struct nvme_pmap_ctrl *pc = map->pc;
 	int ret = 0;

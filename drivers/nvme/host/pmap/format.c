@@ -8,7 +8,10 @@
 #include <linux/wait.h>
 
 #include "nvme.h"
-#include "pmap.h"
+#include "ctrl.h"
+#include "file.h"
+#include "format.h"
+#include "hooks.h"
 
 /* At least between two scans that are asked for; and a turn of those who wait. */
 #define PMAP_SCAN_EVERY (HZ / 20 ?: 1)

@@ -73,35 +73,10 @@ static inline bool pmap_format_stale(u64 word)
 	return word & PMAP_FORMAT_STALE;
 }
 
-/* Hooks in core.c. */
-void nvme_pmap_ns_ask(struct nvme_ns *ns);
-void nvme_pmap_ns_write(void);
-void nvme_pmap_ns_read(struct nvme_ns *ns);
-void nvme_pmap_ns_free(struct nvme_ns *ns);
-
 /* For open files. */
 struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns);
 void nvme_pmap_ns_put(struct nvme_pmap_ns *pn);
 void nvme_pmap_ns_scan(struct nvme_pmap_ns *pn);
 int nvme_pmap_ns_await(struct nvme_pmap_ns *pn);
-
-/* Hooks in ioctl.c. */
-int nvme_pmap_execute_rq(struct request *req);
-void nvme_pmap_execute_other_nowait(struct request *req);
-
-/*
- * Of an I/O command or an admin command of user space, @cmd, which @req is for.  Two
- * instructions for those that are many: as admin commands the opcodes of Flush, Write
- * and Read delete or create a queue, or read a log.
- */
-static __always_inline void
-nvme_pmap_execute_rq_nowait(const struct nvme_command *cmd, struct request *req)
-{
-	BUILD_BUG_ON((int)nvme_admin_get_log_page != (int)nvme_cmd_read);
-	if (likely(cmd->common.opcode <= nvme_cmd_read))
-		blk_execute_rq_nowait(req, false);
-	else
-		nvme_pmap_execute_other_nowait(req);
-}
 
 #endif /* _NVME_PMAP_FORMAT_H */

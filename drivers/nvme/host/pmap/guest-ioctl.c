@@ -3,6 +3,7 @@
  * The guest of ioctl.c, at its end: what of ioctl.c the path of a command asks, where
  * ioctl.c keeps it to itself.
  */
+#include "passthru.h"
 
 /**
  * nvme_pmap_stock_allows - may the caller send an I/O command?

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The guest of pci.c, at its end: the pairs of passthrough queues.  All of it needs
- * struct nvme_dev, which pci.c keeps to itself.
+ * struct nvme_dev, which pci.c keeps to itself.  Each file uses those before it and none
+ * behind it.
  */
 #include "pci-count.c"
 #include "pci-admin.c"
-#include "pci-pair.c"
 #include "pci-timeout.c"
+#include "pci-pair.c"
+#include "pci-work.c"
+#include "pci-main.c"

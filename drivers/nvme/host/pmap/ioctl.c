@@ -11,7 +11,12 @@
 #include <linux/uaccess.h>
 
 #include "nvme.h"
-#include "pmap.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "hooks.h"
+#include "layout.h"
+#include "queue.h"
 
 /* What the controller's queues are, and which of them the file has. */
 static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,

@@ -28,6 +28,12 @@
 #ifndef _NVME_PMAP_LAYOUT_H
 #define _NVME_PMAP_LAYOUT_H
 
+#ifdef __KERNEL__
+#include <linux/nvme.h>
+#include <linux/types.h>
+#include <uapi/linux/nvme_pmap.h>
+#endif
+
 #define PMAP_SLOT_SHIFT 12
 #define PMAP_SLOT_SIZE	(1u << PMAP_SLOT_SHIFT)
 #define PMAP_SLOT_MASK	(PMAP_SLOT_SIZE - 1)

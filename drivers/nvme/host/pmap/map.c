@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who has a mapping.  A buffer of a file is what commands hold; the mapping under it
- * is shared by the files that use one buffer of io_uring's on one controller, and ends
- * with the last of them.
+ * The life of a mapping.  It is shared by the files that use one buffer of io_uring's
+ * on one controller, and ends with the last of them.
  */
 #include <linux/slab.h>
 
 #include "nvme.h"
-#include "pmap.h"
 #include "adopt.h"
-
-/* ---- the mapping ---- */
+#include "auto.h"
+#include "ctrl.h"
+#include "map.h"
 
 /* From now on the removal of the controller ends the mapping. */
 static int nvme_pmap_enlist(struct nvme_pmap_map *map)
@@ -40,13 +39,8 @@ static void nvme_pmap_delist(struct nvme_pmap_map *map)
 	nvme_pmap_unmap_rest(map);
 }
 
-/**
- * nvme_pmap_map_strip - unmap and unpin what no command uses; idempotent
- * @map: the mapping
- *
- * Context: pc->lock held, so that the device stays.
- */
-void nvme_pmap_map_strip(struct nvme_pmap_map *map)
+/* Unmap and unpin what no command uses, of a device that stays; idempotent. */
+static void nvme_pmap_map_strip(struct nvme_pmap_map *map)
 {
 	while (!nvme_pmap_unmap_some(map))
 		cond_resched();
@@ -160,7 +154,7 @@ static struct nvme_pmap_map *nvme_pmap_map_await(struct nvme_pmap_map *map)
 static struct nvme_pmap_map *nvme_pmap_map_finish(struct nvme_pmap_map *map,
 						  u32 flags)
 {
-	map->error = nvme_pmap_map(map, flags);
+	map->error = nvme_pmap_dma_map(map, flags);
 	map->kept = nvme_pmap_count_kept(map);
 	complete_all(&map->made);
 	return nvme_pmap_map_await(map);
@@ -226,95 +220,17 @@ struct nvme_pmap_map *nvme_pmap_map_share(struct nvme_pmap_ctrl *pc,
 	return IS_ERR(map) ? map : nvme_pmap_map_finish(map, 0);
 }
 
-/* ---- the buffer of a file ---- */
-
-static void nvme_pmap_idle(struct percpu_ref *ref)
-{
-	complete_all(&container_of(ref, struct nvme_pmap, ref)->idle);
-}
-
-/* From now on the removal of the controller ends the buffer. */
-static int nvme_pmap_join(struct nvme_pmap *pmap)
-{
-	struct nvme_pmap_ctrl *pc = pmap->map->pc;
-	int ret = -ENODEV;
-
-	mutex_lock(&pc->lock);
-	if (!pc->dead) {
-		list_add_tail(&pmap->node, &pc->pmaps);
-		ret = 0;
-	}
-	mutex_unlock(&pc->lock);
-	return ret;
-}
-
 /**
- * nvme_pmap_create - a buffer for commands of a file
- * @pf: the file
- * @addr: user address of its first byte
- * @map: its mapping, complete: used up, also by a failure
+ * nvme_pmap_end_mappings - a controller goes, and no command uses a mapping of it
+ * @pc: the controller
  *
- * Return: the buffer, ready to be published, or an ERR_PTR.
+ * Context: pc->lock held.
  */
-struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
-				   struct nvme_pmap_map *map)
+void nvme_pmap_end_mappings(struct nvme_pmap_ctrl *pc)
 {
-	gfp_t gfp = nvme_pmap_gfp(map->adopted);
-	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), gfp);
-	int ret = -ENOMEM;
-
-	if (!pmap)
-		goto put;
-	pmap->pf = pf;
-	pmap->addr = addr;
-	pmap->map = map;
-	pmap->l = map->l;
-	if (map->l.form != NVME_PMAP_FORM_PRP)
-		pmap->cmd_flags = NVME_CMD_SGL_METABUF;
-	init_completion(&pmap->idle);
-	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0, gfp);
-	if (ret)
-		goto free;
-	ret = nvme_pmap_join(pmap);
-	if (ret)
-		goto exit_ref;
-	return pmap;
-
-exit_ref:
-	percpu_ref_exit(&pmap->ref);
-free:
-	kfree(pmap);
-put:
-	nvme_pmap_map_put(map);
-	return ERR_PTR(ret);
-}
-
-/**
- * nvme_pmap_kill - no new commands; @pmap->idle completes when the last ended
- * @pmap: the buffer; killing it twice is harmless
- */
-void nvme_pmap_kill(struct nvme_pmap *pmap)
-{
-	if (!test_and_set_bit(PMAP_KILLED, &pmap->flags))
-		percpu_ref_kill(&pmap->ref);
-}
-
-/**
- * nvme_pmap_destroy - the end of a buffer that no command uses
- * @pmap: the buffer; idle if it was killed, and no longer in the table
- */
-void nvme_pmap_destroy(struct nvme_pmap *pmap)
-{
-	struct nvme_pmap_ctrl *pc = pmap->map->pc;
-
-	/* the removal of the controller finds it until now, and may have killed it */
-	mutex_lock(&pc->lock);
-	list_del_init(&pmap->node);
-	mutex_unlock(&pc->lock);
-	if (test_bit(PMAP_KILLED, &pmap->flags))
-		wait_for_completion(&pmap->idle);
-	percpu_ref_exit(&pmap->ref);
-	nvme_pmap_map_put(pmap->map);
-	/* a look-up may still be reading it to see that it is dead */
-	kfree_rcu(pmap, rcu);
+	lockdep_assert_held(&pc->lock);
+	while (!list_empty(&pc->maps))
+		nvme_pmap_map_strip(list_first_entry(&pc->maps,
+						     struct nvme_pmap_map,
+						     node));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Admin commands about passthrough queues, at the end of pci.c before pci-pair.c: in
- * the life of the controller in which they were decided, or not at all.  In the next
+ * Admin commands about passthrough queues: in the
+ * life of the controller in which they were decided, or not at all.  In the next
  * one a queue must not be created before the controller has been asked for queues, and
  * an identifier means another queue.
  */
@@ -105,4 +105,28 @@ static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 		return nvme_submit_sync_cmd(dev->ctrl.admin_q, c, NULL, 0);
 	/* or it is being removed */
 	return set ? nvme_pmap_submit_admin(set, c) : -ENODEV;
+}
+
+struct nvme_pmap_abort_look {
+	__le16 sqid;
+	bool found;
+};
+
+static bool nvme_pmap_is_abort(struct request *req, void *data)
+{
+	const struct nvme_command *cmd = nvme_req(req)->cmd;
+	struct nvme_pmap_abort_look *look = data;
+
+	look->found = cmd->common.opcode == nvme_admin_abort_cmd &&
+		      cmd->abort.sqid == look->sqid;
+	return !look->found;
+}
+
+/* Is one under way for a command of this queue?  They end with the admin queue. */
+static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid)
+{
+	struct nvme_pmap_abort_look look = { .sqid = cpu_to_le16(qid) };
+
+	blk_mq_tagset_busy_iter(&dev->admin_tagset, nvme_pmap_is_abort, &look);
+	return look.found;
 }

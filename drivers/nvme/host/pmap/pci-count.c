@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How many passthrough queues a controller is asked for, and which blk-mq leaves.  At
- * the end of pci.c before pci-admin.c.
+ * How many passthrough queues a controller is asked for, and which blk-mq leaves.
  */
 
 static unsigned int pmap_queues = 32;
@@ -14,6 +13,11 @@ MODULE_PARM_DESC(pmap_reserve,
 		 "of them, those that the block device is to leave");
 
 #define PMAP_MAX_QUEUES 256
+
+static struct nvme_dev *nvme_pmap_dev(const struct nvme_pmap_queue *q)
+{
+	return q->set->dev;
+}
 
 static unsigned int nvme_pmap_queues_wanted(void)
 {

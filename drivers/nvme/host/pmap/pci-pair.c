@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Passthrough queues on the side of pci.c, at whose end this is compiled: the
- * queue pairs, their interrupts, and what happens to them in a reset.
+ * The pairs of passthrough queues and their interrupts, on the side of pci.c.
  *
  * Queue identifiers follow those of blk-mq, and begin anew with each reset: the
  * controller has forgotten every queue by then.  Whoever sends an admin command
@@ -15,15 +14,6 @@
 
 /* How soon the keeper looks when something has changed; else see PMAP_KEEP. */
 #define PMAP_KEEP_SOON (HZ / 50 ?: 1)
-
-static unsigned int pmap_queue_depth = 1024;
-module_param(pmap_queue_depth, uint, 0444);
-MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
-
-static struct nvme_dev *nvme_pmap_dev(const struct nvme_pmap_queue *q)
-{
-	return q->set->dev;
-}
 
 /* An identifier that none of the set has, or 0. */
 static u16 nvme_pmap_pick_qid(struct nvme_pmap_queues *set)
@@ -250,45 +240,6 @@ static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
 	return ret;
 }
 
-static int nvme_pmap_pci_down(struct nvme_pmap_queue *q);
-
-/* See struct nvme_pmap_queue_ops. */
-static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
-{
-	struct nvme_pmap_queues *set = q->set;
-	struct nvme_dev *dev = nvme_pmap_dev(q);
-	unsigned int resets = READ_ONCE(set->resets);
-	int ret;
-
-	lockdep_assert_held(&set->lock);
-	set->life = resets;
-	if (nvme_pmap_resume(q))
-		return 0;
-	if (nvme_state_terminal(&dev->ctrl))
-		return -ENODEV;
-	if (set->asleep || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
-		return -EAGAIN;
-	/* a former user's, of the other kind; or one that is not deleted yet */
-	if (nvme_pmap_pci_down(q))
-		return -EAGAIN;
-	if (!__ratelimit(&set->creations))
-		return -EAGAIN;
-	ret = nvme_pmap_create_queue(q, resets);
-	if (!ret)
-		q->failed = 0;
-	if (!ret || ret == -EUSERS)
-		return ret;
-	if (ret == -EAGAIN || resets != READ_ONCE(set->resets))
-		return -EAGAIN;
-	dev_warn_ratelimited(dev->ctrl.device,
-			     "pmap: the controller refused a passthrough queue: %d\n",
-			     ret);
-	if (ret < 0)
-		return ret;
-	q->failed = resets + 1;
-	return -EIO;
-}
-
 /* A disable that has begun is waited for: until then the pair may be used. */
 static bool nvme_pmap_was_disabled(struct nvme_pmap_queue *q,
 				   unsigned int resets)
@@ -337,6 +288,43 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 			     qid, ret);
 	nvme_reset_ctrl(&dev->ctrl);
 	return ret;
+}
+
+/* See struct nvme_pmap_queue_ops. */
+static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
+{
+	struct nvme_pmap_queues *set = q->set;
+	struct nvme_dev *dev = nvme_pmap_dev(q);
+	unsigned int resets = READ_ONCE(set->resets);
+	int ret;
+
+	lockdep_assert_held(&set->lock);
+	set->life = resets;
+	if (nvme_pmap_resume(q))
+		return 0;
+	if (nvme_state_terminal(&dev->ctrl))
+		return -ENODEV;
+	if (set->asleep || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
+		return -EAGAIN;
+	/* a former user's, of the other kind; or one that is not deleted yet */
+	if (nvme_pmap_pci_down(q))
+		return -EAGAIN;
+	if (!__ratelimit(&set->creations))
+		return -EAGAIN;
+	ret = nvme_pmap_create_queue(q, resets);
+	if (!ret)
+		q->failed = 0;
+	if (!ret || ret == -EUSERS)
+		return ret;
+	if (ret == -EAGAIN || resets != READ_ONCE(set->resets))
+		return -EAGAIN;
+	dev_warn_ratelimited(dev->ctrl.device,
+			     "pmap: the controller refused a passthrough queue: %d\n",
+			     ret);
+	if (ret < 0)
+		return ret;
+	q->failed = resets + 1;
+	return -EIO;
 }
 
 /*
@@ -394,148 +382,7 @@ static void nvme_pmap_delete_pairs(struct nvme_pmap_queues *set)
 		}
 }
 
-/*
- * The controller is about to be disabled: no command goes to a queue after this.
- * Its shutdown_lock is held, and its vectors will be freed.  Until
- * nvme_pmap_queues_cancel() the pairs are ours.
- */
-static void nvme_pmap_queues_stop(struct nvme_dev *dev)
-{
-	struct nvme_pmap_queues *set = dev->pmap.queues;
-	unsigned int i;
-
-	lockdep_assert_held(&dev->shutdown_lock);
-	dev->pmap.stopped = set;
-	if (!set)
-		return;
-	mutex_lock(&set->pair_lock);
-	WRITE_ONCE(set->resets, set->resets + 1);
-	for (i = 0; i < set->nr; i++) {
-		struct nvme_pmap_queue *q = &set->queue[i];
-
-		if (q->qid)
-			nvme_pmap_queue_stop(q);
-	}
-	if (!nvme_pci_ctrl_is_dead(dev))
-		nvme_pmap_delete_pairs(set);
-	for (i = 0; i < set->nr; i++)
-		if (set->queue[i].qid)
-			nvme_pmap_free_irq(&set->queue[i]);
-}
-
-/* The controller is disabled: what it has not answered ends here. */
-static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
-{
-	struct nvme_pmap_queues *set = dev->pmap.stopped;
-	bool keep = false;
-	unsigned int i;
-
-	if (!set)
-		return;
-	lockdep_assert_held(&dev->shutdown_lock);
-	for (i = 0; i < set->nr; i++) {
-		struct nvme_pmap_queue *q = &set->queue[i];
-
-		if (!q->qid)
-			continue;
-		nvme_pmap_queue_cancel(q);
-		q->qid = 0;
-		keep = true;
-	}
-	mutex_unlock(&set->pair_lock);
-	if (keep)
-		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
-}
-
-/*
- * In a reset, when the controller has been disabled: as nvme_sync_queues() waits for
- * the time-outs of blk-mq, before what they would do to a controller that is being
- * connected.
- */
-static void nvme_pmap_sync(struct nvme_dev *dev)
-{
-	struct nvme_pmap_queues *set = dev->pmap.queues;
-
-	if (set) {
-		mutex_lock(&set->lock);
-		mutex_unlock(&set->lock);
-	}
-}
-
 static void nvme_pmap_pci_keep(struct nvme_pmap_queues *set)
 {
 	queue_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
-}
-
-static const struct nvme_pmap_queue_ops nvme_pmap_pci_ops = {
-	.up = nvme_pmap_pci_up,
-	.down = nvme_pmap_pci_down,
-	.keep = nvme_pmap_pci_keep,
-};
-
-static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
-{
-	struct pci_dev *pdev = to_pci_dev(dev->dev);
-	unsigned int nr = nvme_pmap_queues_usable(dev);
-	struct nvme_pmap_queues *set;
-
-	if (!nr || !dev->pmap.granted)
-		return NULL;
-	set = nvme_pmap_queues_alloc(&nvme_pmap_pci_ops, dev, dev->dev, nr);
-	dev->pmap.stand_in = nvme_pmap_stand_in_alloc(dev);
-	if (!set || !dev->pmap.stand_in)
-		goto fail;
-	set->base = dev->pmap.base;
-	set->granted = min(dev->pmap.granted, nr);
-	set->depth =
-		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
-	INIT_DELAYED_WORK(&set->keeper, nvme_pmap_keep);
-	dev->pmap.pm.notifier_call = nvme_pmap_pm;
-	/* once and for all: pci.c may map its own anew in a reset */
-	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
-			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);
-	if (set->db)
-		return set;
-fail:
-	dev_warn(dev->ctrl.device, "pmap: no memory for passthrough queues\n");
-	kfree(dev->pmap.stand_in);
-	kvfree(set);
-	return NULL;
-}
-
-/* At the end of probe; the controller is live, and has no user yet. */
-static void nvme_pmap_pci_add(struct nvme_dev *dev)
-{
-	struct nvme_pmap_queues *set = nvme_pmap_pci_queues(dev);
-
-	if (!nvme_pmap_ctrl_add(&dev->ctrl, dev->dev, set)) {
-		dev->pmap.queues = set;
-		if (set)
-			register_pm_notifier(&dev->pmap.pm);
-	} else if (set) {
-		kfree(dev->pmap.stand_in);
-		iounmap(set->db);
-		kvfree(set);
-	}
-}
-
-/* In remove; the controller is disabled, and nothing is in flight. */
-static void nvme_pmap_pci_del(struct nvme_dev *dev)
-{
-	struct nvme_pmap_queues *set = dev->pmap.queues;
-
-	if (set)
-		unregister_pm_notifier(&dev->pmap.pm);
-	/* a late time-out may be disabling the controller once more */
-	mutex_lock(&dev->shutdown_lock);
-	dev->pmap.queues = NULL;
-	mutex_unlock(&dev->shutdown_lock);
-	if (set) {
-		nvme_pmap_queues_kill(set);
-		cancel_delayed_work_sync(&set->keeper);
-		kfree(dev->pmap.stand_in);
-		iounmap(set->db);
-	}
-	/* and with its last file, the set */
-	nvme_pmap_ctrl_del(&dev->ctrl);
 }

@@ -5,7 +5,9 @@
 
 #include <linux/notifier.h>
 
-#include "pmap.h"
+#include "ctrl.h"
+#include "main.h"
+#include "queue.h"
 
 /* For all queues together; stock waits a minute for its own after that. */
 #define PMAP_DELETE_TIMEOUT (5 * HZ)
@@ -42,13 +44,5 @@ static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 			       struct nvme_command *c);
 static void nvme_pmap_pci_add(struct nvme_dev *dev);
 static void nvme_pmap_pci_del(struct nvme_dev *dev);
-
-/* Of pci-timeout.c, for pci-pair.c. */
-static void nvme_pmap_keep(struct work_struct *work);
-static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
-			void *unused);
-static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid);
-static struct nvme_pmap_stand_in *
-nvme_pmap_stand_in_alloc(struct nvme_dev *dev);
 
 #endif /* _NVME_PMAP_PCI_H */

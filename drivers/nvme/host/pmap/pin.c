@@ -18,9 +18,10 @@
 #include <linux/uaccess.h>
 
 #include "nvme.h"
-#include "pmap.h"
 #include "adopt.h"
 #include "bvec.h"
+#include "ctrl.h"
+#include "map.h"
 
 /* Pages asked for at a time: a fatal signal is noticed in between. */
 #define PMAP_PIN_BATCH 512u

@@ -5,7 +5,17 @@
  */
 #include <linux/blkdev.h>
 
-#include "pmap.h"
+#include "nvme.h"
+#include "batch.h"
+#include "buffer.h"
+#include "compat.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "file.h"
+#include "format.h"
+#include "layout.h"
+#include "map.h"
+#include "queue.h"
 
 /* References that a batch takes at a time, where it does not say how long it is. */
 #define PMAP_BATCH 64u

@@ -7,7 +7,11 @@
 #include <linux/sysfs.h>
 
 #include "nvme.h"
-#include "pmap.h"
+#include "auto.h"
+#include "counts.h"
+#include "ctrl.h"
+#include "queue.h"
+#include "sysfs.h"
 
 /* A file with a number in it. */
 struct nvme_pmap_attr {

@@ -2,8 +2,13 @@
 /*
  * The doors of /dev/ngXnY for io_uring: which way a command goes.
  */
-#include "pmap.h"
+#include "nvme.h"
 #include "auto.h"
+#include "batch.h"
+#include "file.h"
+#include "hooks.h"
+#include "mends.h"
+#include "queue.h"
 
 /* A command of NVME_URING_CMD_PMAP. */
 static __always_inline int nvme_pmap_uring_cmd_pmap(struct io_uring_cmd *ioucmd,
@@ -42,7 +47,7 @@ int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 	if (data_race(nvme_pmap_auto_open) &&
 	    ioucmd->cmd_op == NVME_URING_CMD_IO &&
 	    ioucmd->flags & IORING_URING_CMD_FIXED)
-		return nvme_pmap_fixed(ioucmd, issue_flags);
+		return nvme_pmap_uring_cmd_fixed(ioucmd, issue_flags);
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 

@@ -5,7 +5,16 @@
 #include <linux/cred.h>
 #include <linux/nospec.h>
 
-#include "pmap.h"
+#include "nvme.h"
+#include "batch.h"
+#include "buffer.h"
+#include "compat.h"
+#include "ctrl.h"
+#include "file.h"
+#include "format.h"
+#include "layout.h"
+#include "map.h"
+#include "passthru.h"
 #include "xfer.h"
 
 /*

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * For those who wait for commands that others have sent: a batch may stay with its task,
+ * and commands of IOPOLL rings end only when somebody polls.
+ */
+#include <linux/blk-mq.h>
+
+#include "nvme.h"
+#include "batch.h"
+#include "ctrl.h"
+#include "file.h"
+#include "queue.h"
+
+/**
+ * nvme_pmap_take_batches - end what batches know of a controller's namespaces
+ * @ctrl: the controller
+ */
+void nvme_pmap_take_batches(struct nvme_ctrl *ctrl)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ctrl);
+	unsigned int i;
+
+	if (!pc)
+		return;
+	for (i = 0; pc->queues && i < pc->queues->nr; i++)
+		nvme_pmap_queue_take(&pc->queues->queue[i]);
+	nvme_pmap_ctrl_put(pc);
+}
+
+static void nvme_pmap_poll_blk(struct request_queue *q)
+{
+	struct blk_mq_hw_ctx *hctx;
+	unsigned long i;
+
+	/* not while a reset changes the queues */
+	if (!percpu_ref_tryget(&q->q_usage_counter))
+		return;
+	queue_for_each_hw_ctx(q, hctx, i)
+		if (hctx->type == HCTX_TYPE_POLL)
+			q->mq_ops->poll(hctx, NULL);
+	percpu_ref_put(&q->q_usage_counter);
+}
+
+/**
+ * nvme_pmap_poll - look for completions that the caller waits for
+ * @pf: the file that the commands came by
+ * @q: the namespace's request queue
+ *
+ * Commands of IOPOLL rings end only when somebody polls, and the caller may be the only
+ * one who would.
+ */
+void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q)
+{
+	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[true]);
+
+	if (ptq)
+		nvme_pmap_queue_reap(ptq);
+	nvme_pmap_poll_blk(q);
+}
+
+/**
+ * nvme_pmap_poll_all - the same for the commands of all files
+ * @ns: their namespace
+ */
+void nvme_pmap_poll_all(struct nvme_ns *ns)
+{
+	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
+	unsigned int i;
+
+	nvme_pmap_poll_blk(ns->queue);
+	if (!pc)
+		return;
+	for (i = 0; pc->queues && i < pc->queues->nr; i++)
+		nvme_pmap_queue_reap(&pc->queues->queue[i]);
+	nvme_pmap_ctrl_put(pc);
+}

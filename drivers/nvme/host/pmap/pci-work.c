@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The work of a controller's passthrough queues.  Every second while a file has one it
+ * sees to commands that have timed out, brings queues up after a reset, takes them to
+ * another vector when the CPUs of theirs went offline, and deletes those that nobody has
+ * used for a while.  A ring that polls, and whose program sleeps, has its completions
+ * marked meanwhile.
+ */
+#include <linux/suspend.h>
+
+/* How often the keeper looks, while queues are attached. */
+#define PMAP_KEEP HZ
+
+/* Return: jiffies until it has to be looked at again. */
+static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
+{
+	int ret = 0;
+
+	nvme_pmap_expire(q);
+	if (q->draining || (q->live && !nvme_pmap_vector_lost(q)))
+		return PMAP_KEEP;
+	/* to another vector, when it is idle */
+	if (q->live)
+		nvme_pmap_queue_stop(q);
+	if (q->qid && nvme_pmap_vector_lost(q)) {
+		if (nvme_pmap_queue_busy(q) || nvme_pmap_pci_down(q) == -EAGAIN)
+			return PMAP_KEEP_SOON;
+	}
+	if (q->failed != READ_ONCE(q->set->resets) + 1)
+		ret = nvme_pmap_pci_up(q);
+	return ret == -EAGAIN && !q->set->asleep ? PMAP_KEEP_SOON : PMAP_KEEP;
+}
+
+/* Desired and actual state of the queues are brought together here. */
+static void nvme_pmap_keep(struct work_struct *work)
+{
+	struct nvme_pmap_queues *set = container_of(to_delayed_work(work),
+						    struct nvme_pmap_queues,
+						    keeper);
+	unsigned long next = MAX_JIFFY_OFFSET;
+	unsigned int i, noio;
+
+	mutex_lock(&set->lock);
+	noio = memalloc_noio_save();
+	for (i = 0; !set->dead && i < set->nr; i++)
+		next = min(next, set->queue[i].users ?
+					 nvme_pmap_keep_queue(&set->queue[i]) :
+					 nvme_pmap_queue_tidy(&set->queue[i]));
+	memalloc_noio_restore(noio);
+	mutex_unlock(&set->lock);
+	if (next != MAX_JIFFY_OFFSET)
+		queue_delayed_work(nvme_wq, &set->keeper, next);
+}
+
+/*
+ * The system goes to sleep, or has woken up.  When this returns, nobody is sending an
+ * admin command about a queue, nor does until it wakes up; time-outs go on, for a
+ * suspend waits for commands.
+ */
+static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
+			void *unused)
+{
+	struct nvme_pmap_queues *set =
+		container_of(pm, struct nvme_pmap_pci, pm)->queues;
+
+	switch (event) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+	case PM_POST_SUSPEND:
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		mutex_lock(&set->lock);
+		set->asleep = event == PM_SUSPEND_PREPARE ||
+			      event == PM_HIBERNATION_PREPARE ||
+			      event == PM_RESTORE_PREPARE;
+		mutex_unlock(&set->lock);
+		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+	}
+	return NOTIFY_DONE;
+}
