@@ -18,12 +18,12 @@ cases() {
 # Written for the guest's shell: fio of the distribution, as it is.
 guest() {
 	cat <<-'SCRIPT'
-	door=/sys/class/nvme/nvme0/pmap/auto_door
+	door=/sys/class/nvme/nvme0/pmap/auto_mode
 	# What the controller has counted: mq, queue, starting, other stock.
 	counted() {
 		cd /sys/class/nvme/nvme0/pmap
-		echo $(cat auto_mq auto_queue stock_starting) \
-			$(($(cat stock_command) + $(cat stock_refused) + $(cat stock_failed)))
+		echo $(cat auto_mq auto_queue stock_setup) \
+			$(($(cat stock_unsupported) + $(cat stock_unmapped) + $(cat stock_other)))
 	}
 	# counts of now, less those: sets mq, queue, starting, stock
 	since() {

@@ -85,7 +85,7 @@ door() {
 	overlapping
 	storms auto "-a -q" "resets shared-file" \
 		"resets cpu-hotplug pressure owner-killed oom shared-file" \
-		--modparam 'nvme_core multipath=N pmap_auto=queue' "${args[@]}"
+		--modparam 'nvme_core multipath=N pmap_auto_mode=queue' "${args[@]}"
 }
 
 test() {

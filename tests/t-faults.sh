@@ -43,7 +43,7 @@ queues() {
 	local args=(--qemu "-device nvme,serial=meta,id=meta")
 	namespace meta 1 ms=8,mset=1
 	# each detach is to delete its queue
-	one queues --timeout 240 --modparam 'nvme_core pmap_queue_linger=0' --qemu "$(slow stuck 8000000000)" "${args[@]}" -- \
+	one queues --timeout 240 --modparam 'nvme_core pmap_queue_linger_ms=0' --qemu "$(slow stuck 8000000000)" "${args[@]}" -- \
 		'faults -d serial=pmap attach-fails refused-pairs failed-once unpolled
 			format-batches mixed-batch probe-queues' \
 		'faults -d serial=meta format-batches' \
@@ -88,11 +88,11 @@ test() {
 	one off --iommu off --modparam 'nvme pmap_queues=0' -- 'faults -d serial=pmap small built-lists'
 	# and a door that the operator has misspelt
 	one bounce --iommu off --nvme max_ioqpairs=2 --append swiotlb=force \
-		--modparam 'nvme_core pmap_auto=ajar' "${args[@]}" -- 'faults -d serial=pmap bounced auto-bounced'
+		--modparam 'nvme_core pmap_auto_mode=ajar' "${args[@]}" -- 'faults -d serial=pmap bounced auto-bounced'
 	for try in 1 2 3; do
 		# where a break of a run finds no memory is luck, and needs no IOMMU
 		[ "$try" = 1 ] || one "off$try" --iommu off -- 'faults -d serial=pmap small'
-		one "race$try" --timeout 240 --modparam 'nvme_core pmap_queue_linger=0' -- "faults -d serial=pmap ${again[*]} first-race killed
+		one "race$try" --timeout 240 --modparam 'nvme_core pmap_queue_linger_ms=0' -- "faults -d serial=pmap ${again[*]} first-race killed
 			removal-races attach-resets attach-removals attach-killed shared-resets"
 		if rungs; then break; fi
 		again=(small first-use)

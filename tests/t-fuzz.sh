@@ -44,7 +44,7 @@ test() {
 	case $TEST_KERNEL in
 	plain)
 		one plain "" 1000000 --modparam 'nvme pmap_queues=20 pmap_queue_depth=16' \
-			--modparam 'nvme_core pmap_auto=off'
+			--modparam 'nvme_core pmap_auto_mode=off'
 		one strict -a 300000 --iommu strict --modparam 'nvme pmap_queues=20'
 		;;
 	# As deep, but not as long.  The fuzzer maps the same memory many times.

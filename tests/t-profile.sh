@@ -39,7 +39,7 @@ test() {
 		<(sed -n '/^Atomics/,$p' "$dir/table")
 	check "callers are known" grep -q 'submit;.*io_uring_cmd;nvme_pmap_chr_uring_cmd ' \
 		"$profile/fork-pmap-queue.folded"
-	check "a flame graph" grep -q nvme_pmap_queue_poll "$profile/fork-pmap-queue.svg"
+	check "a flame graph" grep -q nvme_pmap_poll_cq "$profile/fork-pmap-queue.svg"
 	check "a profile by interrupt" "$TOP/scripts/profile" fork:pmap-queue:1:irq >"$dir/table" || return
 	between "the interrupt's handler" nvme_pmap_queue_irq 10 60
 	between "the scheduler" __schedule 300 800

@@ -43,15 +43,15 @@ test() {
 		judged "$path:poll" "$path:irq"
 	done
 	equal "exit status" "$status" 0
-	common pmap-queue:poll:file nvme_pmap_chr_uring_cmd nvme_pmap_queue_poll
-	common pmap-queue:poll:queue nvme_pmap_chr_uring_cmd nvme_pmap_queue_poll
+	common pmap-queue:poll:file nvme_pmap_chr_uring_cmd nvme_pmap_poll_cq
+	common pmap-queue:poll:queue nvme_pmap_chr_uring_cmd nvme_pmap_poll_cq
 	common pmap-queue:irq:file nvme_pmap_chr_uring_cmd nvme_pmap_unplug
 	# Of a queue whose interrupts are elsewhere, the SQ's part is the submitter's alone.
 	equal "another's interrupts: the end of a batch is not shared" \
 		"$(part pmap-queue:irq:irq | grep -c nvme_pmap_unplug || true)" 0
-	check "another's interrupts: slots are" grep -q nvme_pmap_queue_look <(part pmap-queue:irq:irq)
+	check "another's interrupts: slots are" grep -q nvme_pmap_process_cq_locked <(part pmap-queue:irq:irq)
 	# The shadow doorbells of several queues are in one line: a fault that is seen.
-	common pmap-queue:poll:shadow nvme_pmap_unplug nvme_pmap_queue_poll
+	common pmap-queue:poll:shadow nvme_pmap_unplug nvme_pmap_poll_cq
 	check "what is shared is told" grep -q '^pmap-queue:poll:shadow: shares lines$' "$dir/said"
 }
 

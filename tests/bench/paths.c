@@ -314,7 +314,7 @@ void session_open(struct session *session, unsigned int entries)
 	int fd = path->passthru ? target->generic_fd : target->block_fd;
 	int ret;
 
-	if (path->pmap && !(target->query.doors & NVME_PMAP_DOOR_PMAP))
+	if (path->pmap && !(target->query.features & NVME_PMAP_FEATURE_CMD))
 		die("no pmap here: the loaded driver has no persistent mappings");
 	/* a device that answers late is slow to have had the auto door's first commands */
 	if (entries < WARM_BATCH)

@@ -139,7 +139,7 @@ void register_cost(const struct target *target, const struct arena *arena,
 	       "\"pages\": \"%s\", \"unit\": \"%s\", \"form\": %u, "
 	       "\"kept\": %llu",
 	       arena->len, pages, timer_unit(), reg.form,
-	       (unsigned long long)reg.kept);
+	       (unsigned long long)reg.list_bytes);
 	print_costs("register", in, samples);
 	print_costs("unregister", out, samples);
 	print_costs("first_use", &first, 1);

@@ -19,7 +19,7 @@
 
 #include "bench.h"
 
-#define DOOR "/sys/block/%s/device/pmap/auto_door"
+#define DOOR "/sys/block/%s/device/pmap/auto_mode"
 #include <nvme_pmap.h>
 
 /* /dev/ng0n1 or /dev/nvme0n1 -> nvme0n1; partitions are no namespaces. */
@@ -224,7 +224,7 @@ void target_open(struct target *target, const char *device, bool write)
 		memset(&target->query, 0, sizeof(target->query));
 	else if (!read_line(target->door, sizeof(target->door), DOOR,
 			    target->name))
-		die("%s: no auto_door", target->name);
+		die("%s: no auto_mode", target->name);
 	read_geometry(target);
 }
 

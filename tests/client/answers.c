@@ -52,7 +52,7 @@ static void out_register(struct reg_bounds *s)
 	const struct span none = { 0, 0 }, out = OUT(nvme_pmap_register, index);
 	struct nvme_pmap_register r = {
 		.size = sizeof(r), .addr = (uintptr_t)s->buf, .len = PAGE, .index = 9,
-		.form = 0x5a5a5a5a, .kept = 0x5a5a5a5a5a5a5a5a,
+		.form = 0x5a5a5a5a, .list_bytes = 0x5a5a5a5a5a5a5a5a,
 	}, bad = r;
 
 	only_out(s->dev.fd, NVME_PMAP_IOC_REGISTER, &r, sizeof(r), out, 0);

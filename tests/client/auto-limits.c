@@ -143,14 +143,14 @@ void auto_mib(void)
 	struct mem mem = { .fd = -1 };
 	struct prog p;
 
-	set_param("pmap_auto_idle", 1);
+	set_param("pmap_auto_idle_s", 1);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
 	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(4)), "no memory"))
 		goto out;
 	buffer_set(&p, 1, mem.map, part);
 	buffer_set(&p, 2, mem.map + MIB(1), part);
 	buffer_set(&p, 3, mem.map + MIB(2), MIB(2));
-	set_param("pmap_auto_mib", 1);
+	set_param("pmap_auto_max_mib", 1);
 	buffer_settle(&p, 3, mem.map + MIB(2));
 	expect_refused(use(&p, 3, mem.map + MIB(2), MIB(2)), "2 MiB of 1");
 	buffer_warm(&p, 1, mem.map);
@@ -158,7 +158,7 @@ void auto_mib(void)
 	buffer_settle(&p, 2, mem.map + MIB(1));
 	expect_refused(use(&p, 2, mem.map + MIB(1), part), "a page and a whole MiB");
 	CHECK(auto_pinned(&p.dev) <= (long)MIB(1), "auto_pinned is %ld", auto_pinned(&p.dev));
-	set_param("pmap_auto_mib", 0);
+	set_param("pmap_auto_max_mib", 0);
 	served_again(&p, 3, mem.map + MIB(2), 3000);
 	served_again(&p, 2, mem.map + MIB(1), 3000);
 out:
@@ -176,17 +176,17 @@ void auto_refused(void)
 	struct mem mem = { .fd = -1 };
 	struct prog p;
 
-	set_param("pmap_auto_idle", 600);
-	set_param("pmap_auto_mib", 1);
+	set_param("pmap_auto_idle_s", 600);
+	set_param("pmap_auto_max_mib", 1);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
 	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(2)), "no memory") ||
 	    !buffer_set(&p, 1, mem.map, MIB(2)))
 		goto out;
 	CHECK(buffer_settle(&p, 1, mem.map) == REFUSED, "2 MiB of 1 are not refused");
 	expect_refused(use(&p, 1, mem.map, MIB(2)), "2 MiB of 1");
-	set_param("pmap_auto_mib", 0);
+	set_param("pmap_auto_max_mib", 0);
 	served_again(&p, 1, mem.map, 1000);
-	set_param("pmap_auto_mib", 1);
+	set_param("pmap_auto_max_mib", 1);
 	buffer_set(&p, 1, NULL, 0);
 	pinned_becomes(&p.dev, PAGE, 3000);
 	buffer_set(&p, 1, mem.map, MIB(2));
@@ -205,8 +205,8 @@ void auto_refused_ages(void)
 	struct mem mem = { .fd = -1 };
 	struct prog p;
 
-	set_param("pmap_auto_idle", 600);
-	set_param("pmap_auto_mib", 3);
+	set_param("pmap_auto_idle_s", 600);
+	set_param("pmap_auto_max_mib", 3);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
 	    !CHECK(mem_alloc(&mem, MEM_4K, MIB(4)), "no memory") ||
 	    !buffer_set(&p, 1, mem.map, MIB(2)) || !buffer_set(&p, 2, mem.map + MIB(2), MIB(2)))
@@ -233,8 +233,8 @@ void auto_crowded(void)
 	struct prog p;
 	unsigned int i;
 
-	set_param("pmap_auto_mib", 3);
-	set_param("pmap_auto_idle", 1);
+	set_param("pmap_auto_max_mib", 3);
+	set_param("pmap_auto_idle_s", 1);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p) ||
 	    !CHECK(mem_alloc(&mem, MEM_4K, 3 * MIB(1)), "no memory"))
 		goto out;
@@ -265,7 +265,7 @@ void auto_given_up(void)
 	struct prog p;
 	unsigned int i;
 
-	set_param("pmap_auto_idle", 600);
+	set_param("pmap_auto_idle_s", 600);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, PAGE) || !prog_warm(&p))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -306,7 +306,7 @@ void auto_idle(void)
 	struct prog p;
 	unsigned int i;
 
-	set_param("pmap_auto_idle", 1);
+	set_param("pmap_auto_idle_s", 1);
 	if (prog_open(&p, MODE_IRQ, MEM_4K, MIB(1)) && prog_warm(&p)) {
 		not_idle(&p);
 		for (i = 0; i < 3 && prog_warm(&p); i++) {
@@ -541,7 +541,7 @@ void auto_switched_making(void)
 	pthread_t thread;
 	unsigned int i;
 
-	set_param("pmap_auto_mib", 2 * LARGE >> 20);
+	set_param("pmap_auto_max_mib", 2 * LARGE >> 20);
 	for (i = 0; i < 3 && !case_failed(); i++) {
 		m.shut = false;
 		if (prog_open(&m.p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&m.p) &&

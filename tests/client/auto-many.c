@@ -129,7 +129,7 @@ void auto_arena(void)
 
 	if (!size)
 		return;
-	set_param("pmap_auto_mib", (unsigned int)(size >> 20));
+	set_param("pmap_auto_max_mib", (unsigned int)(size >> 20));
 	if (prog_open(&p, MODE_IRQ, MEM_4K, size) && prog_warm(&p)) {
 		struct ways before = ways_of(&p.dev);
 		uint64_t sent = p.sent;

@@ -141,9 +141,9 @@ static void reused_round(struct prog *p, bool given_back, unsigned int round)
 	for (i = 0; i < 20; i++)
 		passing(p, 100 * round + i + 1);
 	if (given_back) {
-		set_param("pmap_auto_idle", 1);
+		set_param("pmap_auto_idle_s", 1);
 		pinned_becomes(&p->dev, 0, 10000);
-		set_param("pmap_auto_idle", 60);
+		set_param("pmap_auto_idle_s", 60);
 		/* and of the queue, which is attached again */
 		prog_warm(p);
 	}
@@ -163,7 +163,7 @@ void auto_reused(void)
 
 	if (prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p)) {
 		for (round = 0; round < 4; round++) {
-			set_param("pmap_auto_idle", 60);
+			set_param("pmap_auto_idle_s", 60);
 			reused_round(&p, round % 2, round);
 		}
 	}
@@ -360,7 +360,7 @@ void auto_memlock_others(void)
 	struct prog owner, p;
 
 	if (prog_open(&owner, MODE_IRQ, MEM_4K, PAGE) && pinned_becomes(&owner.dev, 0, 5000) &&
-	    set_param("pmap_auto_idle", 1)) {
+	    set_param("pmap_auto_idle_s", 1)) {
 		p = (struct prog){ .dev = owner.dev, .mem.fd = -1 };
 		child_wait(child_start(limited, &p, NOBODY));
 	}

@@ -126,7 +126,7 @@ void auto_shared_limit(void)
 {
 	struct sharers s;
 
-	set_param("pmap_auto_mib", SHARED >> 20);
+	set_param("pmap_auto_max_mib", SHARED >> 20);
 	if (sharers_start(&s) && sharers_work(&s, 0, 1) && shared_once(&s, "at the limit") &&
 	    CHECK_RET(io_uring_unregister_buffers(&s.p.ring), 0, "unregister"))
 		pinned_becomes(&s.own, 0, 10000);

@@ -197,7 +197,7 @@ struct job {
 static bool turn(const struct job *j, const char *mode)
 {
 	return CHECK(pwrite(j->door, mode, strlen(mode), 0) == (ssize_t)strlen(mode),
-		     "%s to auto_door: %s", mode, strerror(errno));
+		     "%s to auto_mode: %s", mode, strerror(errno));
 }
 
 static void as_stock_child(void *arg)
@@ -226,7 +226,7 @@ static void as_stock(int flags, uid_t uid)
 	if (prog_open_flags(&owner, flags, MODE_IRQ, MEM_4K, PAGE) &&
 	    disk_fill(&owner, READ_LBA, MIB(1), READ_LBA, 1) &&
 	    disk_fill(&owner, WRITE_LBA, MIB(1), WRITE_LBA, 1) &&
-	    dev_sysfs(&owner.dev, "pmap/auto_door", path, sizeof(path))) {
+	    dev_sysfs(&owner.dev, "pmap/auto_mode", path, sizeof(path))) {
 		j.p.dev = owner.dev;
 		j.door = open(path, O_WRONLY | O_CLOEXEC);
 		in_child(as_stock_child, &j, uid);

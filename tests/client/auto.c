@@ -20,7 +20,7 @@ bool set_door(const struct dev *dev, const char *mode)
 {
 	char path[160];
 
-	return CHECK(dev_sysfs(dev, "pmap/auto_door", path, sizeof(path)), "no auto_door") &&
+	return CHECK(dev_sysfs(dev, "pmap/auto_mode", path, sizeof(path)), "no auto_mode") &&
 	       CHECK(write_file(path, mode), "%s to %s: %s", mode, path, strerror(errno));
 }
 
@@ -36,8 +36,8 @@ bool set_param(const char *name, unsigned int value)
 /* What the module is loaded with. */
 void reset_params(void)
 {
-	set_param("pmap_auto_mib", 0);
-	set_param("pmap_auto_idle", 60);
+	set_param("pmap_auto_max_mib", 0);
+	set_param("pmap_auto_idle_s", 60);
 }
 
 long auto_pinned(const struct dev *dev) { return sysfs_number(dev, "auto_pinned"); }
@@ -63,10 +63,10 @@ struct ways ways_since(const struct dev *dev, const struct ways *before)
 	struct ways w = {
 		.mq = st.auto_mq - before->mq,
 		.queue = st.auto_queue - before->queue,
-		.starting = st.stock_starting - before->starting,
-		.command = st.stock_command - before->command,
-		.refused = st.stock_refused - before->refused,
-		.failed = st.stock_failed - before->failed,
+		.starting = st.stock_setup - before->starting,
+		.command = st.stock_unsupported - before->command,
+		.refused = st.stock_unmapped - before->refused,
+		.failed = st.stock_other - before->failed,
 	};
 
 	w.fallback = st.fallback_full + st.fallback_down + st.fallback_frozen + st.fallback_list +

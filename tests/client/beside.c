@@ -93,7 +93,7 @@ void *beside_switches(void *arg)
 
 	for (i = 0; !b->stop; i++) {
 		if (dev_path(NULL, dev.path, sizeof(dev.path)) &&
-		    dev_sysfs(&dev, "pmap/auto_door", path, sizeof(path)) &&
+		    dev_sysfs(&dev, "pmap/auto_mode", path, sizeof(path)) &&
 		    write_file(path, modes[i % 3]))
 			b->done++;
 		else

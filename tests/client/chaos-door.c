@@ -97,7 +97,7 @@ static void renewed(void)
 	unsigned int i, nr = rounds(200);
 	long pins = pins_held();
 
-	if (set_param("pmap_auto_idle", 1) && storm_start(&s)) {
+	if (set_param("pmap_auto_idle_s", 1) && storm_start(&s)) {
 		for (i = 0; i < nr && !case_failed(); i++) {
 			s.renew++;
 			if (i % 8 == 7)

@@ -130,7 +130,7 @@ static bool hungry_worker(const char *function, bool pages)
 void auto_hungry(void)
 {
 	static const char *const workers[] = { "nvme_pmap_auto_begin_work",
-					       "nvme_pmap_autos_work" };
+					       "nvme_pmap_auto_file_work" };
 	unsigned int i;
 
 	if (inject_init() && hungry("nvme_pmap_fixed_start", true, false) &&
@@ -224,7 +224,7 @@ void auto_full(void)
 	struct ways before, w;
 
 	/* none is to be idle before the last is used */
-	set_param("pmap_auto_idle", 600);
+	set_param("pmap_auto_idle_s", 600);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p))
 		goto out;
 	if (!fill_table(&p) || !all_served(&p))
@@ -436,15 +436,15 @@ void auto_removed(void)
 
 static bool shows_all(const struct dev *dev)
 {
-	static const char *const names[] = { "auto_mq",	      "auto_queue",    "stock_starting",
-					     "stock_command", "stock_refused", "stock_failed" };
+	static const char *const names[] = { "auto_mq",		  "auto_queue",	    "stock_setup",
+					     "stock_unsupported", "stock_unmapped", "stock_other" };
 	char path[160], text[64];
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(names); i++)
 		if (!CHECK(sysfs_number(dev, names[i]) >= 0, "%s", names[i]))
 			return false;
-	return CHECK(dev_sysfs(dev, "pmap/auto_door", path, sizeof(path)) &&
+	return CHECK(dev_sysfs(dev, "pmap/auto_mode", path, sizeof(path)) &&
 			     read_file(path, text, sizeof(text)) &&
 			     !strncmp(text, door_mode(), strlen(door_mode())),
 		     "the door is %s", text) &&
@@ -456,7 +456,7 @@ static bool shows_all(const struct dev *dev)
 static bool idled(struct prog *p)
 {
 	bool good = CHECK(auto_pinned(&p->dev) == LEN, "%ld are pinned", auto_pinned(&p->dev)) &&
-		    set_param("pmap_auto_idle", 1) && pinned_becomes(&p->dev, 0, 10000);
+		    set_param("pmap_auto_idle_s", 1) && pinned_becomes(&p->dev, 0, 10000);
 
 	reset_params();
 	return good && prog_warm(p);

@@ -235,8 +235,9 @@ static bool no_queues(const char *what)
 	if (good) {
 		struct nvme_pmap_query q = queue_query(dev.fd);
 
-		good = CHECK(!(q.doors & NVME_PMAP_DOOR_QUEUE) && !q.queues_free && !q.queue_depth,
-			     "%s: doors %#x, %u queues of %u", what, q.doors, q.queues_free,
+		good = CHECK(!(q.features & NVME_PMAP_FEATURE_QUEUE) && !q.queues_free &&
+				     !q.queue_depth,
+			     "%s: doors %#x, %u queues of %u", what, q.features, q.queues_free,
 			     q.queue_depth) &&
 		       CHECK_RET(nvme_pmap_attach_queue(dev.fd, 0), -EUSERS, "%s: attach", what) &&
 		       CHECK_RET(nvme_pmap_detach_queue(dev.fd, 0), -ENOTCONN, "%s: detach",

@@ -120,7 +120,7 @@ bool nothing_left(int fd)
 	long pinned = status_kib(getpid(), "VmPin");
 
 	return CHECK(!pinned, "VmPin is %ld KiB", pinned) && counter_zero(fd, "buffers") &&
-	       counter_zero(fd, "pinned") && counter_zero(fd, "kept");
+	       counter_zero(fd, "pinned") && counter_zero(fd, "list_bytes");
 }
 
 /* The memory goes back to the state in which the scene wants it. */

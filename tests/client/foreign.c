@@ -75,8 +75,9 @@ static void refused(void)
 		mem_free(&mem);
 	}
 	if (CHECK_RET(nvme_pmap_query_file(dev.fd, &q), 0, "query"))
-		CHECK(!q.nr_pmaps && !q.pinned && !q.kept,
-		      "%u buffers, %llu pinned, %llu kept left", q.nr_pmaps, q.pinned, q.kept);
+		CHECK(!q.nr_pmaps && !q.pinned && !q.list_bytes,
+		      "%u buffers, %llu pinned, %llu kept left", q.nr_pmaps, q.pinned,
+		      q.list_bytes);
 	io_uring_queue_exit(&ring);
 	dev_close(&dev);
 }

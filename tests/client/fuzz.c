@@ -54,10 +54,10 @@ static void count_queued(struct worker *w, unsigned int file)
 	w->tally->by_queue[file_queues(file)] += stats.queue - stats.auto_queue;
 	w->tally->by_way[WAY_MQ] += stats.auto_mq;
 	w->tally->by_way[WAY_QUEUE] += stats.auto_queue;
-	w->tally->by_way[WAY_STARTING] += stats.stock_starting;
-	w->tally->by_way[WAY_COMMAND] += stats.stock_command;
-	w->tally->by_way[WAY_REFUSED] += stats.stock_refused;
-	w->tally->by_way[WAY_FAILED] += stats.stock_failed;
+	w->tally->by_way[WAY_STARTING] += stats.stock_setup;
+	w->tally->by_way[WAY_COMMAND] += stats.stock_unsupported;
+	w->tally->by_way[WAY_REFUSED] += stats.stock_unmapped;
+	w->tally->by_way[WAY_FAILED] += stats.stock_other;
 }
 
 /* Close a file under all who use it, and open another in its place. */

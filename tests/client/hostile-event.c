@@ -348,16 +348,16 @@ void switches(void *arg)
 	while (!h->stop && !h->failed && !case_failed()) {
 		switch (draw_of(&d, 6)) {
 		case 0:
-			set_param("pmap_auto_idle", one_in(&d, 2) ? 1 : 60);
+			set_param("pmap_auto_idle_s", one_in(&d, 2) ? 1 : 60);
 			break;
 		case 1:
-			set_param("pmap_auto_mib", one_in(&d, 3) ? 1 + draw_of(&d, 3) : 0);
+			set_param("pmap_auto_max_mib", one_in(&d, 3) ? 1 + draw_of(&d, 3) : 0);
 			break;
 		case 2:
 			ctrl_write(h, "rescan_controller", "1");
 			break;
 		default:
-			ctrl_write(h, "pmap/auto_door", modes[draw_of(&d, ARRAY_SIZE(modes))]);
+			ctrl_write(h, "pmap/auto_mode", modes[draw_of(&d, ARRAY_SIZE(modes))]);
 		}
 		COUNT(h, switched, 1);
 		sleep_ms(20 + draw_of(&d, 300));

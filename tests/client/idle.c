@@ -15,7 +15,7 @@
 #include "queue.h"
 
 #define TRACING "/sys/kernel/tracing/"
-#define LINGER	"/sys/module/nvme_core/parameters/pmap_queue_linger"
+#define LINGER	"/sys/module/nvme_core/parameters/pmap_queue_linger_ms"
 
 static bool trace_file(const char *name, const char *text)
 {

@@ -97,7 +97,7 @@ static void query_values(void)
 		goto out;
 	CHECK(q.size == sizeof(q), "size %u", q.size);
 	CHECK(q.version == NVME_PMAP_VERSION, "version %u", q.version);
-	CHECK(q.doors & NVME_PMAP_DOOR_PMAP, "doors %#x", q.doors);
+	CHECK(q.features & NVME_PMAP_FEATURE_CMD, "doors %#x", q.features);
 	CHECK(q.forms & 1 << NVME_PMAP_FORM_PRP, "forms %#x without PRP", q.forms);
 	/* QEMU's controller supports SGLs. */
 	CHECK(q.forms == 7, "forms %#x", q.forms);
@@ -106,14 +106,14 @@ static void query_values(void)
 	CHECK(q.max_len == NVME_PMAP_MAX_LEN, "max_len %#llx", q.max_len);
 	CHECK(q.max_transfer == s.dev.mdts, "max_transfer %llu, the controller's MDTS is %" PRIu64,
 	      q.max_transfer, s.dev.mdts);
-	CHECK(q.kept_transfer == (q.max_transfer < 1 << 20 ? q.max_transfer : 1 << 20),
-	      "kept_transfer %u", q.kept_transfer);
+	CHECK(q.max_prebuilt == (q.max_transfer < 1 << 20 ? q.max_transfer : 1 << 20),
+	      "max_prebuilt %u", q.max_prebuilt);
 	CHECK(q.auto_max_transfer && q.auto_max_transfer <= q.max_transfer,
 	      "auto_max_transfer %llu", q.auto_max_transfer);
 	CHECK(!q.ns && !q.md_bytes, "ns %#x with %u bytes of metadata", q.ns, q.md_bytes);
 	CHECK(q.lba_bytes == s.dev.block, "lba_bytes %u, not %u", q.lba_bytes, s.dev.block);
-	CHECK(!q.nr_pmaps && !q.pinned && !q.kept, "not empty: %u buffers, %llu pinned, %llu kept",
-	      q.nr_pmaps, q.pinned, q.kept);
+	CHECK(!q.nr_pmaps && !q.pinned && !q.list_bytes,
+	      "not empty: %u buffers, %llu pinned, %llu kept", q.nr_pmaps, q.pinned, q.list_bytes);
 out:
 	call_close(&s);
 }
@@ -130,7 +130,7 @@ static void query_auto_door(void)
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(modes); i++)
 		if (set_door(&s.dev, modes[i]) && query_is(&s.dev, &q))
-			CHECK(q.auto_door == i, "%s: auto_door %u", modes[i], q.auto_door);
+			CHECK(q.auto_mode == i, "%s: auto_mode %u", modes[i], q.auto_mode);
 	set_door(&s.dev, "on");
 out:
 	call_close(&s);
@@ -149,18 +149,19 @@ static void query_accounting(void)
 	reg.len = 2 * PAGE;
 	if (!CHECK_RET(nvme_pmap_ioctl(s.dev.fd, NVME_PMAP_IOC_REGISTER, &reg), 0, "register"))
 		goto out;
-	CHECK(reg.index == 77 && reg.form <= NVME_PMAP_FORM_SGL_RUN && reg.kept,
-	      "index %u form %u kept %llu", reg.index, reg.form, reg.kept);
+	CHECK(reg.index == 77 && reg.form <= NVME_PMAP_FORM_SGL_RUN && reg.list_bytes,
+	      "index %u form %u kept %llu", reg.index, reg.form, reg.list_bytes);
 	if (query_is(&s.dev, &q))
-		CHECK(q.nr_pmaps == 1 && q.pinned == 3 * PAGE && q.kept >= reg.kept,
-		      "%u buffers, %llu pinned, %llu kept", q.nr_pmaps, q.pinned, q.kept);
+		CHECK(q.nr_pmaps == 1 && q.pinned == 3 * PAGE && q.list_bytes >= reg.list_bytes,
+		      "%u buffers, %llu pinned, %llu kept", q.nr_pmaps, q.pinned, q.list_bytes);
 	CHECK(status_kib(getpid(), "VmPin") == 3 * PAGE / 1024, "VmPin is %ld KiB",
 	      status_kib(getpid(), "VmPin"));
 	must_unregister(&s.dev, 77);
 	CHECK(status_kib(getpid(), "VmPin") == 0, "VmPin after unregister");
 	if (query_is(&s.dev, &q))
-		CHECK(!q.nr_pmaps && !q.pinned && !q.kept,
-		      "%u buffers, %llu pinned, %llu kept left", q.nr_pmaps, q.pinned, q.kept);
+		CHECK(!q.nr_pmaps && !q.pinned && !q.list_bytes,
+		      "%u buffers, %llu pinned, %llu kept left", q.nr_pmaps, q.pinned,
+		      q.list_bytes);
 out:
 	call_close(&s);
 }
@@ -256,7 +257,8 @@ static void smaller_answers(void)
 	if (CHECK_RET(call(&s, REGISTER, s.arg), 0, "register")) {
 		struct nvme_pmap_register *reg = (void *)s.arg;
 
-		CHECK(reg->index == 1 && reg->kept, "index %u, kept %llu", reg->index, reg->kept);
+		CHECK(reg->index == 1 && reg->list_bytes, "index %u, kept %llu", reg->index,
+		      reg->list_bytes);
 		must_unregister(&s.dev, 1);
 	}
 out:

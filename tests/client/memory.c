@@ -203,8 +203,8 @@ static void table_full(void)
 	if (!CHECK_RET(nvme_pmap_ioctl(dev.fd, NVME_PMAP_IOC_REGISTER, &reg), 0, "register"))
 		goto out;
 	must_unregister(&dev, 0);
-	if ((long)(reg.kept * NVME_PMAP_MAX_INDEX / 1024) > free_kib / 2) {
-		skip_case("%llu bytes for each of %u buffers do not fit %ld KiB", reg.kept,
+	if ((long)(reg.list_bytes * NVME_PMAP_MAX_INDEX / 1024) > free_kib / 2) {
+		skip_case("%llu bytes for each of %u buffers do not fit %ld KiB", reg.list_bytes,
 			  NVME_PMAP_MAX_INDEX, free_kib);
 		goto out;
 	}

@@ -143,7 +143,7 @@ static void provided(void)
 	protect(&m, 0);
 	pthread_join(thread, NULL);
 	if (CHECK_RET(m.ret, 0, "register") &&
-	    CHECK(!m.reg->index && m.reg->kept, "index %u", m.reg->index))
+	    CHECK(!m.reg->index && m.reg->list_bytes, "index %u", m.reg->index))
 		must_unregister(&m.dev, 0);
 out:
 	missing_close(&m);

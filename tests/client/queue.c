@@ -220,8 +220,8 @@ static void identifiers(void)
 		q = queue_query(s.dev.fd);
 		CHECK(q.queue_irq && q.queue_polled && q.queue_irq != q.queue_polled,
 		      "queues %u and %u", q.queue_irq, q.queue_polled);
-		CHECK(q.doors == (NVME_PMAP_DOOR_PMAP | NVME_PMAP_DOOR_QUEUE), "doors %#x",
-		      q.doors);
+		CHECK(q.features == (NVME_PMAP_FEATURE_CMD | NVME_PMAP_FEATURE_QUEUE), "doors %#x",
+		      q.features);
 		must_detach(s.dev.fd, 0);
 		q = queue_query(s.dev.fd);
 		CHECK(!q.queue_irq && q.queue_polled, "queues %u and %u", q.queue_irq,

@@ -238,7 +238,7 @@ static bool empty(const struct stream *st)
 	uint64_t pinned = 1, kept = 1;
 
 	fdinfo_counter(st->dev.fd, "pinned", &pinned);
-	fdinfo_counter(st->dev.fd, "kept", &kept);
+	fdinfo_counter(st->dev.fd, "list_bytes", &kept);
 	return CHECK(!pinned && !kept, "%s: fdinfo says %" PRIu64 " pinned, %" PRIu64 " kept",
 		     st->load.name, pinned, kept);
 }
@@ -310,7 +310,7 @@ bool door_open(const struct dev *dev)
 	char path[160], is[16];
 
 	/* switching ends what others have mapped */
-	return (dev_sysfs(dev, "pmap/auto_door", path, sizeof(path)) &&
+	return (dev_sysfs(dev, "pmap/auto_mode", path, sizeof(path)) &&
 		read_file(path, is, sizeof(is)) && !strncmp(is, mode, strlen(mode))) ||
 	       set_door(dev, mode);
 }
@@ -324,10 +324,10 @@ struct ways door_ways(const struct dev *dev)
 	} told[] = {
 		{ "auto_mq", &w.mq },
 		{ "auto_queue", &w.queue },
-		{ "stock_starting", &w.starting },
-		{ "stock_command", &w.command },
-		{ "stock_refused", &w.refused },
-		{ "stock_failed", &w.failed },
+		{ "stock_setup", &w.starting },
+		{ "stock_unsupported", &w.command },
+		{ "stock_unmapped", &w.refused },
+		{ "stock_other", &w.failed },
 	};
 	unsigned int i;
 

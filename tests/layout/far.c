@@ -50,7 +50,7 @@ static struct pmap_layout layout(u8 form, u8 list_shift, u32 list_bytes)
 	l.list[nr - 1].prp += list_bytes / 8 * 2;
 	/* less than a list, so that none but these is written */
 	for (u32 slot = NR_SLOTS - 200; slot < NR_SLOTS; slot++)
-		pmap_put_run(&l, slot, slot_at(slot), 1);
+		pmap_fill_lists(&l, slot, slot_at(slot), 1);
 	return l;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Making a buffer, in the steps of nvme_pmap_create(): what is copied here is
+ * Making a buffer, in the steps of nvme_pmap_buffer_create(): what is copied here is
  * the order of the calls, and all arithmetic is the headers'.
  */
 #include <stdio.h>
@@ -131,7 +131,7 @@ static void start_sgl(struct buffer *b, u32 slots)
 {
 	b->l.form = NVME_PMAP_FORM_SGL_LIST;
 	alloc_lists(b, b->spec.list_shift, sizeof(struct nvme_sgl_desc) << b->spec.list_shift);
-	pmap_put_run(&b->l, 0, b->l.base, slots);
+	pmap_fill_lists(&b->l, 0, b->l.base, slots);
 }
 
 /* nvme_pmap_start_lists() */
@@ -162,7 +162,7 @@ static void note_run(struct buffer *b, u32 slot, u64 dma, u32 nr, u64 next)
 			start_sgl(b, slot);
 	}
 	if (l->form != NVME_PMAP_FORM_SGL_RUN)
-		pmap_put_run(l, slot, dma, nr);
+		pmap_fill_lists(l, slot, dma, nr);
 }
 
 /* Report the slots in runs, as the DMA API does, of @spec.step at most. */

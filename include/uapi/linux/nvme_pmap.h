@@ -130,13 +130,13 @@ enum nvme_pmap_form {
 };
 
 /**
- * enum nvme_pmap_door - bits of nvme_pmap_query.doors
- * @NVME_PMAP_DOOR_PMAP: NVME_URING_CMD_PMAP through blk-mq
- * @NVME_PMAP_DOOR_QUEUE: and through a passthrough queue, NVME_PMAP_IOC_ATTACH
+ * enum nvme_pmap_feature - bits of nvme_pmap_query.features
+ * @NVME_PMAP_FEATURE_CMD: NVME_URING_CMD_PMAP through blk-mq
+ * @NVME_PMAP_FEATURE_QUEUE: and through a passthrough queue, NVME_PMAP_IOC_ATTACH
  */
-enum nvme_pmap_door {
-	NVME_PMAP_DOOR_PMAP = 1 << 0,
-	NVME_PMAP_DOOR_QUEUE = 1 << 1,
+enum nvme_pmap_feature {
+	NVME_PMAP_FEATURE_CMD = 1 << 0,
+	NVME_PMAP_FEATURE_QUEUE = 1 << 1,
 };
 
 /**
@@ -167,13 +167,13 @@ enum nvme_pmap_ns_flags {
 };
 
 /**
- * enum nvme_pmap_auto_door - what the controller does with buffers that are registered
+ * enum nvme_pmap_auto_mode - what the controller does with buffers that are registered
  * with io_uring, for NVME_URING_CMD_IO; the operator's choice
  * @NVME_PMAP_AUTO_OFF: nothing: such commands go the stock way
  * @NVME_PMAP_AUTO_ON: maps them, and sends commands over blk-mq
  * @NVME_PMAP_AUTO_QUEUE: and by passthrough queues, which it attaches
  */
-enum nvme_pmap_auto_door {
+enum nvme_pmap_auto_mode {
 	NVME_PMAP_AUTO_OFF = 0,
 	NVME_PMAP_AUTO_ON = 1,
 	NVME_PMAP_AUTO_QUEUE = 2,
@@ -184,7 +184,7 @@ enum nvme_pmap_auto_door {
  * @size: (in) sizeof(struct nvme_pmap_query)
  * @flags: (in) zero
  * @version: (out) NVME_PMAP_VERSION of the driver
- * @doors: (out) bits of enum nvme_pmap_door
+ * @features: (out) bits of enum nvme_pmap_feature
  * @forms: (out) bit (1 << enum nvme_pmap_form) for each form the controller
  *	supports; whether a buffer can be an SGL run depends on its memory
  * @align: (out) NVME_PMAP_ALIGN, bytes
@@ -194,7 +194,7 @@ enum nvme_pmap_auto_door {
  * @max_transfer: (out) bytes one pmap command may transfer: the controller's MDTS,
  *	8 MiB at most; a reset may change it
  * @pinned: (out) bytes of memory that this file's buffers keep pinned
- * @kept: (out) bytes of kernel memory spent on describing them
+ * @list_bytes: (out) bytes of kernel memory spent on describing them
  * @lba_bytes: (out) bytes of one logical block as transferred in the data
  *	buffer, extended metadata included; zero if the format is not known
  * @queues_free: (out) passthrough queues left; zero where there are none
@@ -204,8 +204,8 @@ enum nvme_pmap_auto_door {
  * @queue_irq: (out) and of that for all other rings
  * @ns: (out) bits of enum nvme_pmap_ns_flags
  * @md_bytes: (out) bytes of metadata of one logical block
- * @auto_door: (out) enum nvme_pmap_auto_door
- * @kept_transfer: (out) bytes up to which a command on a buffer in the PRP form needs
+ * @auto_mode: (out) enum nvme_pmap_auto_mode
+ * @max_prebuilt: (out) bytes up to which a command on a buffer in the PRP form needs
  *	no list built for it, which only blk-mq does, wherever it begins; in the SGL
  *	forms there is no such limit
  * @auto_max_transfer: (out) bytes that one NVME_URING_CMD_IO may transfer, by the auto
@@ -218,7 +218,7 @@ struct nvme_pmap_query {
 	__u32 size;
 	__u32 flags;
 	__u32 version;
-	__u32 doors;
+	__u32 features;
 	__u32 forms;
 	__u32 align;
 	__u32 max_index;
@@ -226,7 +226,7 @@ struct nvme_pmap_query {
 	__u64 max_len;
 	__u64 max_transfer;
 	__u64 pinned;
-	__u64 kept;
+	__u64 list_bytes;
 	__u32 lba_bytes;
 	__u32 queues_free;
 	__u32 queue_depth;
@@ -234,8 +234,8 @@ struct nvme_pmap_query {
 	__u16 queue_irq;
 	__u32 ns;
 	__u32 md_bytes;
-	__u32 auto_door;
-	__u32 kept_transfer;
+	__u32 auto_mode;
+	__u32 max_prebuilt;
 	__u64 auto_max_transfer;
 	__u64 reserved[3];
 };
@@ -261,7 +261,7 @@ enum nvme_pmap_register_flags {
  * @len: (in) bytes; a multiple of NVME_PMAP_ALIGN, not zero
  * @index: (in) the index to use, or NVME_PMAP_INDEX_ANY; (out) the index
  * @form: (out) enum nvme_pmap_form
- * @kept: (out) bytes of kernel memory spent on describing the buffer
+ * @list_bytes: (out) bytes of kernel memory spent on describing the buffer
  * @reserved: (in) zero
  *
  * The memory must be writable: anonymous memory, huge pages, memfd or shmem.
@@ -284,7 +284,7 @@ struct nvme_pmap_register {
 	__u64 len;
 	__u32 index;
 	__u32 form;
-	__u64 kept;
+	__u64 list_bytes;
 	__u64 reserved[2];
 };
 
@@ -338,12 +338,12 @@ struct nvme_pmap_unregister {
  *	registered (IORING_URING_CMD_FIXED) that went by a mapping of it, over
  *	blk-mq; they are counted by form above as well
  * @auto_queue: (out) and by a passthrough queue
- * @stock_starting: (out) such commands that went the stock way, counted again where
+ * @stock_setup: (out) such commands that went the stock way, counted again where
  *	one is sent again because there was no tag: the first ones
- * @stock_command: (out) not a Read or Write of plain blocks, or its slice is not in
+ * @stock_unsupported: (out) not a Read or Write of plain blocks, or its slice is not in
  *	the buffer, or not aligned
- * @stock_refused: (out) the buffer is over a limit, or cannot be mapped
- * @stock_failed: (out) whatever else the fast way did not take
+ * @stock_unmapped: (out) the buffer is over a limit, or cannot be mapped
+ * @stock_other: (out) whatever else the fast way did not take
  * @reserved: (out) zero
  *
  * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
@@ -370,10 +370,10 @@ struct nvme_pmap_stats {
 	__u64 fallback_busy;
 	__u64 auto_mq;
 	__u64 auto_queue;
-	__u64 stock_starting;
-	__u64 stock_command;
-	__u64 stock_refused;
-	__u64 stock_failed;
+	__u64 stock_setup;
+	__u64 stock_unsupported;
+	__u64 stock_unmapped;
+	__u64 stock_other;
 	__u64 reserved[10];
 };
 

@@ -15,7 +15,7 @@
 #include "adopt.h"
 
 /* Buffers of a user that one call of io_uring_register() looks at. */
-#define PMAP_LOOKS 512u
+#define PMAP_ACCOUNT_SCAN 512u
 
 /* Folios that are unpinned without a pause. */
 #define PMAP_UNPIN_BATCH 512u
@@ -102,7 +102,7 @@ static int nvme_pmap_enter(struct nvme_pmap_adopted *a)
 	return 0;
 }
 
-static void nvme_pmap_leave(struct nvme_pmap_adopted *a)
+static void nvme_pmap_account_remove(struct nvme_pmap_adopted *a)
 {
 	if (!a->user)
 		return;
@@ -124,7 +124,7 @@ static void nvme_pmap_uncharge_given_up(struct nvme_pmap_adopted *a)
 }
 
 /* Give the reference back.  Return: whether it was the last. */
-static bool nvme_pmap_return(struct nvme_pmap_adopted *a)
+static bool nvme_pmap_put_imu(struct nvme_pmap_adopted *a)
 {
 	bool last = true;
 
@@ -136,7 +136,7 @@ static bool nvme_pmap_return(struct nvme_pmap_adopted *a)
 		last = refcount_dec_and_test(&a->imu->refs);
 	if (last)
 		nvme_pmap_uncharge_given_up(a);
-	nvme_pmap_leave(a);
+	nvme_pmap_account_remove(a);
 	return last;
 }
 
@@ -152,9 +152,9 @@ void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a)
 }
 
 /* Each has its turn, if not in this call, in one of the next. */
-static void nvme_pmap_look_at(struct nvme_pmap_account *acct)
+static void nvme_pmap_scan_account(struct nvme_pmap_account *acct)
 {
-	unsigned int left = min(acct->users, PMAP_LOOKS);
+	unsigned int left = min(acct->users, PMAP_ACCOUNT_SCAN);
 	struct nvme_pmap_adopted *a, *next;
 
 	list_for_each_entry_safe(a, next, &acct->charged, of_user) {
@@ -171,7 +171,7 @@ static void nvme_pmap_look_at(struct nvme_pmap_account *acct)
  * Has the call made io_uring let go of buffers, or has it failed where it would not, had
  * that been seen?  Then it succeeds when it is made again.
  */
-static bool nvme_pmap_may_let_go(unsigned int opcode, long ret)
+static bool nvme_pmap_may_release(unsigned int opcode, long ret)
 {
 	switch (opcode) {
 	case IORING_UNREGISTER_BUFFERS:
@@ -192,19 +192,19 @@ static bool nvme_pmap_may_let_go(unsigned int opcode, long ret)
  * A program has unregistered buffers, or put others in their place: what io_uring has
  * let go of is uncharged when its call returns.
  */
-static void nvme_pmap_saw_register(void *data, void *ring, unsigned int opcode,
-				   unsigned int nr_files, unsigned int nr_bufs,
-				   long ret)
+static void nvme_pmap_trace_register(void *data, void *ring,
+				     unsigned int opcode, unsigned int nr_files,
+				     unsigned int nr_bufs, long ret)
 {
 	const struct io_ring_ctx *ctx = ring;
 	struct nvme_pmap_account *acct;
 
-	if (!nvme_pmap_may_let_go(opcode, ret) || !ctx->user)
+	if (!nvme_pmap_may_release(opcode, ret) || !ctx->user)
 		return;
 	spin_lock(&nvme_pmap_adopt_lock);
 	acct = nvme_pmap_account_find(ctx->user);
 	if (acct)
-		nvme_pmap_look_at(acct);
+		nvme_pmap_scan_account(acct);
 	spin_unlock(&nvme_pmap_adopt_lock);
 }
 
@@ -212,7 +212,7 @@ static void nvme_pmap_saw_register(void *data, void *ring, unsigned int opcode,
 static struct tracepoint *nvme_pmap_watched;
 static DEFINE_MUTEX(nvme_pmap_watching);
 
-static void nvme_pmap_is_watched(struct tracepoint *tp, void *data)
+static void nvme_pmap_match_tracepoint(struct tracepoint *tp, void *data)
 {
 	struct tracepoint **found = data;
 
@@ -230,11 +230,12 @@ void nvme_pmap_watch(void)
 {
 	struct tracepoint *tp = NULL;
 
-	check_trace_callback_type_io_uring_register(nvme_pmap_saw_register);
+	check_trace_callback_type_io_uring_register(nvme_pmap_trace_register);
 	mutex_lock(&nvme_pmap_watching);
 	if (!nvme_pmap_watched)
-		for_each_kernel_tracepoint(nvme_pmap_is_watched, &tp);
-	if (tp && !tracepoint_probe_register(tp, nvme_pmap_saw_register, NULL))
+		for_each_kernel_tracepoint(nvme_pmap_match_tracepoint, &tp);
+	if (tp &&
+	    !tracepoint_probe_register(tp, nvme_pmap_trace_register, NULL))
 		nvme_pmap_watched = tp;
 	if (!nvme_pmap_watched)
 		pr_warn_once("pmap: io_uring does not tell of its buffers\n");
@@ -248,7 +249,7 @@ void nvme_pmap_unwatch(void)
 {
 	if (!nvme_pmap_watched)
 		return;
-	tracepoint_probe_unregister(nvme_pmap_watched, nvme_pmap_saw_register,
+	tracepoint_probe_unregister(nvme_pmap_watched, nvme_pmap_trace_register,
 				    NULL);
 	tracepoint_synchronize_unregister();
 }
@@ -347,7 +348,7 @@ void nvme_pmap_disown(struct nvme_pmap_adopted *a)
 		return;
 	}
 	hash_del(&a->node);
-	last = nvme_pmap_return(a);
+	last = nvme_pmap_put_imu(a);
 	spin_unlock(&nvme_pmap_adopt_lock);
 
 	if (last)

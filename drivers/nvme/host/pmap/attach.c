@@ -17,9 +17,9 @@
 #include "file.h"
 #include "queue.h"
 
-static unsigned int pmap_queue_linger = 1000;
-module_param(pmap_queue_linger, uint, 0644);
-MODULE_PARM_DESC(pmap_queue_linger,
+static unsigned int pmap_queue_linger_ms = 1000;
+module_param(pmap_queue_linger_ms, uint, 0644);
+MODULE_PARM_DESC(pmap_queue_linger_ms,
 		 "ms for which a passthrough queue is kept for its next user");
 
 static size_t nvme_pmap_sq_bytes(const struct nvme_pmap_queues *set)
@@ -33,15 +33,15 @@ static size_t nvme_pmap_cq_bytes(const struct nvme_pmap_queues *set)
 }
 
 /* Whoever still looks for completions has the lock, and sees none next. */
-static void nvme_pmap_queue_hide(struct nvme_pmap_queue *q)
+static void nvme_pmap_queue_hide_cq(struct nvme_pmap_queue *q)
 {
 	nvme_pmap_lock_cq(q);
 	WRITE_ONCE(q->cq, NULL);
 	nvme_pmap_unlock_cq(q);
 }
 
-/* A grace period after it was hidden: see nvme_pmap_queue_pending().  Idempotent. */
-static void nvme_pmap_queue_drop(struct nvme_pmap_queue *q)
+/* A grace period after it was hidden: see nvme_pmap_cqe_pending().  Idempotent. */
+static void nvme_pmap_queue_drop_memory(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
 
@@ -58,11 +58,11 @@ static void nvme_pmap_queue_drop(struct nvme_pmap_queue *q)
 }
 
 /* Nobody uses the queue, nor does the controller. */
-static void nvme_pmap_queue_free(struct nvme_pmap_queue *q)
+static void nvme_pmap_queue_free_memory(struct nvme_pmap_queue *q)
 {
-	nvme_pmap_queue_hide(q);
+	nvme_pmap_queue_hide_cq(q);
 	synchronize_rcu();
-	nvme_pmap_queue_drop(q);
+	nvme_pmap_queue_drop_memory(q);
 }
 
 /*
@@ -79,7 +79,7 @@ static void nvme_pmap_number_slots(struct nvme_pmap_queue *q)
 		q->slot[i].cid = first + i;
 }
 
-static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
+static int nvme_pmap_queue_alloc_memory(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
 
@@ -102,7 +102,7 @@ static int nvme_pmap_queue_alloc(struct nvme_pmap_queue *q)
 		nvme_pmap_number_slots(q);
 		return 0;
 	}
-	nvme_pmap_queue_free(q);
+	nvme_pmap_queue_free_memory(q);
 	return -ENOMEM;
 }
 
@@ -139,7 +139,7 @@ static u16 nvme_pmap_qid(const struct nvme_pmap_queue *q)
 }
 
 /**
- * nvme_pmap_queues_free - queues that files could attach now
+ * nvme_pmap_queues_available - queues that files could attach now
  * @set: the controller's, or NULL
  * @pf: a file's state, or NULL
  * @irq: (out) identifier of its queue for rings that do not poll, or 0
@@ -147,9 +147,9 @@ static u16 nvme_pmap_qid(const struct nvme_pmap_queue *q)
  *
  * Return: their number, or -EINTR.
  */
-int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
-			  const struct nvme_pmap_file *pf, u16 *irq,
-			  u16 *polled)
+int nvme_pmap_queues_available(struct nvme_pmap_queues *set,
+			       const struct nvme_pmap_file *pf, u16 *irq,
+			       u16 *polled)
 {
 	int left = 0;
 
@@ -161,8 +161,8 @@ int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
 	if (!set->dead)
 		left = (int)set->granted - (int)nvme_pmap_queues_used(set);
 	if (pf) {
-		*irq = nvme_pmap_qid(pf->queue[false]);
-		*polled = nvme_pmap_qid(pf->queue[true]);
+		*irq = nvme_pmap_qid(pf->queue[PMAP_QUEUE_IRQ]);
+		*polled = nvme_pmap_qid(pf->queue[PMAP_QUEUE_POLLED]);
 	}
 	mutex_unlock(&set->lock);
 	return max(left, 0);
@@ -179,7 +179,7 @@ static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
 {
 	/* or a task has its batch still, or the controller may have the pair */
 	if (q->users || READ_ONCE(q->batch.plug) != PMAP_NO_PLUG ||
-	    q->kept == READ_ONCE(q->set->resets) + 1)
+	    q->delete_failed == READ_ONCE(q->set->resets) + 1)
 		return 0;
 	if (!READ_ONCE(q->qid))
 		return more ? 3 : 0;
@@ -189,8 +189,8 @@ static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
 }
 
 static struct nvme_pmap_queue *
-nvme_pmap_queue_pick(struct nvme_pmap_queues *set, bool polled,
-		     unsigned int cpu)
+nvme_pmap_choose_queue(struct nvme_pmap_queues *set, bool polled,
+		       unsigned int cpu)
 {
 	struct nvme_pmap_queue *best = NULL;
 	unsigned int i, rank, top = 0, pairs = 0;
@@ -211,15 +211,15 @@ nvme_pmap_queue_pick(struct nvme_pmap_queues *set, bool polled,
 }
 
 /**
- * nvme_pmap_queue_tidy - delete a queue that nobody has used for a while
+ * nvme_pmap_queue_free_if_idle - delete a queue that nobody has used for a while
  * @q: the queue, without users; the lock of the set is held
  *
  * Return: jiffies until it may be done, or MAX_JIFFY_OFFSET: it is.
  */
-unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q)
+unsigned long nvme_pmap_queue_free_if_idle(struct nvme_pmap_queue *q)
 {
 	unsigned long linger =
-		msecs_to_jiffies(min(READ_ONCE(pmap_queue_linger), 60000u));
+		msecs_to_jiffies(min(READ_ONCE(pmap_queue_linger_ms), 60000u));
 
 	lockdep_assert_held(&q->set->lock);
 	if (!q->cq)
@@ -229,59 +229,60 @@ unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q)
 	/* what the controller refuses to delete stays, until the next reset */
 	if (q->set->ops->down(q))
 		return HZ;
-	nvme_pmap_queue_free(q);
+	nvme_pmap_queue_free_memory(q);
 	return MAX_JIFFY_OFFSET;
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_queue_tidy);
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_free_if_idle);
 
 /*
  * The last user is gone, or was never to be.  The pair is kept for a moment: a program
  * that attaches and detaches over and over has no queue created for that.
  */
-static void nvme_pmap_queue_end(struct nvme_pmap_queue *q)
+static void nvme_pmap_queue_last_user(struct nvme_pmap_queue *q)
 {
 	lockdep_assert_held(&q->set->lock);
 	q->users = 0;
 	q->idle = jiffies;
-	if (!q->set->dead && nvme_pmap_queue_tidy(q) != MAX_JIFFY_OFFSET)
+	if (!q->set->dead &&
+	    nvme_pmap_queue_free_if_idle(q) != MAX_JIFFY_OFFSET)
 		q->set->ops->keep(q->set);
 }
 
 /* A queue for its first user. */
 static struct nvme_pmap_queue *
-nvme_pmap_queue_start(struct nvme_pmap_queues *set,
-		      const struct nvme_pmap_attach *att)
+nvme_pmap_queue_first_user(struct nvme_pmap_queues *set,
+			   const struct nvme_pmap_attach *att)
 {
 	unsigned int cpu = att->flags & NVME_PMAP_QUEUE_CPU ?
 				   att->cpu :
 				   raw_smp_processor_id();
 	bool polled = att->flags & NVME_PMAP_QUEUE_POLLED;
-	struct nvme_pmap_queue *q = nvme_pmap_queue_pick(set, polled, cpu);
+	struct nvme_pmap_queue *q = nvme_pmap_choose_queue(set, polled, cpu);
 	int ret;
 
 	if (!q)
 		return ERR_PTR(-EUSERS);
-	ret = nvme_pmap_queue_alloc(q);
+	ret = nvme_pmap_queue_alloc_memory(q);
 	if (ret)
 		return ERR_PTR(ret);
 	q->polled = polled;
 	q->cpu = cpu;
 	q->users = 1;
-	q->failed = 0;
+	q->create_failed = 0;
 	ret = set->ops->up(q);
 	/* during a reset: it comes up afterwards, until then blk-mq serves */
 	if (!ret || ret == -EAGAIN) {
 		set->ops->keep(set);
 		return q;
 	}
-	nvme_pmap_queue_end(q);
+	nvme_pmap_queue_last_user(q);
 	return ERR_PTR(ret);
 }
 
 /* The queue of the file @fd, which must be one of the same controller. */
 static struct nvme_pmap_queue *
-nvme_pmap_queue_share(struct nvme_pmap_queues *set, struct file *file, int fd,
-		      bool polled)
+nvme_pmap_queue_next_user(struct nvme_pmap_queues *set, struct file *file,
+			  int fd, bool polled)
 {
 	struct nvme_pmap_queue *q = ERR_PTR(-EBADF);
 	struct file *other = fget(fd);
@@ -318,9 +319,9 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
 	if (pf->queue[polled])
 		return -EALREADY;
 	if (att->flags & NVME_PMAP_QUEUE_SHARE)
-		q = nvme_pmap_queue_share(set, file, att->fd, polled);
+		q = nvme_pmap_queue_next_user(set, file, att->fd, polled);
 	else
-		q = nvme_pmap_queue_start(set, att);
+		q = nvme_pmap_queue_first_user(set, att);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	pf->had_queue = true;
@@ -362,7 +363,7 @@ int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 {
 	while (nvme_pmap_queue_busy(q)) {
-		nvme_pmap_queue_reap(q);
+		nvme_pmap_queue_process_cq(q);
 		if (!nvme_pmap_queue_busy(q))
 			break;
 		if (interruptible && signal_pending(current))
@@ -373,7 +374,7 @@ static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 }
 
 /* What stock said to a caller was said for a file that goes. */
-static void nvme_pmap_queue_forget(struct nvme_pmap_queue *q)
+static void nvme_pmap_queue_drop_cred(struct nvme_pmap_queue *q)
 {
 	const struct cred *cred;
 
@@ -405,8 +406,8 @@ static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
 		return ret;
 	}
 	WRITE_ONCE(pf->queue[q->polled], NULL);
-	nvme_pmap_queue_forget(q);
-	nvme_pmap_queue_end(q);
+	nvme_pmap_queue_drop_cred(q);
+	nvme_pmap_queue_last_user(q);
 	return 0;
 }
 
@@ -423,7 +424,7 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
 		return nvme_pmap_detach_last(pf, q, interruptible);
 	q->users--;
 	WRITE_ONCE(pf->queue[polled], NULL);
-	nvme_pmap_queue_forget(q);
+	nvme_pmap_queue_drop_cred(q);
 	return 0;
 }
 
@@ -460,7 +461,7 @@ int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door)
  * Whoever has handed the last commands of a file over gives back what they held
  * afterwards, under the lock of their queue: of any that the file ever had.
  */
-static void nvme_pmap_queues_quiet(struct nvme_pmap_queues *set)
+static void nvme_pmap_queues_sync_cq(struct nvme_pmap_queues *set)
 {
 	unsigned int i;
 
@@ -484,7 +485,7 @@ void nvme_pmap_detach_all(struct nvme_pmap_file *pf)
 	nvme_pmap_detach_locked(pf, false, false);
 	nvme_pmap_detach_locked(pf, true, false);
 	mutex_unlock(&set->lock);
-	nvme_pmap_queues_quiet(set);
+	nvme_pmap_queues_sync_cq(set);
 }
 
 /**
@@ -541,11 +542,11 @@ void nvme_pmap_queues_kill(struct nvme_pmap_queues *set)
 	mutex_lock(&set->lock);
 	set->dead = true;
 	for (i = 0; i < set->nr; i++)
-		nvme_pmap_queue_hide(&set->queue[i]);
+		nvme_pmap_queue_hide_cq(&set->queue[i]);
 	/* one grace period for all */
 	synchronize_rcu();
 	for (i = 0; i < set->nr; i++)
-		nvme_pmap_queue_drop(&set->queue[i]);
+		nvme_pmap_queue_drop_memory(&set->queue[i]);
 	mutex_unlock(&set->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queues_kill);

@@ -28,7 +28,7 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 	/* the file holds the controller, and this finds out that it is gone */
 	if (!nvme_pmap_ctrl_prepare(pc))
 		pf = nvme_pmap_file_get(file, ns, pc, PMAP_AUTO_GFP);
-	if (!pf || nvme_pmap_autos_make(pf))
+	if (!pf || nvme_pmap_auto_file_make(pf))
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
 	set_active_memcg(old);
 	mem_cgroup_put(pc->begin_memcg);
@@ -53,7 +53,7 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 
 	rcu_read_lock();
 	pc = nvme_pmap_ctrl_find_rcu(ctrl);
-	if (pc && (READ_ONCE(pc->mode) == PMAP_AUTO_OFF ||
+	if (pc && (READ_ONCE(pc->mode) == NVME_PMAP_AUTO_OFF ||
 		   READ_ONCE(pc->begin_file) ||
 		   time_before(jiffies, READ_ONCE(pc->begin_at)) ||
 		   /* or it is being removed */
@@ -94,5 +94,5 @@ void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
  */
 void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc)
 {
-	nvme_pmap_auto_switch(pc, PMAP_AUTO_OFF);
+	nvme_pmap_auto_switch(pc, NVME_PMAP_AUTO_OFF);
 }

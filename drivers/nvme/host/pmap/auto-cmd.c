@@ -44,14 +44,14 @@ nvme_pmap_fixed_ubuf(struct io_uring_cmd *ioucmd)
  * The mapping of the buffer, referenced, or NULL.  With the reference, the mapping's
  * own on io_uring's object is held: it is the command's.
  */
-static struct nvme_pmap *nvme_pmap_fixed_find(struct nvme_pmap_autos *autos,
+static struct nvme_pmap *nvme_pmap_fixed_find(struct nvme_pmap_auto_file *af,
 					      const struct io_mapped_ubuf *imu)
 {
 	struct nvme_pmap *pmap = NULL;
-	struct nvme_pmap_auto *a;
+	struct nvme_pmap_auto_entry *a;
 
 	pmap_rcu_begin();
-	a = rhashtable_lookup(&autos->table, &imu, nvme_pmap_auto_params);
+	a = rhashtable_lookup(&af->table, &imu, nvme_pmap_auto_params);
 	if (likely(a)) {
 		pmap = rcu_dereference(a->pmap);
 		if (pmap && !percpu_ref_tryget_live_rcu(&pmap->ref))
@@ -64,7 +64,7 @@ static struct nvme_pmap *nvme_pmap_fixed_find(struct nvme_pmap_autos *autos,
 }
 
 /* A buffer without a mapping.  Return: why stock is to have the command. */
-static noinline enum nvme_pmap_way
+static noinline enum nvme_pmap_path
 nvme_pmap_fixed_unmapped(struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
 			 const struct nvme_pmap_io *io)
 {
@@ -74,9 +74,9 @@ nvme_pmap_fixed_unmapped(struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
 	/* io_uring's answer; there may be no buffer at all */
 	if (io_uring_cmd_import_fixed(io->offset, io->data_len, ITER_DEST,
 				      &iter, ioucmd))
-		return PMAP_WAY_COMMAND;
+		return PMAP_PATH_STOCK_UNSUPPORTED;
 	if ((imu->ubuf | imu->len) & (NVME_PMAP_ALIGN - 1))
-		return PMAP_WAY_REFUSED;
+		return PMAP_PATH_STOCK_UNMAPPED;
 	return nvme_pmap_auto_count_down(pf, cmd_to_io_kiocb(ioucmd),
 					 io->data_len);
 }
@@ -167,7 +167,7 @@ static noinline int nvme_pmap_fixed_start(struct io_uring_cmd *ioucmd,
 					  struct nvme_ns, cdev);
 
 	if (pf)
-		this_cpu_inc(pf->counts->way[PMAP_WAY_STARTING]);
+		this_cpu_inc(pf->counts->path[PMAP_PATH_STOCK_SETUP]);
 	nvme_pmap_auto_begin(ns->ctrl, ioucmd->file);
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
@@ -181,13 +181,13 @@ nvme_pmap_fixed_by_queue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			 struct io_uring_cmd *ioucmd, unsigned int issue_flags,
 			 struct nvme_pmap *pmap, struct nvme_pmap_io *io)
 {
-	struct nvme_pmap_queue *q = nvme_pmap_pick_queue(pf, issue_flags);
+	struct nvme_pmap_queue *q = nvme_pmap_cmd_queue(pf, issue_flags);
 	int ret;
 
 	if (!q) {
 		nvme_pmap_count_fallback(pf, PMAP_FALLBACK_DOWN);
-		nvme_pmap_auto_attach(pf, ioucmd->file,
-				      issue_flags & IO_URING_F_IOPOLL);
+		nvme_pmap_auto_request_queue(pf, ioucmd->file,
+					     issue_flags & IO_URING_F_IOPOLL);
 		return 0;
 	}
 	ret = nvme_pmap_fixed_queue(ns, pf, q, ioucmd, issue_flags, pmap, io);
@@ -210,19 +210,19 @@ static int nvme_pmap_fixed_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 	int ret;
 
-	if (READ_ONCE(pf->pc->mode) == PMAP_AUTO_QUEUE &&
+	if (READ_ONCE(pf->pc->mode) == NVME_PMAP_AUTO_QUEUE &&
 	    nvme_pmap_fixed_by_queue(ns, pf, ioucmd, issue_flags, pmap, io))
 		return -EIOCBQUEUED;
 	pdu->built = NULL;
 	pdu->pmap = pmap;
 	/* where a worker sends it, the program may look before that goes on */
-	this_cpu_inc(pf->counts->way[PMAP_WAY_MQ]);
+	this_cpu_inc(pf->counts->path[PMAP_PATH_BLK_MQ]);
 	ret = nvme_pmap_send(ns, pf, ioucmd, cmd, io, issue_flags);
 	if (likely(ret == -EIOCBQUEUED))
 		return ret;
-	this_cpu_dec(pf->counts->way[PMAP_WAY_MQ]);
+	this_cpu_dec(pf->counts->path[PMAP_PATH_BLK_MQ]);
 	percpu_ref_put(&pmap->ref);
-	return ret == -EAGAIN ? ret : PMAP_WAY_FAILED;
+	return ret == -EAGAIN ? ret : PMAP_PATH_STOCK_OTHER;
 }
 
 /* Return: -EIOCBQUEUED; -EAGAIN; or why stock is to have it. */
@@ -239,18 +239,19 @@ static __always_inline int nvme_pmap_fixed_try(struct io_uring_cmd *ioucmd,
 	if (unlikely(nvme_pmap_check_ring(issue_flags) ||
 		     READ_ONCE(cmd->index) ||
 		     nvme_pmap_parse(ns, ioucmd, cmd, &io)))
-		return PMAP_WAY_COMMAND;
+		return PMAP_PATH_STOCK_UNSUPPORTED;
 	if (unlikely((io.opcode != nvme_cmd_read &&
 		      io.opcode != nvme_cmd_write) ||
 		     io.data_len - 1 >= nvme_pmap_fixed_max(pf)))
-		return PMAP_WAY_COMMAND;
-	pmap = nvme_pmap_fixed_find(pf->autos, nvme_pmap_fixed_ubuf(ioucmd));
+		return PMAP_PATH_STOCK_UNSUPPORTED;
+	pmap = nvme_pmap_fixed_find(pf->auto_file,
+				    nvme_pmap_fixed_ubuf(ioucmd));
 	if (unlikely(!pmap))
 		return nvme_pmap_fixed_unmapped(pf, ioucmd, &io);
 	io.offset -= pmap->addr;
 	if (unlikely(nvme_pmap_check_slice(pf, pmap, io.offset, io.data_len))) {
 		percpu_ref_put(&pmap->ref);
-		return PMAP_WAY_COMMAND;
+		return PMAP_PATH_STOCK_UNSUPPORTED;
 	}
 	return nvme_pmap_fixed_send(ns, pf, ioucmd, issue_flags, pmap, &io);
 }
@@ -273,7 +274,7 @@ static noinline int nvme_pmap_fixed_alone(struct io_uring_cmd *ioucmd,
 	ioucmd->cmd_op = NVME_URING_CMD_IO;
 	if (ret == -EAGAIN)
 		return ret;
-	this_cpu_inc(pf->counts->way[ret]);
+	this_cpu_inc(pf->counts->path[ret]);
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
@@ -282,10 +283,10 @@ static __always_inline int nvme_pmap_fixed_single(struct io_uring_cmd *ioucmd,
 						  unsigned int issue_flags,
 						  struct nvme_pmap_file *pf)
 {
-	/* pairs with the release in nvme_pmap_autos_make() */
-	if (unlikely(!smp_load_acquire(&pf->autos)))
+	/* pairs with the release in nvme_pmap_auto_file_make() */
+	if (unlikely(!smp_load_acquire(&pf->auto_file)))
 		return nvme_pmap_fixed_start(ioucmd, issue_flags, pf);
-	if (unlikely(READ_ONCE(pf->pc->mode) == PMAP_AUTO_OFF))
+	if (unlikely(READ_ONCE(pf->pc->mode) == NVME_PMAP_AUTO_OFF))
 		return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 	return nvme_pmap_fixed_alone(ioucmd, issue_flags, pf);
 }
@@ -347,7 +348,7 @@ static int nvme_pmap_uring_cmd_fixed(struct io_uring_cmd *ioucmd,
 
 	if (unlikely(!pf))
 		return nvme_pmap_fixed_start(ioucmd, issue_flags, NULL);
-	q = nvme_pmap_pick_queue(pf, issue_flags);
+	q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (q)
 		return nvme_pmap_fixed_batched(ioucmd, issue_flags, pf, q);
 	return nvme_pmap_fixed_single(ioucmd, issue_flags, pf);

@@ -36,13 +36,13 @@
 #include "ctrl.h"
 
 /* Rounds after which a mapping is not used before it ends. */
-#define PMAP_AUTO_LOOKS 2
+#define PMAP_AUTO_ROUNDS 2
 
 /* Entries of a file: what a ring can have of buffers. */
 #define PMAP_AUTO_MAX 16384
 
 /**
- * struct nvme_pmap_auto - a buffer of io_uring's
+ * struct nvme_pmap_auto_entry - a buffer of io_uring's
  * @hash: in the table
  * @imu: io_uring's object; only to be compared
  * @pmap: the mapping; NULL before it is made, and where it cannot be
@@ -52,12 +52,12 @@
  * @age: how often it was found unused
  * @since: when it was refused, in jiffies
  * @adopted: @imu, held for the work
- * @fresh: on nvme_pmap_autos.fresh, until the work has seen it
- * @want: on nvme_pmap_autos.want, until the work maps it
- * @node: on nvme_pmap_autos.all, or on .ending when it has left the table
+ * @fresh: on nvme_pmap_auto_file.fresh, until the work has seen it
+ * @want: on nvme_pmap_auto_file.want, until the work maps it
+ * @node: on nvme_pmap_auto_file.all, or on .ending when it has left the table
  * @rcu: those who look up may still see the entry when it is freed
  */
-struct nvme_pmap_auto {
+struct nvme_pmap_auto_entry {
 	struct rhash_head hash;
 	const struct io_mapped_ubuf *imu;
 	struct nvme_pmap __rcu *pmap;
@@ -74,7 +74,7 @@ struct nvme_pmap_auto {
 };
 
 /**
- * struct nvme_pmap_autos - the auto door of a file
+ * struct nvme_pmap_auto_file - the auto door of a file
  * @table: the entries, by io_uring's object; read under RCU
  * @fresh: entries that commands have added to it
  * @want: entries that commands have handed over, to be mapped
@@ -89,9 +89,9 @@ struct nvme_pmap_auto {
  * @nr: entries in the table
  * @emptied: when the last had left it, in jiffies (the work's)
  * @aged: when their ages were looked at, in jiffies (the work's)
- * @flags: enum nvme_pmap_autos_flags
+ * @flags: enum nvme_pmap_auto_file_flags
  */
-struct nvme_pmap_autos {
+struct nvme_pmap_auto_file {
 	struct rhashtable table;
 	struct llist_head fresh;
 	struct llist_head want;
@@ -109,11 +109,11 @@ struct nvme_pmap_autos {
 	unsigned long flags;
 };
 
-enum nvme_pmap_autos_flags {
-	PMAP_AUTOS_TRIED, /* to attach a queue for rings that do not poll; + 1: do */
-	PMAP_AUTOS_TRIED_POLLED,
-	PMAP_AUTOS_ATTACHING,
-	PMAP_AUTOS_RETRY, /* what was refused may be had by now */
+enum nvme_pmap_auto_file_flags {
+	PMAP_AUTO_TRIED_QUEUE, /* to attach a queue for rings that do not poll; + 1: do */
+	PMAP_AUTO_TRIED_QUEUE_POLLED,
+	PMAP_AUTO_ATTACHING,
+	PMAP_AUTO_RETRY, /* what was refused may be had by now */
 };
 
 /* Objects of a kind are aligned alike: the low bits say nothing. */
@@ -124,8 +124,8 @@ static inline u32 nvme_pmap_auto_hash(const void *key, u32 len, u32 seed)
 
 static const __maybe_unused struct rhashtable_params nvme_pmap_auto_params = {
 	.key_len = sizeof(struct io_mapped_ubuf *),
-	.key_offset = offsetof(struct nvme_pmap_auto, imu),
-	.head_offset = offsetof(struct nvme_pmap_auto, hash),
+	.key_offset = offsetof(struct nvme_pmap_auto_entry, imu),
+	.head_offset = offsetof(struct nvme_pmap_auto_entry, hash),
 	.hashfn = nvme_pmap_auto_hash,
 	/* of many files with a buffer or two each; it grows */
 	.nelem_hint = 2,
@@ -136,10 +136,10 @@ static const __maybe_unused struct rhashtable_params nvme_pmap_auto_params = {
 extern bool nvme_pmap_auto_open;
 
 /* At once, or so many jiffies from now. */
-static inline void nvme_pmap_autos_kick(struct nvme_pmap_autos *autos,
-					unsigned long delay)
+static inline void nvme_pmap_auto_file_kick(struct nvme_pmap_auto_file *af,
+					    unsigned long delay)
 {
-	mod_delayed_work(nvme_wq, &autos->work, delay);
+	mod_delayed_work(nvme_wq, &af->work, delay);
 }
 
 /* auto-ctrl.c */
@@ -147,21 +147,21 @@ extern const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES];
 u8 nvme_pmap_auto_default(void);
 void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode);
 u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
-			 enum nvme_pmap_way way);
+			 enum nvme_pmap_path path);
 int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages);
 void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages);
 unsigned long nvme_pmap_auto_interval(void);
-void nvme_pmap_autos_enlist(struct nvme_pmap_autos *autos);
-void nvme_pmap_autos_delist(struct nvme_pmap_autos *autos);
+void nvme_pmap_auto_file_enlist(struct nvme_pmap_auto_file *af);
+void nvme_pmap_auto_file_delist(struct nvme_pmap_auto_file *af);
 
 /* auto.c */
-int nvme_pmap_autos_make(struct nvme_pmap_file *pf);
-void nvme_pmap_autos_free(struct nvme_pmap_file *pf);
-enum nvme_pmap_way nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
-					     const struct io_kiocb *req,
-					     u32 len);
-void nvme_pmap_auto_attach(struct nvme_pmap_file *pf, struct file *file,
-			   bool polled);
+int nvme_pmap_auto_file_make(struct nvme_pmap_file *pf);
+void nvme_pmap_auto_file_free(struct nvme_pmap_file *pf);
+enum nvme_pmap_path nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
+					      const struct io_kiocb *req,
+					      u32 len);
+void nvme_pmap_auto_request_queue(struct nvme_pmap_file *pf, struct file *file,
+				  bool polled);
 
 /* auto-begin.c */
 void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);

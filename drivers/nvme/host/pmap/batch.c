@@ -35,7 +35,7 @@ static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
  */
 static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 {
-	/* pairs with the release in nvme_pmap_look() */
+	/* pairs with the release in nvme_pmap_process_cq() */
 	u32 busy = q->sent - smp_load_acquire(&q->done);
 
 	return likely(busy < q->mask) ? q->mask - busy : 0;
@@ -83,14 +83,15 @@ static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
 	for (i = 0; i < PMAP_KIND_BUILT; i++)
 		this_cpu_add(counts->queued[i], b->queued[i]);
 	memset(b->queued, 0, sizeof(b->queued));
-	if (b->autos) {
-		this_cpu_add(counts->way[PMAP_WAY_QUEUE], b->autos);
-		b->autos = 0;
+	if (b->nr_auto) {
+		this_cpu_add(counts->path[PMAP_PATH_QUEUE], b->nr_auto);
+		b->nr_auto = 0;
 	}
 }
 
 /* What was taken for @left commands that did not come. */
-static noinline void nvme_pmap_give_back(struct nvme_pmap_batch *b, u32 left)
+static noinline void nvme_pmap_put_unused_refs(struct nvme_pmap_batch *b,
+					       u32 left)
 {
 	percpu_ref_put_many(&b->pmap->ref, left + b->elsewhere);
 	if (left)
@@ -99,7 +100,7 @@ static noinline void nvme_pmap_give_back(struct nvme_pmap_batch *b, u32 left)
 }
 
 /* No command takes the short way any more, until the next batch is opened. */
-static noinline void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
+static noinline void nvme_pmap_end_credit(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
 	u32 left = b->limit - q->sent;
@@ -108,17 +109,16 @@ static noinline void nvme_pmap_drop_credit(struct nvme_pmap_queue *q)
 		return;
 	nvme_pmap_count_batch(b);
 	if (left || b->elsewhere)
-		nvme_pmap_give_back(b, left);
+		nvme_pmap_put_unused_refs(b, left);
 	b->by_caller = false;
 	b->pf = NULL;
 	b->table = NULL;
 }
 
 /* End the batch: what was sent is told to the controller. */
-static __always_inline void
-nvme_pmap_end_batch_locked(struct nvme_pmap_queue *q)
+static __always_inline void nvme_pmap_close_batch(struct nvme_pmap_queue *q)
 {
-	nvme_pmap_drop_credit(q);
+	nvme_pmap_end_credit(q);
 	if (likely(q->rung != q->sent))
 		nvme_pmap_ring_sq(q);
 }
@@ -131,7 +131,7 @@ static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 
 	spin_lock(&q->sq_lock);
 	/* if it has been taken, nothing may be left to end */
-	nvme_pmap_end_batch_locked(q);
+	nvme_pmap_close_batch(q);
 	if (unlikely(q->vain))
 		WRITE_ONCE(q->vain, NULL);
 	WRITE_ONCE(q->batch.plug, PMAP_NO_PLUG);
@@ -170,7 +170,7 @@ static noinline void nvme_pmap_await_sq(struct nvme_pmap_queue *q)
 	}
 }
 
-static void nvme_pmap_take(struct nvme_pmap_queue *q)
+static void nvme_pmap_revoke_batch(struct nvme_pmap_queue *q)
 {
 	struct blk_plug *plug;
 
@@ -186,27 +186,27 @@ static void nvme_pmap_take(struct nvme_pmap_queue *q)
 	spin_lock(&q->sq_lock);
 	/* or its task has ended it, and another may have one by now */
 	if (q->batch.plug == PMAP_PLUG_TAKEN)
-		nvme_pmap_end_batch_locked(q);
+		nvme_pmap_close_batch(q);
 	spin_unlock(&q->sq_lock);
 }
 
 /* Who takes batches, one at a time: what is taken has been ended, for all others. */
-static DEFINE_MUTEX(nvme_pmap_taking);
+static DEFINE_MUTEX(nvme_pmap_revoke_lock);
 
 /**
- * nvme_pmap_queue_take - end a batch that its task still goes on with
+ * nvme_pmap_queue_revoke_batch - end a batch that its task still goes on with
  * @q: the queue
  *
  * A task does not have to sleep, nor to be given the CPU, for as long as its batch
  * lasts.  What it has sent is told to the controller; the rest goes by blk-mq.
  */
-void nvme_pmap_queue_take(struct nvme_pmap_queue *q)
+void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q)
 {
-	mutex_lock(&nvme_pmap_taking);
-	nvme_pmap_take(q);
-	mutex_unlock(&nvme_pmap_taking);
+	mutex_lock(&nvme_pmap_revoke_lock);
+	nvme_pmap_revoke_batch(q);
+	mutex_unlock(&nvme_pmap_revoke_lock);
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_queue_take);
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_revoke_batch);
 
 /**
  * nvme_pmap_queue_stop - no new commands; those in flight go on
@@ -217,7 +217,7 @@ void nvme_pmap_queue_stop(struct nvme_pmap_queue *q)
 	spin_lock(&q->sq_lock);
 	q->live = false;
 	spin_unlock(&q->sq_lock);
-	nvme_pmap_queue_take(q);
+	nvme_pmap_queue_revoke_batch(q);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_stop);
 

@@ -48,7 +48,7 @@ struct task_struct;
  * @elsewhere: commands on other buffers, which have their own reference; of
  *	those on @pmap as many are left as up to @limit, and these
  * @queued: commands by kind, not yet in the counters of the file
- * @autos: those of them that came by the auto door
+ * @nr_auto: those of them that came by the auto door
  *
  * What its first command finds out about the file, the namespace and the buffer
  * holds for the rest, because references for the rest are taken with it: whoever
@@ -77,7 +77,7 @@ struct nvme_pmap_batch {
 	u32 deadline;
 	u32 max;
 	u32 queued[PMAP_KINDS];
-	u32 autos;
+	u32 nr_auto;
 	u8 lba_shift;
 	u8 asked_may;
 	bool by_caller;
@@ -93,7 +93,7 @@ struct nvme_pmap_fixed {
 	u32 len;
 };
 
-void nvme_pmap_queue_take(struct nvme_pmap_queue *q);
+void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 
 #endif /* _NVME_PMAP_BATCH_H */

@@ -169,7 +169,7 @@ nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	req = nvme_pmap_alloc_request(ns, io->opcode, issue_flags);
 	/* no free tag, or the queue is frozen by a reset: -EAGAIN */
 	if (IS_ERR(req))
-		return pmap_keep_sqe(ioucmd, PTR_ERR(req));
+		return pmap_copy_sqe(ioucmd, PTR_ERR(req));
 	ret = nvme_pmap_prep_request(ns, pf, pdu, req, cmd, io);
 	if (unlikely(ret)) {
 		blk_mq_free_request(req);
@@ -227,7 +227,7 @@ static noinline int nvme_pmap_issue_known(struct nvme_ns *ns,
 
 	if (issue_flags & IO_URING_F_NONBLOCK) {
 		nvme_pmap_ns_scan(pn);
-		return pmap_keep_sqe(ioucmd, -EAGAIN);
+		return pmap_copy_sqe(ioucmd, -EAGAIN);
 	}
 	atomic_inc(&pn->waiting);
 	do {
@@ -284,8 +284,8 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 		if (likely(ret <= 0))
 			return ret;
 		nvme_pmap_count_fallback(pf, ret);
-	} else if (unlikely(READ_ONCE(pf->queue[0]) ||
-			    READ_ONCE(pf->queue[1]))) {
+	} else if (unlikely(READ_ONCE(pf->queue[PMAP_QUEUE_IRQ]) ||
+			    READ_ONCE(pf->queue[PMAP_QUEUE_POLLED]))) {
 		nvme_pmap_count_fallback(pf, PMAP_FALLBACK_MODE);
 	}
 	return nvme_pmap_issue(ns, pf, ioucmd, issue_flags);
@@ -293,7 +293,7 @@ static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
 
 /* The passthrough queue for a command, or NULL. */
 static __always_inline struct nvme_pmap_queue *
-nvme_pmap_pick_queue(const struct nvme_pmap_file *pf, unsigned int issue_flags)
+nvme_pmap_cmd_queue(const struct nvme_pmap_file *pf, unsigned int issue_flags)
 {
 	return READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
 }
@@ -308,7 +308,7 @@ static noinline int nvme_pmap_uring_cmd_alone(struct io_uring_cmd *ioucmd,
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
-	struct nvme_pmap_queue *q = nvme_pmap_pick_queue(pf, issue_flags);
+	struct nvme_pmap_queue *q = nvme_pmap_cmd_queue(pf, issue_flags);
 	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
 
 	/* as nvme_pmap_check_ring(), and not from an io-wq thread */
@@ -324,7 +324,7 @@ static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
-	struct nvme_pmap_queue *q = nvme_pmap_pick_queue(pf, issue_flags);
+	struct nvme_pmap_queue *q = nvme_pmap_cmd_queue(pf, issue_flags);
 	u64 index = pmap_load_pair(&cmd->index);
 	struct nvme_pmap *pmap;
 

@@ -12,13 +12,13 @@
 #include "file.h"
 #include "map.h"
 
-static void nvme_pmap_idle(struct percpu_ref *ref)
+static void nvme_pmap_buffer_idle(struct percpu_ref *ref)
 {
 	complete_all(&container_of(ref, struct nvme_pmap, ref)->idle);
 }
 
 /* From now on the removal of the controller ends the buffer. */
-static int nvme_pmap_join(struct nvme_pmap *pmap)
+static int nvme_pmap_enlist_buffer(struct nvme_pmap *pmap)
 {
 	struct nvme_pmap_ctrl *pc = pmap->map->pc;
 	int ret = -ENODEV;
@@ -33,15 +33,15 @@ static int nvme_pmap_join(struct nvme_pmap *pmap)
 }
 
 /**
- * nvme_pmap_create - a buffer for commands of a file
+ * nvme_pmap_buffer_create - a buffer for commands of a file
  * @pf: the file
  * @addr: user address of its first byte
  * @map: its mapping, complete: used up, also by a failure
  *
  * Return: the buffer, ready to be published, or an ERR_PTR.
  */
-struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
-				   struct nvme_pmap_map *map)
+struct nvme_pmap *nvme_pmap_buffer_create(struct nvme_pmap_file *pf, u64 addr,
+					  struct nvme_pmap_map *map)
 {
 	gfp_t gfp = nvme_pmap_gfp(map->adopted);
 	struct nvme_pmap *pmap = kzalloc(sizeof(*pmap), gfp);
@@ -56,10 +56,10 @@ struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
 	if (map->l.form != NVME_PMAP_FORM_PRP)
 		pmap->cmd_flags = NVME_CMD_SGL_METABUF;
 	init_completion(&pmap->idle);
-	ret = percpu_ref_init(&pmap->ref, nvme_pmap_idle, 0, gfp);
+	ret = percpu_ref_init(&pmap->ref, nvme_pmap_buffer_idle, 0, gfp);
 	if (ret)
 		goto free;
-	ret = nvme_pmap_join(pmap);
+	ret = nvme_pmap_enlist_buffer(pmap);
 	if (ret)
 		goto exit_ref;
 	return pmap;
@@ -74,20 +74,20 @@ put:
 }
 
 /**
- * nvme_pmap_kill - no new commands; @pmap->idle completes when the last ended
+ * nvme_pmap_buffer_kill - no new commands; @pmap->idle completes when the last ended
  * @pmap: the buffer; killing it twice is harmless
  */
-void nvme_pmap_kill(struct nvme_pmap *pmap)
+void nvme_pmap_buffer_kill(struct nvme_pmap *pmap)
 {
 	if (!test_and_set_bit(PMAP_KILLED, &pmap->flags))
 		percpu_ref_kill(&pmap->ref);
 }
 
 /**
- * nvme_pmap_destroy - the end of a buffer that no command uses
+ * nvme_pmap_buffer_destroy - the end of a buffer that no command uses
  * @pmap: the buffer; idle if it was killed, and no longer in the table
  */
-void nvme_pmap_destroy(struct nvme_pmap *pmap)
+void nvme_pmap_buffer_destroy(struct nvme_pmap *pmap)
 {
 	struct nvme_pmap_ctrl *pc = pmap->map->pc;
 
@@ -116,7 +116,7 @@ void nvme_pmap_end_buffers(struct nvme_pmap_ctrl *pc)
 	lockdep_assert_held(&pc->lock);
 	/* one RCU grace period for all rather than one for each */
 	list_for_each_entry(pmap, &pc->pmaps, node)
-		nvme_pmap_kill(pmap);
+		nvme_pmap_buffer_kill(pmap);
 	while (!list_empty(&pc->pmaps)) {
 		pmap = list_first_entry(&pc->pmaps, struct nvme_pmap, node);
 		wait_for_completion(&pmap->idle);

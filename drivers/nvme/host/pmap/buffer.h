@@ -58,10 +58,10 @@ struct nvme_pmap {
 	bool waiting;
 };
 
-struct nvme_pmap *nvme_pmap_create(struct nvme_pmap_file *pf, u64 addr,
-				   struct nvme_pmap_map *map);
-void nvme_pmap_kill(struct nvme_pmap *pmap);
-void nvme_pmap_destroy(struct nvme_pmap *pmap);
+struct nvme_pmap *nvme_pmap_buffer_create(struct nvme_pmap_file *pf, u64 addr,
+					  struct nvme_pmap_map *map);
+void nvme_pmap_buffer_kill(struct nvme_pmap *pmap);
+void nvme_pmap_buffer_destroy(struct nvme_pmap *pmap);
 void nvme_pmap_end_buffers(struct nvme_pmap_ctrl *pc);
 
 #endif /* _NVME_PMAP_BUFFER_H */

@@ -72,7 +72,8 @@ static void nvme_pmap_free_built(struct nvme_pmap_built *built)
  * still has the result of the command before, which may have been another
  * user's.
  */
-static int nvme_pmap_outcome(struct request *req, blk_status_t err, u64 *result)
+static int nvme_pmap_rq_status(struct request *req, blk_status_t err,
+			       u64 *result)
 {
 	int status = nvme_req(req)->status;
 
@@ -107,8 +108,8 @@ static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
  * ends a ring with IORING_SETUP_DEFER_TASKRUN polls until nothing is left, and
  * runs no task work meanwhile.
  */
-static void nvme_pmap_hand_over(struct io_uring_cmd *ioucmd, int status,
-				u64 result)
+static void nvme_pmap_complete_deferred(struct io_uring_cmd *ioucmd, int status,
+					u64 result)
 {
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 
@@ -127,12 +128,12 @@ static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
 	struct io_uring_cmd *ioucmd = req->end_io_data;
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 	u64 result;
-	int status = nvme_pmap_outcome(req, err, &result);
+	int status = nvme_pmap_rq_status(req, err, &result);
 
 	if (unlikely(pdu->built))
 		nvme_pmap_free_built(pdu->built);
 	percpu_ref_put(&pdu->pmap->ref);
-	nvme_pmap_hand_over(ioucmd, status, result);
+	nvme_pmap_complete_deferred(ioucmd, status, result);
 	return RQ_END_IO_FREE;
 }
 
@@ -140,7 +141,8 @@ static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
  * One of ours, issued under the lock of @ring?  One with a built list still
  * needs its buffer (and the controller behind it) when its request ends.
  */
-static bool nvme_pmap_ends_here(struct request *req, struct io_ring_ctx *ring)
+static bool nvme_pmap_completes_here(struct request *req,
+				     struct io_ring_ctx *ring)
 {
 	return req->end_io == nvme_pmap_end_io &&
 	       cmd_to_io_kiocb(req->end_io_data)->ctx == ring &&
@@ -149,11 +151,11 @@ static bool nvme_pmap_ends_here(struct request *req, struct io_ring_ctx *ring)
 }
 
 /* The request has its status and its DMA is over: tell the ring at once. */
-static void nvme_pmap_end_direct(struct request *req,
-				 struct io_uring_cmd *ioucmd)
+static void nvme_pmap_complete_direct(struct request *req,
+				      struct io_uring_cmd *ioucmd)
 {
 	u64 result;
-	int status = nvme_pmap_outcome(req, 0, &result);
+	int status = nvme_pmap_rq_status(req, 0, &result);
 
 	/* blk-mq only has to free it */
 	req->end_io = NULL;
@@ -165,15 +167,15 @@ static void nvme_pmap_end_direct(struct request *req,
  * references on buffers, those of neighbours together.  The commands hold their
  * file, and with it the buffers, until the caller takes them off its list.
  */
-static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
-			       struct io_comp_batch *iob)
+static int nvme_pmap_complete_polled(struct io_ring_ctx *ring,
+				     struct io_comp_batch *iob)
 {
 	struct nvme_pmap *pmap = NULL, *next;
 	int refs = 0, direct = 0;
 	struct request *req;
 
 	pmap_for_each_batched(iob, req) {
-		if (!nvme_pmap_ends_here(req, ring))
+		if (!nvme_pmap_completes_here(req, ring))
 			continue;
 		next = nvme_pmap_pdu(req->end_io_data)->pmap;
 		if (next != pmap) {
@@ -184,7 +186,7 @@ static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
 		}
 		refs++;
 		direct++;
-		nvme_pmap_end_direct(req, req->end_io_data);
+		nvme_pmap_complete_direct(req, req->end_io_data);
 	}
 	if (refs)
 		percpu_ref_put_many(&pmap->ref, refs);
@@ -196,8 +198,8 @@ static int nvme_pmap_end_batch(struct io_ring_ctx *ring,
  * since io_uring asks again: it knows when a command has ended elsewhere, or a
  * freeze or a reset waits for the reference taken here.
  */
-static int nvme_pmap_poll_queue(struct request_queue *q, u16 hw_queue,
-				struct io_comp_batch *iob)
+static int nvme_pmap_poll_hctx(struct request_queue *q, u16 hw_queue,
+			       struct io_comp_batch *iob)
 {
 	struct blk_mq_hw_ctx *hctx;
 	int found = 0;

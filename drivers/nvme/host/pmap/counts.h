@@ -21,14 +21,14 @@ enum nvme_pmap_fallback {
 };
 
 /* Which way a command with a fixed buffer went; indexes the counters. */
-enum nvme_pmap_way {
-	PMAP_WAY_MQ,	   /* by its mapping, over blk-mq */
-	PMAP_WAY_QUEUE,	   /* by its mapping and a passthrough queue */
-	PMAP_WAY_STARTING, /* stock: the first ones of a file, or on a buffer */
-	PMAP_WAY_COMMAND, /* stock: not a plain Read or Write, or an odd slice */
-	PMAP_WAY_REFUSED, /* stock: over a limit, or memory that cannot be mapped */
-	PMAP_WAY_FAILED, /* stock: whatever else the fast way did not take */
-	PMAP_WAYS
+enum nvme_pmap_path {
+	PMAP_PATH_BLK_MQ,      /* by its mapping, over blk-mq */
+	PMAP_PATH_QUEUE,       /* by its mapping and a passthrough queue */
+	PMAP_PATH_STOCK_SETUP, /* stock: the first ones of a file, or on a buffer */
+	PMAP_PATH_STOCK_UNSUPPORTED, /* stock: not a plain Read or Write, or an odd slice */
+	PMAP_PATH_STOCK_UNMAPPED, /* stock: over a limit, or memory that cannot be mapped */
+	PMAP_PATH_STOCK_OTHER, /* stock: whatever else the fast way did not take */
+	PMAP_PATHS
 };
 
 /* Per CPU, so that a submission touches no shared cache line. */
@@ -38,7 +38,7 @@ struct nvme_pmap_counts {
 	u64 direct;
 	u64 deferred;
 	u64 fallback[PMAP_FALLBACKS];
-	u64 way[PMAP_WAYS];
+	u64 path[PMAP_PATHS];
 };
 
 /* Per CPU: with all queues used up there is one for every command. */

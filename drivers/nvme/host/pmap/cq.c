@@ -16,18 +16,18 @@
  * The first is the one numbered @from.  It stays in registers: nobody takes its
  * address.
  */
-struct nvme_pmap_run {
+struct nvme_pmap_ref_run {
 	struct nvme_pmap *pmap;
 	u32 from;
 };
 
 /*
  * The commands may have ended, and their file been closed, when they were handed
- * over: see nvme_pmap_queues_quiet().  @direct says how many were not.
+ * over: see nvme_pmap_queues_sync_cq().  @direct says how many were not.
  */
-static noinline void nvme_pmap_put_ended(struct nvme_pmap *pmap,
-					 unsigned long ended,
-					 unsigned long direct)
+static noinline void nvme_pmap_put_completed(struct nvme_pmap *pmap,
+					     unsigned long ended,
+					     unsigned long direct)
 {
 	struct nvme_pmap_file *pf = pmap->pf;
 
@@ -36,18 +36,18 @@ static noinline void nvme_pmap_put_ended(struct nvme_pmap *pmap,
 	pmap_ref_put_many(&pmap->ref, ended);
 }
 
-/* The run ends before @to; @polls as in nvme_pmap_end_queued(). */
-static __always_inline void nvme_pmap_put_run(const struct nvme_pmap_run *run,
-					      u32 to, bool polls)
+/* The run ends before @to; @polls as in nvme_pmap_complete_queued(). */
+static __always_inline void
+nvme_pmap_put_run(const struct nvme_pmap_ref_run *run, u32 to, bool polls)
 {
 	u32 ended = to - run->from;
 
 	if (run->pmap)
-		nvme_pmap_put_ended(run->pmap, ended, polls ? ended : 0);
+		nvme_pmap_put_completed(run->pmap, ended, polls ? ended : 0);
 }
 
 /* The command numbered @at is on @pmap: one more of the run, or the first. */
-static __always_inline void nvme_pmap_note_run(struct nvme_pmap_run *run,
+static __always_inline void nvme_pmap_note_run(struct nvme_pmap_ref_run *run,
 					       u32 at, struct nvme_pmap *pmap,
 					       bool polls)
 {
@@ -59,28 +59,27 @@ static __always_inline void nvme_pmap_note_run(struct nvme_pmap_run *run,
 }
 
 /* One for another ring than that which polls, which counts it as its own. */
-static noinline void nvme_pmap_end_foreign(struct io_uring_cmd *ioucmd,
-					   int status, u64 result)
+static noinline void nvme_pmap_complete_other_ring(struct io_uring_cmd *ioucmd,
+						   int status, u64 result)
 {
 	this_cpu_dec(nvme_pmap_cmd_file(ioucmd)->counts->direct);
-	nvme_pmap_hand_over(ioucmd, status, result);
+	nvme_pmap_complete_deferred(ioucmd, status, result);
 }
 
 /*
  * The DMA of a command is over.  Where a ring @polls, that is @ring, its lock is
  * held, and it may be told at once of what is its own; others get it handed over.
  */
-static __always_inline void nvme_pmap_end_queued(struct io_uring_cmd *ioucmd,
-						 int status, u64 result,
-						 bool polls,
-						 struct io_ring_ctx *ring)
+static __always_inline void
+nvme_pmap_complete_queued(struct io_uring_cmd *ioucmd, int status, u64 result,
+			  bool polls, struct io_ring_ctx *ring)
 {
 	if (!polls)
-		nvme_pmap_hand_over(ioucmd, status, result);
+		nvme_pmap_complete_deferred(ioucmd, status, result);
 	else if (likely(cmd_to_io_kiocb(ioucmd)->ctx == ring))
 		io_uring_cmd_iopoll_done(ioucmd, status, result);
 	else
-		nvme_pmap_end_foreign(ioucmd, status, result);
+		nvme_pmap_complete_other_ring(ioucmd, status, result);
 }
 
 /* Free the slot of a command that has ended. */
@@ -118,14 +117,15 @@ nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 }
 
 /* Return: entries found. */
-static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
-					  struct io_ring_ctx *ring)
+static __always_inline int nvme_pmap_process_cq(struct nvme_pmap_queue *q,
+						bool polls,
+						struct io_ring_ctx *ring)
 {
 	const struct nvme_completion *cqe = &q->cq[q->cq_head & q->mask];
 	const struct nvme_completion *end = q->cq + q->mask + 1;
 	/* new entries have the tag 1 in the first round */
 	u32 phase = ~(q->cq_head >> q->order), found = 0, status;
-	struct nvme_pmap_run run = {};
+	struct nvme_pmap_ref_run run = {};
 
 	lockdep_assert_held(polls ? &q->poll_lock : &q->cq_lock);
 	status = le16_to_cpu(READ_ONCE(cqe->status));
@@ -143,9 +143,9 @@ static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
 			nvme_pmap_note_run(&run, found,
 					   nvme_pmap_pdu(ioucmd)->pmap, polls);
 			nvme_pmap_release_slot(q, &q->slot[id & q->mask]);
-			nvme_pmap_end_queued(ioucmd, status >> 1,
-					     le64_to_cpu(cqe->result.u64),
-					     polls, ring);
+			nvme_pmap_complete_queued(ioucmd, status >> 1,
+						  le64_to_cpu(cqe->result.u64),
+						  polls, ring);
 		} else {
 			nvme_pmap_bad_cqe(q, id);
 			nvme_pmap_note_run(&run, found, NULL, polls);
@@ -167,30 +167,30 @@ static __always_inline int nvme_pmap_look(struct nvme_pmap_queue *q, bool polls,
 }
 
 /* By those who are no ring. */
-static noinline int nvme_pmap_queue_look(struct nvme_pmap_queue *q)
+static noinline int nvme_pmap_process_cq_locked(struct nvme_pmap_queue *q)
 {
-	return nvme_pmap_look(q, false, NULL);
+	return nvme_pmap_process_cq(q, false, NULL);
 }
 
 /**
- * nvme_pmap_queue_reap - hand over what has completed on a queue
+ * nvme_pmap_queue_process_cq - hand over what has completed on a queue
  * @q: the queue
  *
  * Context: process.
  *
  * Return: entries found in the CQ.
  */
-int nvme_pmap_queue_reap(struct nvme_pmap_queue *q)
+int nvme_pmap_queue_process_cq(struct nvme_pmap_queue *q)
 {
 	int found = 0;
 
 	nvme_pmap_lock_cq(q);
 	if (q->cq)
-		found = nvme_pmap_queue_look(q);
+		found = nvme_pmap_process_cq_locked(q);
 	nvme_pmap_unlock_cq(q);
 	return found;
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_queue_reap);
+EXPORT_SYMBOL_GPL(nvme_pmap_queue_process_cq);
 
 /**
  * nvme_pmap_queue_irq - the same, by the handler of the interrupt of its pair
@@ -204,7 +204,7 @@ int nvme_pmap_queue_irq(struct nvme_pmap_queue *q)
 
 	spin_lock(&q->cq_lock);
 	if (q->cq)
-		found = nvme_pmap_queue_look(q);
+		found = nvme_pmap_process_cq_locked(q);
 	spin_unlock(&q->cq_lock);
 	return found;
 }
@@ -216,13 +216,13 @@ EXPORT_SYMBOL_GPL(nvme_pmap_queue_irq);
  */
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 {
-	struct nvme_pmap_run run = {};
+	struct nvme_pmap_ref_run run = {};
 	u32 i, ended = 0;
 
 	nvme_pmap_lock_cq(q);
 	if (!q->cq)
 		goto unlock;
-	nvme_pmap_queue_look(q);
+	nvme_pmap_process_cq_locked(q);
 	for (i = 0; i <= q->mask; i++) {
 		struct io_uring_cmd *ioucmd = q->slot[i].ioucmd;
 
@@ -231,7 +231,7 @@ void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
 		nvme_pmap_note_run(&run, ended++, nvme_pmap_pdu(ioucmd)->pmap,
 				   false);
 		nvme_pmap_release_slot(q, &q->slot[i]);
-		nvme_pmap_end_queued(ioucmd, -EINTR, 0, false, NULL);
+		nvme_pmap_complete_queued(ioucmd, -EINTR, 0, false, NULL);
 	}
 	nvme_pmap_put_run(&run, ended, false);
 	/* pairs with the acquire in nvme_pmap_room() */
@@ -297,10 +297,10 @@ int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted)
 	if (!q->cq)
 		goto unlock;
 	if (q->seen == q->done)
-		nvme_pmap_queue_look(q);
+		nvme_pmap_process_cq_locked(q);
 	q->seen = q->done;
 	ret = nvme_pmap_find_overdue(q);
-	if (ret >= 0 && nvme_pmap_queue_look(q))
+	if (ret >= 0 && nvme_pmap_process_cq_locked(q))
 		ret = nvme_pmap_find_overdue(q);
 	if (ret < 0)
 		goto unlock;
@@ -336,14 +336,14 @@ EXPORT_SYMBOL_GPL(nvme_pmap_queue_aborted);
  * queue may be going, whose memory stays for a grace period.
  */
 static __always_inline bool
-nvme_pmap_queue_pending(const struct nvme_pmap_queue *q)
+nvme_pmap_cqe_pending(const struct nvme_pmap_queue *q)
 {
 	const struct nvme_completion *cq;
 	bool pending = false;
 	u32 head, status;
 
 	pmap_rcu_begin();
-	/* pairs with synchronize_rcu() in nvme_pmap_queue_free() */
+	/* pairs with synchronize_rcu() in nvme_pmap_queue_free_memory() */
 	cq = READ_ONCE(q->cq);
 	if (likely(cq)) {
 		head = READ_ONCE(q->cq_head);
@@ -359,16 +359,16 @@ nvme_pmap_queue_pending(const struct nvme_pmap_queue *q)
  * A ring looks.  Where another looks already, that one finds what there is; and
  * the memory of the queue is safe only under the lock.
  */
-static noinline int nvme_pmap_queue_poll(struct nvme_pmap_queue *q,
-					 struct io_ring_ctx *ring)
+static noinline int nvme_pmap_poll_cq(struct nvme_pmap_queue *q,
+				      struct io_ring_ctx *ring)
 {
 	int found = 0;
 
-	if (!nvme_pmap_queue_pending(q) || !spin_trylock(&q->poll_lock))
+	if (!nvme_pmap_cqe_pending(q) || !spin_trylock(&q->poll_lock))
 		return 0;
 	/* the command has ended, and its queue is another's by now? */
 	if (likely(q->cq && q->polls))
-		found = nvme_pmap_look(q, true, ring);
+		found = nvme_pmap_process_cq(q, true, ring);
 	spin_unlock(&q->poll_lock);
 	return found;
 }
@@ -384,12 +384,13 @@ static noinline int nvme_pmap_iopoll_blk_mq(struct io_uring_cmd *ioucmd,
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
-	int found = nvme_pmap_poll_queue(ns->queue, route, iob);
+	int found = nvme_pmap_poll_hctx(ns->queue, route, iob);
 
 	if (!rq_list_empty(&iob->req_list))
 		this_cpu_add(nvme_pmap_cmd_file(ioucmd)->counts->direct,
-			     nvme_pmap_end_batch(cmd_to_io_kiocb(ioucmd)->ctx,
-						 iob));
+			     nvme_pmap_complete_polled(cmd_to_io_kiocb(ioucmd)
+							       ->ctx,
+						       iob));
 	return found;
 }
 
@@ -402,6 +403,6 @@ static __always_inline int nvme_pmap_iopoll(struct io_uring_cmd *ioucmd,
 	if (route & PMAP_BY_BLK_MQ)
 		return nvme_pmap_iopoll_blk_mq(ioucmd, iob, route);
 	set = nvme_pmap_cmd_file(ioucmd)->pc->queues;
-	return nvme_pmap_queue_poll(&set->queue[route],
-				    cmd_to_io_kiocb(ioucmd)->ctx);
+	return nvme_pmap_poll_cq(&set->queue[route],
+				 cmd_to_io_kiocb(ioucmd)->ctx);
 }

@@ -14,6 +14,8 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
+#include <uapi/linux/nvme_pmap.h>
+
 #include "counts.h"
 
 struct dma_pool;
@@ -32,13 +34,7 @@ struct scatterlist;
 /* Mappings that files may share are looked for when one is to be made, by no command. */
 #define PMAP_SHARED_BITS 8
 
-/* What the auto door does for a controller; the operator's choice. */
-enum nvme_pmap_auto_mode {
-	PMAP_AUTO_OFF,
-	PMAP_AUTO_ON,	 /* over blk-mq */
-	PMAP_AUTO_QUEUE, /* by a passthrough queue, which it attaches */
-	PMAP_AUTO_MODES
-};
+#define PMAP_AUTO_MODES (NVME_PMAP_AUTO_QUEUE + 1)
 
 /**
  * struct nvme_pmap_ctrl - what the overlay keeps for a controller
@@ -64,7 +60,7 @@ enum nvme_pmap_auto_mode {
  * @fallbacks: commands that a queue did not take, by reason
  * @mode: enum nvme_pmap_auto_mode; written by the operator
  * @auto_pages: pages of buffers that the auto door has mapped
- * @way: commands of the auto door of files that are closed (auto-ctrl.c's lock)
+ * @path: commands of the auto door of files that are closed (auto-ctrl.c's lock)
  * @unreachable: memory was found that the device cannot reach: no more tries by
  *	the auto door
  * @begin: makes what a file needs for the auto door, whose commands must not wait
@@ -96,7 +92,7 @@ struct nvme_pmap_ctrl {
 	u8 mode;
 	bool unreachable;
 	atomic_long_t auto_pages;
-	u64 way[PMAP_WAYS];
+	u64 path[PMAP_PATHS];
 	struct work_struct begin;
 	struct file *begin_file;
 	struct mem_cgroup *begin_memcg;

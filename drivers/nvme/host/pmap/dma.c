@@ -59,8 +59,8 @@ static size_t nvme_pmap_list_size(const struct nvme_pmap_map *map, u32 i)
 	size_t bytes = slots * sizeof(struct nvme_sgl_desc);
 
 	if (map->l.form == NVME_PMAP_FORM_PRP)
-		return map->list_bytes;
-	return min_t(size_t, PAGE_ALIGN(bytes), map->list_bytes);
+		return map->list_size;
+	return min_t(size_t, PAGE_ALIGN(bytes), map->list_size);
 }
 
 /*
@@ -156,7 +156,7 @@ static void nvme_pmap_drop_lists(const struct nvme_pmap_map *map,
 }
 
 static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
-					       u8 shift, u32 list_bytes)
+					       u8 shift, u32 list_size)
 {
 	u32 nr = pmap_nr_lists(map->l.nr_slots, shift), i;
 	/* fail rather than have others killed for it */
@@ -166,9 +166,9 @@ static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
 	map->l.list_shift = shift;
 	map->l.list_slots = 1u << shift;
 	map->l.list_mask = map->l.list_slots - 1;
-	map->list_bytes = list_bytes;
+	map->list_size = list_size;
 	/* a smaller block will do: don't press memory for a large one */
-	gfp |= list_bytes > PAGE_SIZE ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
+	gfp |= list_size > PAGE_SIZE ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
 	/*
 	 * One more, of zeroes: a wrong guess of the bounds check of a command may
@@ -273,7 +273,7 @@ static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
 	if (ret)
 		return ret;
 	map->l.form = NVME_PMAP_FORM_SGL_LIST;
-	pmap_put_run(&map->l, 0, map->l.base, slots);
+	pmap_fill_lists(&map->l, 0, map->l.base, slots);
 	return 0;
 }
 
@@ -333,7 +333,7 @@ static int nvme_pmap_note_run(struct nvme_pmap_map *map, u32 slot, u64 dma,
 	}
 	map->next_dma = dma + ((u64)nr << PMAP_SLOT_SHIFT);
 	if (l->form != NVME_PMAP_FORM_SGL_RUN)
-		pmap_put_run(l, slot, dma, nr);
+		pmap_fill_lists(l, slot, dma, nr);
 	return 0;
 }
 
@@ -554,10 +554,10 @@ void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
 }
 
 /**
- * nvme_pmap_count_kept - bytes of kernel memory that describe a buffer
+ * nvme_pmap_count_list_bytes - bytes of kernel memory that describe a buffer
  * @map: its mapping
  */
-u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map)
+u64 nvme_pmap_count_list_bytes(const struct nvme_pmap_map *map)
 {
 	u64 bytes = sizeof(*map) + sizeof(struct nvme_pmap);
 

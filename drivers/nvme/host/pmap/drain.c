@@ -12,10 +12,10 @@
 #include "queue.h"
 
 /**
- * nvme_pmap_take_batches - end what batches know of a controller's namespaces
+ * nvme_pmap_revoke_batches - end what batches know of a controller's namespaces
  * @ctrl: the controller
  */
-void nvme_pmap_take_batches(struct nvme_ctrl *ctrl)
+void nvme_pmap_revoke_batches(struct nvme_ctrl *ctrl)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ctrl);
 	unsigned int i;
@@ -23,11 +23,11 @@ void nvme_pmap_take_batches(struct nvme_ctrl *ctrl)
 	if (!pc)
 		return;
 	for (i = 0; pc->queues && i < pc->queues->nr; i++)
-		nvme_pmap_queue_take(&pc->queues->queue[i]);
+		nvme_pmap_queue_revoke_batch(&pc->queues->queue[i]);
 	nvme_pmap_ctrl_put(pc);
 }
 
-static void nvme_pmap_poll_blk(struct request_queue *q)
+static void nvme_pmap_drain_hctxs(struct request_queue *q)
 {
 	struct blk_mq_hw_ctx *hctx;
 	unsigned long i;
@@ -42,35 +42,35 @@ static void nvme_pmap_poll_blk(struct request_queue *q)
 }
 
 /**
- * nvme_pmap_poll - look for completions that the caller waits for
+ * nvme_pmap_drain_file - look for completions that the caller waits for
  * @pf: the file that the commands came by
  * @q: the namespace's request queue
  *
  * Commands of IOPOLL rings end only when somebody polls, and the caller may be the only
  * one who would.
  */
-void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q)
+void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q)
 {
-	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[true]);
+	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[PMAP_QUEUE_POLLED]);
 
 	if (ptq)
-		nvme_pmap_queue_reap(ptq);
-	nvme_pmap_poll_blk(q);
+		nvme_pmap_queue_process_cq(ptq);
+	nvme_pmap_drain_hctxs(q);
 }
 
 /**
- * nvme_pmap_poll_all - the same for the commands of all files
+ * nvme_pmap_drain_ns - the same for the commands of all files
  * @ns: their namespace
  */
-void nvme_pmap_poll_all(struct nvme_ns *ns)
+void nvme_pmap_drain_ns(struct nvme_ns *ns)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
 	unsigned int i;
 
-	nvme_pmap_poll_blk(ns->queue);
+	nvme_pmap_drain_hctxs(ns->queue);
 	if (!pc)
 		return;
 	for (i = 0; pc->queues && i < pc->queues->nr; i++)
-		nvme_pmap_queue_reap(&pc->queues->queue[i]);
+		nvme_pmap_queue_process_cq(&pc->queues->queue[i]);
 	nvme_pmap_ctrl_put(pc);
 }

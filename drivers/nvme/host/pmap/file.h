@@ -20,7 +20,7 @@ struct cred;
 struct nvme_ctrl;
 struct nvme_ns;
 struct nvme_pmap;
-struct nvme_pmap_autos;
+struct nvme_pmap_auto_file;
 struct nvme_pmap_counts;
 struct nvme_pmap_ctrl;
 struct nvme_pmap_ns;
@@ -41,10 +41,17 @@ struct nvme_pmap_table {
 	struct nvme_pmap __rcu *pmap[] __counted_by(nr);
 };
 
+/* A file can have one of each; a ring polls or does not. */
+enum nvme_pmap_queue_kind {
+	PMAP_QUEUE_IRQ,	   /* its pair interrupts */
+	PMAP_QUEUE_POLLED, /* for rings with IORING_SETUP_IOPOLL */
+	PMAP_QUEUE_KINDS
+};
+
 /**
  * struct nvme_pmap_file - the state of an open /dev/ngXnY
- * @queue: passthrough queues: for rings that do not poll, and that do; changed
- *	under the lock of the controller's queues
+ * @queue: passthrough queues, by enum nvme_pmap_queue_kind; changed under the lock of
+ *	the controller's queues
  * @table: the buffers; replaced under @lock, read under RCU
  * @counts: commands and completions
  * @format: what is known of the namespace's format
@@ -53,16 +60,16 @@ struct nvme_pmap_table {
  * @usage: of the namespace's request queue
  * @had_queue: there was one, at any time
  * @by_door: those in @queue that the auto door has attached; changed as they are
- * @autos: the auto door's buffers, or NULL before its first command; made once
+ * @auto_file: the auto door's buffers, or NULL before its first command; made once
  * @pc: the controller
  * @lock: guards the table
  * @nr: buffers in it
  * @first_free: no index below this is free
  * @pinned: bytes that the buffers pin
- * @kept: bytes that describe them
+ * @list_bytes: bytes that describe them
  */
 struct nvme_pmap_file {
-	struct nvme_pmap_queue *queue[2];
+	struct nvme_pmap_queue *queue[PMAP_QUEUE_KINDS];
 	struct nvme_pmap_table __rcu *table;
 	struct nvme_pmap_counts __percpu *counts;
 	struct nvme_pmap_ns *format;
@@ -70,14 +77,14 @@ struct nvme_pmap_file {
 	DECLARE_BITMAP(asked, U8_MAX + 1);
 	struct percpu_ref *usage;
 	bool had_queue;
-	bool by_door[2];
-	struct nvme_pmap_autos *autos;
+	bool by_door[PMAP_QUEUE_KINDS];
+	struct nvme_pmap_auto_file *auto_file;
 	struct nvme_pmap_ctrl *pc;
 	struct mutex lock;
 	u32 nr;
 	u32 first_free;
 	u64 pinned;
-	u64 kept;
+	u64 list_bytes;
 };
 
 /* The state of the file, or NULL before its first registration, attachment or command. */
@@ -104,8 +111,8 @@ long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 void nvme_pmap_unregister_all(struct nvme_pmap_file *pf);
 
 /* drain.c */
-void nvme_pmap_take_batches(struct nvme_ctrl *ctrl);
-void nvme_pmap_poll(struct nvme_pmap_file *pf, struct request_queue *q);
-void nvme_pmap_poll_all(struct nvme_ns *ns);
+void nvme_pmap_revoke_batches(struct nvme_ctrl *ctrl);
+void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q);
+void nvme_pmap_drain_ns(struct nvme_ns *ns);
 
 #endif /* _NVME_PMAP_FILE_H */

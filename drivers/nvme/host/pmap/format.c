@@ -445,7 +445,7 @@ static void nvme_pmap_ns_drain(struct nvme_ns *ns)
 {
 	blk_freeze_queue_start(ns->queue);
 	while (!blk_mq_freeze_queue_wait_timeout(ns->queue, PMAP_SCAN_EVERY))
-		nvme_pmap_poll_all(ns);
+		nvme_pmap_drain_ns(ns);
 	blk_mq_unfreeze_queue(ns->queue);
 }
 
@@ -458,7 +458,7 @@ static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
 	mutex_lock(&nvme_pmap_ns_lock);
 	while ((ns = nvme_pmap_ns_undrained(subsys, nr))) {
 		mutex_unlock(&nvme_pmap_ns_lock);
-		nvme_pmap_take_batches(ns->ctrl);
+		nvme_pmap_revoke_batches(ns->ctrl);
 		nvme_pmap_ns_drain(ns);
 		mutex_lock(&nvme_pmap_ns_lock);
 		/* the reference keeps it */

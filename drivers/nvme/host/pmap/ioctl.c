@@ -23,8 +23,8 @@ static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,
 				  struct nvme_pmap_file *pf,
 				  struct nvme_pmap_query *q)
 {
-	int free = nvme_pmap_queues_free(set, pf, &q->queue_irq,
-					 &q->queue_polled);
+	int free = nvme_pmap_queues_available(set, pf, &q->queue_irq,
+					      &q->queue_polled);
 
 	if (free < 0)
 		return free;
@@ -32,13 +32,9 @@ static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,
 	/* a pair on the device is full with one entry empty */
 	q->queue_depth = set && set->granted ? set->depth - 1 : 0;
 	if (q->queue_depth)
-		q->doors |= NVME_PMAP_DOOR_QUEUE;
+		q->features |= NVME_PMAP_FEATURE_QUEUE;
 	return 0;
 }
-
-static_assert(PMAP_AUTO_OFF == (int)NVME_PMAP_AUTO_OFF);
-static_assert(PMAP_AUTO_ON == (int)NVME_PMAP_AUTO_ON);
-static_assert(PMAP_AUTO_QUEUE == (int)NVME_PMAP_AUTO_QUEUE);
 
 /* What pmap_xfer() says of commands on a namespace of this format. */
 static u32 nvme_pmap_query_ns(const struct nvme_ns_head *head)
@@ -77,7 +73,7 @@ static void nvme_pmap_query_format(const struct nvme_ns_head *head,
 }
 
 /* A PRP list may begin anywhere in a list page, where the controller allows it. */
-static u32 nvme_pmap_kept_transfer(const struct nvme_pmap_ctrl *pc)
+static u32 nvme_pmap_max_prebuilt(const struct nvme_pmap_ctrl *pc)
 {
 	bool aligned = pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512;
 
@@ -95,14 +91,14 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 		return -EOPNOTSUPP;
 	*q = (struct nvme_pmap_query){
 		.version = NVME_PMAP_VERSION,
-		.doors = NVME_PMAP_DOOR_PMAP,
+		.features = NVME_PMAP_FEATURE_CMD,
 		.forms = BIT(NVME_PMAP_FORM_PRP),
 		.align = NVME_PMAP_ALIGN,
 		.max_index = NVME_PMAP_MAX_INDEX,
 		.max_len = NVME_PMAP_MAX_LEN,
 		.max_transfer = READ_ONCE(pc->max_transfer),
-		.kept_transfer = nvme_pmap_kept_transfer(pc),
-		.auto_door = READ_ONCE(pc->mode),
+		.max_prebuilt = nvme_pmap_max_prebuilt(pc),
+		.auto_mode = READ_ONCE(pc->mode),
 		.auto_max_transfer = min_t(u64, READ_ONCE(pc->max_transfer),
 					   (u64)queue_max_hw_sectors(ns->queue)
 						   << SECTOR_SHIFT),
@@ -117,7 +113,7 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 	mutex_lock(&pf->lock);
 	q->nr_pmaps = pf->nr;
 	q->pinned = pf->pinned;
-	q->kept = pf->kept;
+	q->list_bytes = pf->list_bytes;
 	mutex_unlock(&pf->lock);
 	return 0;
 }
@@ -136,8 +132,8 @@ static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
 		}
 		for (i = 0; i < PMAP_FALLBACKS; i++)
 			sum.fallback[i] += READ_ONCE(c->fallback[i]);
-		for (i = 0; i < PMAP_WAYS; i++)
-			sum.way[i] += READ_ONCE(c->way[i]);
+		for (i = 0; i < PMAP_PATHS; i++)
+			sum.path[i] += READ_ONCE(c->path[i]);
 		sum.direct += READ_ONCE(c->direct);
 		sum.deferred += READ_ONCE(c->deferred);
 	}
@@ -187,12 +183,12 @@ static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
 		.fallback_logged = sum.fallback[PMAP_FALLBACK_LOGGED],
 		.fallback_worker = sum.fallback[PMAP_FALLBACK_WORKER],
 		.fallback_busy = sum.fallback[PMAP_FALLBACK_BUSY],
-		.auto_mq = sum.way[PMAP_WAY_MQ],
-		.auto_queue = sum.way[PMAP_WAY_QUEUE],
-		.stock_starting = sum.way[PMAP_WAY_STARTING],
-		.stock_command = sum.way[PMAP_WAY_COMMAND],
-		.stock_refused = sum.way[PMAP_WAY_REFUSED],
-		.stock_failed = sum.way[PMAP_WAY_FAILED],
+		.auto_mq = sum.path[PMAP_PATH_BLK_MQ],
+		.auto_queue = sum.path[PMAP_PATH_QUEUE],
+		.stock_setup = sum.path[PMAP_PATH_STOCK_SETUP],
+		.stock_unsupported = sum.path[PMAP_PATH_STOCK_UNSUPPORTED],
+		.stock_unmapped = sum.path[PMAP_PATH_STOCK_UNMAPPED],
+		.stock_other = sum.path[PMAP_PATH_STOCK_OTHER],
 	};
 	return 0;
 }
@@ -220,8 +216,10 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 	/* without the lock: who looks is not to wait for whoever grows the table */
 	nvme_pmap_show(m, "buffers", READ_ONCE(pf->nr));
 	nvme_pmap_show(m, "pinned", dead ? 0 : READ_ONCE(pf->pinned));
-	nvme_pmap_show(m, "kept", dead ? 0 : READ_ONCE(pf->kept));
-	nvme_pmap_show(m, "queues", !!pf->queue[0] + !!pf->queue[1]);
+	nvme_pmap_show(m, "list_bytes", dead ? 0 : READ_ONCE(pf->list_bytes));
+	nvme_pmap_show(m, "queues",
+		       !!pf->queue[PMAP_QUEUE_IRQ] +
+			       !!pf->queue[PMAP_QUEUE_POLLED]);
 
 	nvme_pmap_do_stats(pf, &stats);
 	nvme_pmap_show(m, "prp", stats.prp);
@@ -241,10 +239,10 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 	nvme_pmap_show(m, "fallback_busy", stats.fallback_busy);
 	nvme_pmap_show(m, "auto_mq", stats.auto_mq);
 	nvme_pmap_show(m, "auto_queue", stats.auto_queue);
-	nvme_pmap_show(m, "stock_starting", stats.stock_starting);
-	nvme_pmap_show(m, "stock_command", stats.stock_command);
-	nvme_pmap_show(m, "stock_refused", stats.stock_refused);
-	nvme_pmap_show(m, "stock_failed", stats.stock_failed);
+	nvme_pmap_show(m, "stock_setup", stats.stock_setup);
+	nvme_pmap_show(m, "stock_unsupported", stats.stock_unsupported);
+	nvme_pmap_show(m, "stock_unmapped", stats.stock_unmapped);
+	nvme_pmap_show(m, "stock_other", stats.stock_other);
 }
 
 static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,

@@ -336,14 +336,14 @@ static inline void pmap_fill_sgl(const struct pmap_layout *l,
 }
 
 /**
- * pmap_put_run - write DMA-contiguous slots into the kept lists
+ * pmap_fill_lists - write DMA-contiguous slots into the kept lists
  * @l: the buffer, in a form that has lists
  * @slot: the first
  * @dma: its DMA address
  * @nr: slots
  */
-static inline void pmap_put_run(const struct pmap_layout *l, u32 slot, u64 dma,
-				u32 nr)
+static inline void pmap_fill_lists(const struct pmap_layout *l, u32 slot,
+				   u64 dma, u32 nr)
 {
 	for (; nr; nr--, slot++, dma += PMAP_SLOT_SIZE) {
 		u32 h = slot >> l->list_shift, i = slot & l->list_mask;

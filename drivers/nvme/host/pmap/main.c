@@ -93,7 +93,7 @@ void nvme_pmap_release(struct file *file)
 	if (!pf)
 		return;
 	nvme_pmap_detach_all(pf);
-	nvme_pmap_autos_free(pf);
+	nvme_pmap_auto_file_free(pf);
 	nvme_pmap_unregister_all(pf);
 	nvme_pmap_ctrl_put(pf->pc);
 	nvme_pmap_file_free(pf);

@@ -12,7 +12,7 @@
 #include "map.h"
 
 /* From now on the removal of the controller ends the mapping. */
-static int nvme_pmap_enlist(struct nvme_pmap_map *map)
+static int nvme_pmap_enlist_map(struct nvme_pmap_map *map)
 {
 	struct nvme_pmap_ctrl *pc = map->pc;
 	int ret = -ENODEV;
@@ -30,7 +30,7 @@ static int nvme_pmap_enlist(struct nvme_pmap_map *map)
 }
 
 /* Nothing is mapped any more; idempotent. */
-static void nvme_pmap_delist(struct nvme_pmap_map *map)
+static void nvme_pmap_delist_map(struct nvme_pmap_map *map)
 {
 	lockdep_assert_held(&map->pc->lock);
 
@@ -44,7 +44,7 @@ static void nvme_pmap_map_strip(struct nvme_pmap_map *map)
 {
 	while (!nvme_pmap_unmap_some(map))
 		cond_resched();
-	nvme_pmap_delist(map);
+	nvme_pmap_delist_map(map);
 	nvme_pmap_unpin(map);
 }
 
@@ -58,7 +58,7 @@ static void nvme_pmap_map_free(struct nvme_pmap_map *map)
 		mutex_lock(&map->pc->lock);
 		done = nvme_pmap_unmap_some(map);
 		if (done)
-			nvme_pmap_delist(map);
+			nvme_pmap_delist_map(map);
 		mutex_unlock(&map->pc->lock);
 		cond_resched();
 	} while (!done);
@@ -120,7 +120,7 @@ nvme_pmap_map_begin(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
 	ret = nvme_pmap_pin(map, addr & PAGE_MASK);
 	if (ret)
 		goto uncharge;
-	ret = nvme_pmap_enlist(map);
+	ret = nvme_pmap_enlist_map(map);
 	if (!ret)
 		return map;
 	nvme_pmap_map_free(map);
@@ -155,7 +155,7 @@ static struct nvme_pmap_map *nvme_pmap_map_finish(struct nvme_pmap_map *map,
 						  u32 flags)
 {
 	map->error = nvme_pmap_dma_map(map, flags);
-	map->kept = nvme_pmap_count_kept(map);
+	map->list_bytes = nvme_pmap_count_list_bytes(map);
 	complete_all(&map->made);
 	return nvme_pmap_map_await(map);
 }

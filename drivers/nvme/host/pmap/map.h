@@ -43,10 +43,10 @@ struct user_struct;
  * @chunks_unmapped: in so many steps
  * @nr_chunks: chunks of pages that are mapped so far
  * @chunk_dma: with an IOMMU, where each of them begins; else NULL: where its pages are
- * @list_bytes: bytes of each list but perhaps the last
+ * @list_size: bytes of each list but perhaps the last
  * @nr_lists: lists allocated
  * @lists_mapped: how many of them the device can read; while it is being made
- * @kept: bytes of kernel memory that describe the buffer
+ * @list_bytes: bytes of kernel memory that describe the buffer
  * @next_dma: while mapping, where the run of slots so far would go on
  * @user: whose RLIMIT_MEMLOCK is charged; NULL where CAP_IPC_LOCK spares it
  * @charged: pages charged to @user
@@ -70,10 +70,10 @@ struct nvme_pmap_map {
 	u32 chunks_unmapped;
 	u32 nr_chunks;
 	u64 *chunk_dma;
-	u32 list_bytes;
+	u32 list_size;
 	u32 nr_lists;
 	u32 lists_mapped;
-	u64 kept;
+	u64 list_bytes;
 	u64 next_dma;
 	struct user_struct *user;
 	unsigned long charged;
@@ -95,7 +95,7 @@ void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len);
 int nvme_pmap_dma_map(struct nvme_pmap_map *map, u32 flags);
 bool nvme_pmap_unmap_some(struct nvme_pmap_map *map);
 void nvme_pmap_unmap_rest(struct nvme_pmap_map *map);
-u64 nvme_pmap_count_kept(const struct nvme_pmap_map *map);
+u64 nvme_pmap_count_list_bytes(const struct nvme_pmap_map *map);
 
 /* pin.c: pages */
 int nvme_pmap_pin(struct nvme_pmap_map *map, u64 addr);

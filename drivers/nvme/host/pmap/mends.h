@@ -12,7 +12,7 @@
 #include <linux/version.h>
 
 /*
- * pmap_keep_sqe - before a uring_cmd fails: keep what a retry needs
+ * pmap_copy_sqe - before a uring_cmd fails: keep what a retry needs
  *
  * A command that answers -EAGAIN is issued again by an io-wq thread, when user
  * space may have put another SQE in its place.  From 6.10 to 6.13 io_uring
@@ -22,7 +22,7 @@
  *
  * Return: @err.
  */
-static inline int pmap_keep_sqe(struct io_uring_cmd *ioucmd, int err)
+static inline int pmap_copy_sqe(struct io_uring_cmd *ioucmd, int err)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0) && \
 	LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)

@@ -107,7 +107,7 @@ static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 	return set ? nvme_pmap_submit_admin(set, c) : -ENODEV;
 }
 
-struct nvme_pmap_abort_look {
+struct nvme_pmap_abort_search {
 	__le16 sqid;
 	bool found;
 };
@@ -115,7 +115,7 @@ struct nvme_pmap_abort_look {
 static bool nvme_pmap_is_abort(struct request *req, void *data)
 {
 	const struct nvme_command *cmd = nvme_req(req)->cmd;
-	struct nvme_pmap_abort_look *look = data;
+	struct nvme_pmap_abort_search *look = data;
 
 	look->found = cmd->common.opcode == nvme_admin_abort_cmd &&
 		      cmd->abort.sqid == look->sqid;
@@ -125,7 +125,7 @@ static bool nvme_pmap_is_abort(struct request *req, void *data)
 /* Is one under way for a command of this queue?  They end with the admin queue. */
 static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid)
 {
-	struct nvme_pmap_abort_look look = { .sqid = cpu_to_le16(qid) };
+	struct nvme_pmap_abort_search look = { .sqid = cpu_to_le16(qid) };
 
 	blk_mq_tagset_busy_iter(&dev->admin_tagset, nvme_pmap_is_abort, &look);
 	return look.found;

@@ -58,7 +58,7 @@ static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
 	}
 	mutex_unlock(&set->pair_lock);
 	if (keep)
-		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+		mod_delayed_work(nvme_wq, &set->work, PMAP_WORK_SOON);
 }
 
 /*
@@ -79,7 +79,7 @@ static void nvme_pmap_sync(struct nvme_dev *dev)
 static const struct nvme_pmap_queue_ops nvme_pmap_pci_ops = {
 	.up = nvme_pmap_pci_up,
 	.down = nvme_pmap_pci_down,
-	.keep = nvme_pmap_pci_keep,
+	.keep = nvme_pmap_pci_kick,
 };
 
 static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
@@ -98,7 +98,7 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 	set->granted = min(dev->pmap.granted, nr);
 	set->depth =
 		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
-	INIT_DELAYED_WORK(&set->keeper, nvme_pmap_keep);
+	INIT_DELAYED_WORK(&set->work, nvme_pmap_queues_work);
 	dev->pmap.pm.notifier_call = nvme_pmap_pm;
 	/* once and for all: pci.c may map its own anew in a reset */
 	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
@@ -141,7 +141,7 @@ static void nvme_pmap_pci_del(struct nvme_dev *dev)
 	mutex_unlock(&dev->shutdown_lock);
 	if (set) {
 		nvme_pmap_queues_kill(set);
-		cancel_delayed_work_sync(&set->keeper);
+		cancel_delayed_work_sync(&set->work);
 		kfree(dev->pmap.stand_in);
 		iounmap(set->db);
 	}

@@ -12,8 +12,8 @@
 
 #include "pci.h"
 
-/* How soon the keeper looks when something has changed; else see PMAP_KEEP. */
-#define PMAP_KEEP_SOON (HZ / 50 ?: 1)
+/* How soon the keeper looks when something has changed; else see PMAP_WORK_INTERVAL. */
+#define PMAP_WORK_SOON (HZ / 50 ?: 1)
 
 /* An identifier that none of the set has, or 0. */
 static u16 nvme_pmap_pick_qid(struct nvme_pmap_queues *set)
@@ -133,7 +133,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 }
 
 /* What the admin commands of pci.c take; on the stack, for their time. */
-static struct nvme_queue nvme_pmap_hw(const struct nvme_pmap_queue *q)
+static struct nvme_queue nvme_pmap_stock_queue(const struct nvme_pmap_queue *q)
 {
 	struct nvme_queue hw = {
 		.dev = nvme_pmap_dev(q),
@@ -150,7 +150,7 @@ static struct nvme_queue nvme_pmap_hw(const struct nvme_pmap_queue *q)
 static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
-	struct nvme_queue hw = nvme_pmap_hw(q);
+	struct nvme_queue hw = nvme_pmap_stock_queue(q);
 	int ret;
 
 	ret = adapter_alloc_cq(dev, qid, &hw, q->vector);
@@ -166,8 +166,8 @@ static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
  * The controller has the pair: let commands in, unless it has been disabled
  * since the set was at @resets.
  */
-static int nvme_pmap_go_live(struct nvme_pmap_queue *q, u16 qid,
-			     unsigned int resets)
+static int nvme_pmap_pair_go_live(struct nvme_pmap_queue *q, u16 qid,
+				  unsigned int resets)
 {
 	int ret = -EAGAIN;
 
@@ -189,7 +189,7 @@ unlock:
 }
 
 /* Does it interrupt the CPU that it is to?  With commands in flight it has to do. */
-static bool nvme_pmap_fits(struct nvme_pmap_queue *q)
+static bool nvme_pmap_vector_fits(struct nvme_pmap_queue *q)
 {
 	return q->polled || nvme_pmap_queue_busy(q) ||
 	       q->vector == nvme_pmap_pick_vector(nvme_pmap_dev(q), q->cpu);
@@ -199,7 +199,7 @@ static bool nvme_pmap_fits(struct nvme_pmap_queue *q)
  * Live again, if the pair is still there: after a detach that was given up, or for
  * another user of the same kind and CPU.
  */
-static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
+static bool nvme_pmap_pair_resume(struct nvme_pmap_queue *q)
 {
 	bool live;
 
@@ -207,7 +207,7 @@ static bool nvme_pmap_resume(struct nvme_pmap_queue *q)
 	if (!READ_ONCE(q->qid))
 		return false;
 	mutex_lock(&q->set->pair_lock);
-	live = q->qid && q->irq != q->polled && nvme_pmap_fits(q);
+	live = q->qid && q->irq != q->polled && nvme_pmap_vector_fits(q);
 	if (live) {
 		spin_lock(&q->sq_lock);
 		q->live = true;
@@ -231,7 +231,7 @@ static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
 	ret = nvme_pmap_create_pair(q, qid);
 	if (ret)
 		return ret;
-	ret = nvme_pmap_go_live(q, qid, resets);
+	ret = nvme_pmap_pair_go_live(q, qid, resets);
 	if (!ret)
 		return 0;
 	/* if the controller has it still */
@@ -275,14 +275,14 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	q->qid = 0;
 	mutex_unlock(&q->set->pair_lock);
 	if (!qid)
-		return q->kept == resets + 1 ? -EIO : 0;
+		return q->delete_failed == resets + 1 ? -EIO : 0;
 
 	ret = adapter_delete_sq(dev, qid);
 	if (!ret)
 		ret = adapter_delete_cq(dev, qid);
 	if (!ret || nvme_pmap_was_disabled(q, resets))
 		return 0;
-	q->kept = resets + 1;
+	q->delete_failed = resets + 1;
 	dev_warn_ratelimited(dev->ctrl.device,
 			     "pmap: the controller does not delete queue %u: %d; reset\n",
 			     qid, ret);
@@ -300,7 +300,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 
 	lockdep_assert_held(&set->lock);
 	set->life = resets;
-	if (nvme_pmap_resume(q))
+	if (nvme_pmap_pair_resume(q))
 		return 0;
 	if (nvme_state_terminal(&dev->ctrl))
 		return -ENODEV;
@@ -313,7 +313,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return -EAGAIN;
 	ret = nvme_pmap_create_queue(q, resets);
 	if (!ret)
-		q->failed = 0;
+		q->create_failed = 0;
 	if (!ret || ret == -EUSERS)
 		return ret;
 	if (ret == -EAGAIN || resets != READ_ONCE(set->resets))
@@ -323,7 +323,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 			     ret);
 	if (ret < 0)
 		return ret;
-	q->failed = resets + 1;
+	q->create_failed = resets + 1;
 	return -EIO;
 }
 
@@ -353,7 +353,7 @@ static long nvme_pmap_delete_pair(struct nvme_pmap_queue *q, long timeout)
 	timeout = nvme_pmap_delete(dev, q->qid, nvme_admin_delete_sq, timeout);
 	if (!timeout)
 		return 0;
-	nvme_pmap_queue_reap(q);
+	nvme_pmap_queue_process_cq(q);
 	return nvme_pmap_delete(dev, q->qid, nvme_admin_delete_cq, timeout);
 }
 
@@ -382,7 +382,7 @@ static void nvme_pmap_delete_pairs(struct nvme_pmap_queues *set)
 		}
 }
 
-static void nvme_pmap_pci_keep(struct nvme_pmap_queues *set)
+static void nvme_pmap_pci_kick(struct nvme_pmap_queues *set)
 {
-	queue_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+	queue_delayed_work(nvme_wq, &set->work, PMAP_WORK_SOON);
 }

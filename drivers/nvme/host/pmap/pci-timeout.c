@@ -45,7 +45,7 @@ static struct nvme_pmap_stand_in *nvme_pmap_stand_in_alloc(struct nvme_dev *dev)
 }
 
 /* The opcode of a command, if its entry in the SQ is there still; for the log. */
-static u8 nvme_pmap_recall(const struct nvme_pmap_queue *q, u16 cid)
+static u8 nvme_pmap_sq_opcode(const struct nvme_pmap_queue *q, u16 cid)
 {
 	u32 i, sent = READ_ONCE(q->sent), nr = min(sent, q->mask + 1);
 
@@ -69,7 +69,7 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 	/* a disable has ended it meanwhile; and 0 is the admin queue's */
 	if (!in->hw.qid)
 		return;
-	in->cmd.common.opcode = nvme_pmap_recall(q, cid);
+	in->cmd.common.opcode = nvme_pmap_sq_opcode(q, cid);
 	in->req.cmd_flags = nvme_req_op(&in->cmd);
 	in->req.state = MQ_RQ_IN_FLIGHT;
 	in->req.tag = nvme_tag_from_cid(cid);
@@ -88,7 +88,7 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
  * A reset waits for this before the controller is connected again: see
  * nvme_pmap_sync().
  */
-static void nvme_pmap_expire(struct nvme_pmap_queue *q)
+static void nvme_pmap_check_timeouts(struct nvme_pmap_queue *q)
 {
 	unsigned int left = q->mask + 1;
 	bool aborted;
@@ -96,7 +96,7 @@ static void nvme_pmap_expire(struct nvme_pmap_queue *q)
 
 	/* for a second its task has had no end, nor sleep */
 	if (READ_ONCE(q->rung) != READ_ONCE(q->sent) && q->stuck == q->rung)
-		nvme_pmap_queue_take(q);
+		nvme_pmap_queue_revoke_batch(q);
 	q->stuck = READ_ONCE(q->rung);
 	while (left-- && nvme_pmap_queue_busy(q)) {
 		cid = nvme_pmap_queue_overdue(q, &aborted);

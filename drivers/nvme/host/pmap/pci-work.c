@@ -9,47 +9,51 @@
 #include <linux/suspend.h>
 
 /* How often the keeper looks, while queues are attached. */
-#define PMAP_KEEP HZ
+#define PMAP_WORK_INTERVAL HZ
 
 /* Return: jiffies until it has to be looked at again. */
-static unsigned long nvme_pmap_keep_queue(struct nvme_pmap_queue *q)
+static unsigned long nvme_pmap_queue_work(struct nvme_pmap_queue *q)
 {
 	int ret = 0;
 
-	nvme_pmap_expire(q);
+	nvme_pmap_check_timeouts(q);
 	if (q->draining || (q->live && !nvme_pmap_vector_lost(q)))
-		return PMAP_KEEP;
+		return PMAP_WORK_INTERVAL;
 	/* to another vector, when it is idle */
 	if (q->live)
 		nvme_pmap_queue_stop(q);
 	if (q->qid && nvme_pmap_vector_lost(q)) {
 		if (nvme_pmap_queue_busy(q) || nvme_pmap_pci_down(q) == -EAGAIN)
-			return PMAP_KEEP_SOON;
+			return PMAP_WORK_SOON;
 	}
-	if (q->failed != READ_ONCE(q->set->resets) + 1)
+	if (q->create_failed != READ_ONCE(q->set->resets) + 1)
 		ret = nvme_pmap_pci_up(q);
-	return ret == -EAGAIN && !q->set->asleep ? PMAP_KEEP_SOON : PMAP_KEEP;
+	return ret == -EAGAIN && !q->set->asleep ? PMAP_WORK_SOON :
+						   PMAP_WORK_INTERVAL;
 }
 
 /* Desired and actual state of the queues are brought together here. */
-static void nvme_pmap_keep(struct work_struct *work)
+static void nvme_pmap_queues_work(struct work_struct *work)
 {
 	struct nvme_pmap_queues *set = container_of(to_delayed_work(work),
 						    struct nvme_pmap_queues,
-						    keeper);
-	unsigned long next = MAX_JIFFY_OFFSET;
+						    work);
+	unsigned long next = MAX_JIFFY_OFFSET, again;
 	unsigned int i, noio;
 
 	mutex_lock(&set->lock);
 	noio = memalloc_noio_save();
-	for (i = 0; !set->dead && i < set->nr; i++)
-		next = min(next, set->queue[i].users ?
-					 nvme_pmap_keep_queue(&set->queue[i]) :
-					 nvme_pmap_queue_tidy(&set->queue[i]));
+	for (i = 0; !set->dead && i < set->nr; i++) {
+		struct nvme_pmap_queue *q = &set->queue[i];
+
+		again = q->users ? nvme_pmap_queue_work(q) :
+				   nvme_pmap_queue_free_if_idle(q);
+		next = min(next, again);
+	}
 	memalloc_noio_restore(noio);
 	mutex_unlock(&set->lock);
 	if (next != MAX_JIFFY_OFFSET)
-		queue_delayed_work(nvme_wq, &set->keeper, next);
+		queue_delayed_work(nvme_wq, &set->work, next);
 }
 
 /*
@@ -75,7 +79,7 @@ static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
 			      event == PM_HIBERNATION_PREPARE ||
 			      event == PM_RESTORE_PREPARE;
 		mutex_unlock(&set->lock);
-		mod_delayed_work(nvme_wq, &set->keeper, PMAP_KEEP_SOON);
+		mod_delayed_work(nvme_wq, &set->work, PMAP_WORK_SOON);
 	}
 	return NOTIFY_DONE;
 }

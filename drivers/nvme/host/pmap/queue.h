@@ -26,7 +26,7 @@
  * gives the controller up if it cannot.  The order is:
  * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock (by a
  * time-out), pair_lock, sq_lock, poll_lock, cq_lock.  Who takes a batch away holds
- * nvme_pmap_taking (of batch.c), which comes after pair_lock and before sq_lock.
+ * nvme_pmap_revoke_lock (of batch.c), which comes after pair_lock and before sq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -120,8 +120,8 @@ struct nvme_pmap_slot {
  * @cpu: the CPU that it was attached on
  * @stuck: what @rung was when the keeper last looked
  * @aborts: since the pair was created, commands of it may have been aborted
- * @failed: the controller refused it when nvme_pmap_queues.resets was one less
- * @kept: likewise, it refused to delete it
+ * @create_failed: the controller refused it when nvme_pmap_queues.resets was one less
+ * @delete_failed: likewise, it refused to delete it
  * @cq_memory: what @cq was or is, until it is freed
  * @sq_dma: DMA address of @sq
  * @cq_dma: DMA address of @cq
@@ -166,8 +166,8 @@ struct nvme_pmap_queue {
 	unsigned int cpu;
 	u32 stuck;
 	bool aborts;
-	unsigned int failed;
-	unsigned int kept;
+	unsigned int create_failed;
+	unsigned int delete_failed;
 	struct nvme_completion *cq_memory;
 	dma_addr_t sq_dma;
 	dma_addr_t cq_dma;
@@ -206,7 +206,7 @@ struct nvme_pmap_queue_ops {
  * @dev: struct nvme_dev, for pci.c
  * @dma: for the memory
  * @db: the mapped doorbells of this set, for pci.c
- * @keeper: brings queues up after a reset, and sees to time-outs
+ * @work: brings queues up after a reset, and sees to time-outs
  * @queue: the objects
  */
 struct nvme_pmap_queues {
@@ -226,7 +226,7 @@ struct nvme_pmap_queues {
 	void *dev;
 	struct device *dma;
 	void __iomem *db;
-	struct delayed_work keeper;
+	struct delayed_work work;
 	struct nvme_pmap_queue queue[] __counted_by(nr);
 };
 
@@ -285,17 +285,17 @@ struct nvme_pmap_queues *
 nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 		       struct device *dma, unsigned int nr);
 void nvme_pmap_queues_kill(struct nvme_pmap_queues *set);
-unsigned long nvme_pmap_queue_tidy(struct nvme_pmap_queue *q);
-int nvme_pmap_queues_free(struct nvme_pmap_queues *set,
-			  const struct nvme_pmap_file *pf, u16 *irq,
-			  u16 *polled);
+unsigned long nvme_pmap_queue_free_if_idle(struct nvme_pmap_queue *q);
+int nvme_pmap_queues_available(struct nvme_pmap_queues *set,
+			       const struct nvme_pmap_file *pf, u16 *irq,
+			       u16 *polled);
 int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 		     const struct nvme_pmap_attach *att, bool by_door);
 int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door);
 void nvme_pmap_detach_all(struct nvme_pmap_file *pf);
 
 /* cq.c */
-int nvme_pmap_queue_reap(struct nvme_pmap_queue *q);
+int nvme_pmap_queue_process_cq(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_irq(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted);

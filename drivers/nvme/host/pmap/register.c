@@ -73,7 +73,8 @@ static void nvme_pmap_account_buffer(struct nvme_pmap_file *pf,
 	/* fdinfo reads them without the lock */
 	WRITE_ONCE(pf->nr, pf->nr + sign);
 	WRITE_ONCE(pf->pinned, pf->pinned + sign * bytes);
-	WRITE_ONCE(pf->kept, pf->kept + sign * (s64)pmap->map->kept);
+	WRITE_ONCE(pf->list_bytes,
+		   pf->list_bytes + sign * (s64)pmap->map->list_bytes);
 }
 
 /*
@@ -114,7 +115,7 @@ static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
 	int ret;
 
 	reg->form = pmap->l.form;
-	reg->kept = pmap->map->kept;
+	reg->list_bytes = pmap->map->list_bytes;
 	for (;;) {
 		reg->index = index;
 		ret = nvme_pmap_try_insert(pf, pmap, reg, uarg, size);
@@ -184,12 +185,12 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 	map = nvme_pmap_map_create(pc, reg);
 	if (IS_ERR(map))
 		return PTR_ERR(map);
-	pmap = nvme_pmap_create(pf, reg->addr, map);
+	pmap = nvme_pmap_buffer_create(pf, reg->addr, map);
 	if (IS_ERR(pmap))
 		return PTR_ERR(pmap);
 	ret = nvme_pmap_insert(pf, pmap, reg, uarg);
 	if (ret)
-		nvme_pmap_destroy(pmap);
+		nvme_pmap_buffer_destroy(pmap);
 	return ret;
 }
 
@@ -199,7 +200,7 @@ static int nvme_pmap_wait_idle(struct nvme_pmap *pmap, struct request_queue *q)
 	long ret;
 
 	do {
-		nvme_pmap_poll(pmap->pf, q);
+		nvme_pmap_drain_file(pmap->pf, q);
 		ret = wait_for_completion_interruptible_timeout(&pmap->idle, 1);
 	} while (!ret);
 	return ret < 0 ? ret : 0;
@@ -222,7 +223,7 @@ static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		return -ENOENT;
 	}
 	pmap->waiting = true;
-	nvme_pmap_kill(pmap);
+	nvme_pmap_buffer_kill(pmap);
 	mutex_unlock(&pf->lock);
 
 	/* restarted by the kernel where only task work came in between */
@@ -237,7 +238,7 @@ static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	}
 	mutex_unlock(&pf->lock);
 	if (!ret)
-		nvme_pmap_destroy(pmap);
+		nvme_pmap_buffer_destroy(pmap);
 	return ret;
 }
 
@@ -274,7 +275,7 @@ void nvme_pmap_unregister_all(struct nvme_pmap_file *pf)
 
 		pmap = rcu_dereference_protected(table->pmap[i], true);
 		if (pmap)
-			nvme_pmap_destroy(pmap);
+			nvme_pmap_buffer_destroy(pmap);
 		cond_resched();
 	}
 }

@@ -30,8 +30,9 @@
  *
  * Return: 0, an errno, or why it has to go by blk-mq.
  */
-static __always_inline int nvme_pmap_hold(struct nvme_pmap_file *pf, u32 index,
-					  struct nvme_pmap **pmap)
+static __always_inline int nvme_pmap_get_refs(struct nvme_pmap_file *pf,
+					      u32 index,
+					      struct nvme_pmap **pmap)
 {
 	int ret = 0;
 
@@ -129,7 +130,7 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	if (fixed)
 		ret = nvme_pmap_enter(pf);
 	else
-		ret = nvme_pmap_hold(pf, READ_ONCE(cmd->index), &pmap);
+		ret = nvme_pmap_get_refs(pf, READ_ONCE(cmd->index), &pmap);
 	if (ret)
 		return ret;
 	slot = nvme_pmap_pick_slot(q);
@@ -141,9 +142,9 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		return ret;
 	}
 	if (fixed)
-		this_cpu_inc(pf->counts->way[PMAP_WAY_QUEUE]);
+		this_cpu_inc(pf->counts->path[PMAP_PATH_QUEUE]);
 	/* the credit of a batch counts from q->sent */
-	nvme_pmap_drop_credit(q);
+	nvme_pmap_end_credit(q);
 	nvme_pmap_commit(q, slot, ioucmd, pmap,
 			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
 	if (current->plug)
@@ -233,7 +234,7 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 		return PMAP_NEXT_ALONE;
 	b->queued[kind]++;
 	if (fx)
-		b->autos++;
+		b->nr_auto++;
 	if (other)
 		b->elsewhere++;
 	nvme_pmap_commit(q, slot, ioucmd, pmap, b->deadline);
@@ -278,7 +279,7 @@ static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
 	    (q->batch.pf == pf && q->batch.limit != q->sent))
 		return false;
 	if (unlikely(q->batch.pf))
-		nvme_pmap_drop_credit(q);
+		nvme_pmap_end_credit(q);
 	return true;
 }
 
@@ -314,7 +315,7 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
 	    !nvme_pmap_batch_opcodes(b, ns, READ_ONCE(cmd->opcode),
 				     ioucmd->file->f_mode)) {
-		nvme_pmap_drop_credit(q);
+		nvme_pmap_end_credit(q);
 		return false;
 	}
 	return true;
@@ -331,7 +332,7 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	struct nvme_pmap *pmap;
 
 	if (index > U32_MAX || !nvme_pmap_may_begin(q, pf) ||
-	    nvme_pmap_hold(pf, index, &pmap))
+	    nvme_pmap_get_refs(pf, index, &pmap))
 		return false;
 	q->batch.index = index;
 	q->batch.ubuf = NULL;
@@ -351,11 +352,11 @@ nvme_pmap_first_of_batch(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 
 	/* a batch is of a file that has a command in it: none may close */
 	if (unlikely(!sent))
-		nvme_pmap_drop_credit(q);
+		nvme_pmap_end_credit(q);
 	else if (likely(current->plug))
 		nvme_pmap_extend_batch(q);
 	else
-		nvme_pmap_end_batch_locked(q);
+		nvme_pmap_close_batch(q);
 	return sent;
 }
 

@@ -37,17 +37,19 @@ static ssize_t value_show(struct device *dev, struct device_attribute *attr,
 }
 
 /* Queues that the controller has to spare beside blk-mq's. */
-static s64 nvme_pmap_granted(struct nvme_pmap_ctrl *pc, unsigned int which)
+static s64 nvme_pmap_sysfs_granted(struct nvme_pmap_ctrl *pc,
+				   unsigned int which)
 {
 	return pc->queues ? READ_ONCE(pc->queues->granted) : 0;
 }
 
 /* Those of them that no file has attached. */
-static s64 nvme_pmap_spare(struct nvme_pmap_ctrl *pc, unsigned int which)
+static s64 nvme_pmap_sysfs_available(struct nvme_pmap_ctrl *pc,
+				     unsigned int which)
 {
 	u16 irq, polled;
 
-	return nvme_pmap_queues_free(pc->queues, NULL, &irq, &polled);
+	return nvme_pmap_queues_available(pc->queues, NULL, &irq, &polled);
 }
 
 /* Bytes that the auto door keeps pinned. */
@@ -57,13 +59,14 @@ static s64 nvme_pmap_auto_bytes(struct nvme_pmap_ctrl *pc, unsigned int which)
 }
 
 /* Commands with fixed buffers, by the way they went. */
-static s64 nvme_pmap_went(struct nvme_pmap_ctrl *pc, unsigned int way)
+static s64 nvme_pmap_sysfs_path_count(struct nvme_pmap_ctrl *pc,
+				      unsigned int path)
 {
-	return nvme_pmap_auto_count(pc, way);
+	return nvme_pmap_auto_count(pc, path);
 }
 
 /* Commands of files with a queue that went by blk-mq, for one reason. */
-static s64 nvme_pmap_fell_back(struct nvme_pmap_ctrl *pc, unsigned int why)
+static s64 nvme_pmap_sysfs_fallback(struct nvme_pmap_ctrl *pc, unsigned int why)
 {
 	u64 sum = 0;
 	int cpu;
@@ -74,7 +77,7 @@ static s64 nvme_pmap_fell_back(struct nvme_pmap_ctrl *pc, unsigned int why)
 }
 
 /* What is done with fixed buffers of unmodified programs: off, on, or queue. */
-static ssize_t auto_door_show(struct device *dev, struct device_attribute *attr,
+static ssize_t auto_mode_show(struct device *dev, struct device_attribute *attr,
 			      char *buf)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
@@ -87,7 +90,7 @@ static ssize_t auto_door_show(struct device *dev, struct device_attribute *attr,
 	return sysfs_emit(buf, "%s\n", nvme_pmap_auto_modes[mode]);
 }
 
-static ssize_t auto_door_store(struct device *dev,
+static ssize_t auto_mode_store(struct device *dev,
 			       struct device_attribute *attr, const char *buf,
 			       size_t len)
 {
@@ -103,7 +106,7 @@ static ssize_t auto_door_store(struct device *dev,
 	nvme_pmap_ctrl_put(pc);
 	return len;
 }
-static DEVICE_ATTR_RW(auto_door);
+static DEVICE_ATTR_RW(auto_mode);
 
 #define PMAP_ATTR(_name, _value, _which)                       \
 	(&(struct nvme_pmap_attr){                             \
@@ -114,24 +117,31 @@ static DEVICE_ATTR_RW(auto_door);
 		  .attr.attr)
 
 static struct attribute *nvme_pmap_attrs[] = {
-	&dev_attr_auto_door.attr,
-	PMAP_ATTR(queues, nvme_pmap_granted, 0),
-	PMAP_ATTR(queues_free, nvme_pmap_spare, 0),
+	&dev_attr_auto_mode.attr,
+	PMAP_ATTR(queues, nvme_pmap_sysfs_granted, 0),
+	PMAP_ATTR(queues_free, nvme_pmap_sysfs_available, 0),
 	PMAP_ATTR(auto_pinned, nvme_pmap_auto_bytes, 0),
-	PMAP_ATTR(auto_mq, nvme_pmap_went, PMAP_WAY_MQ),
-	PMAP_ATTR(auto_queue, nvme_pmap_went, PMAP_WAY_QUEUE),
-	PMAP_ATTR(stock_starting, nvme_pmap_went, PMAP_WAY_STARTING),
-	PMAP_ATTR(stock_command, nvme_pmap_went, PMAP_WAY_COMMAND),
-	PMAP_ATTR(stock_refused, nvme_pmap_went, PMAP_WAY_REFUSED),
-	PMAP_ATTR(stock_failed, nvme_pmap_went, PMAP_WAY_FAILED),
-	PMAP_ATTR(fallback_full, nvme_pmap_fell_back, PMAP_FALLBACK_FULL),
-	PMAP_ATTR(fallback_down, nvme_pmap_fell_back, PMAP_FALLBACK_DOWN),
-	PMAP_ATTR(fallback_frozen, nvme_pmap_fell_back, PMAP_FALLBACK_FROZEN),
-	PMAP_ATTR(fallback_list, nvme_pmap_fell_back, PMAP_FALLBACK_LIST),
-	PMAP_ATTR(fallback_mode, nvme_pmap_fell_back, PMAP_FALLBACK_MODE),
-	PMAP_ATTR(fallback_logged, nvme_pmap_fell_back, PMAP_FALLBACK_LOGGED),
-	PMAP_ATTR(fallback_worker, nvme_pmap_fell_back, PMAP_FALLBACK_WORKER),
-	PMAP_ATTR(fallback_busy, nvme_pmap_fell_back, PMAP_FALLBACK_BUSY),
+	PMAP_ATTR(auto_mq, nvme_pmap_sysfs_path_count, PMAP_PATH_BLK_MQ),
+	PMAP_ATTR(auto_queue, nvme_pmap_sysfs_path_count, PMAP_PATH_QUEUE),
+	PMAP_ATTR(stock_setup, nvme_pmap_sysfs_path_count,
+		  PMAP_PATH_STOCK_SETUP),
+	PMAP_ATTR(stock_unsupported, nvme_pmap_sysfs_path_count,
+		  PMAP_PATH_STOCK_UNSUPPORTED),
+	PMAP_ATTR(stock_unmapped, nvme_pmap_sysfs_path_count,
+		  PMAP_PATH_STOCK_UNMAPPED),
+	PMAP_ATTR(stock_other, nvme_pmap_sysfs_path_count,
+		  PMAP_PATH_STOCK_OTHER),
+	PMAP_ATTR(fallback_full, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_FULL),
+	PMAP_ATTR(fallback_down, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_DOWN),
+	PMAP_ATTR(fallback_frozen, nvme_pmap_sysfs_fallback,
+		  PMAP_FALLBACK_FROZEN),
+	PMAP_ATTR(fallback_list, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_LIST),
+	PMAP_ATTR(fallback_mode, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_MODE),
+	PMAP_ATTR(fallback_logged, nvme_pmap_sysfs_fallback,
+		  PMAP_FALLBACK_LOGGED),
+	PMAP_ATTR(fallback_worker, nvme_pmap_sysfs_fallback,
+		  PMAP_FALLBACK_WORKER),
+	PMAP_ATTR(fallback_busy, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_BUSY),
 	NULL,
 };
 

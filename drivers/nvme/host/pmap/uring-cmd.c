@@ -19,7 +19,7 @@ static __always_inline int nvme_pmap_uring_cmd_pmap(struct io_uring_cmd *ioucmd,
 	enum pmap_next next;
 
 	if (likely(pf))
-		q = nvme_pmap_pick_queue(pf, issue_flags);
+		q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (!q)
 		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
 	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL, NULL);
@@ -70,5 +70,5 @@ int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
 	ns = container_of(file_inode(ioucmd->file)->i_cdev, struct nvme_ns,
 			  cdev);
-	return nvme_pmap_poll_queue(ns->queue, *pmap_stock_queue(ioucmd), iob);
+	return nvme_pmap_poll_hctx(ns->queue, *pmap_stock_queue(ioucmd), iob);
 }

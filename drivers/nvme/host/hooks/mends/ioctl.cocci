@@ -1,13 +1,13 @@
 // Mends of faults of stock in ioctl.c; pmap/mends.h says of each what it mends.
 //
-// proof: nvme_uring_cmd_io: return pmap_keep_sqe(ioucmd, PTR_ERR(req));
+// proof: nvme_uring_cmd_io: return pmap_copy_sqe(ioucmd, PTR_ERR(req));
 // proof: nvme_uring_cmd_io: pmap_note_queue(ioucmd, req);
 // proof: nvme_uring_cmd_io: pmap_user_ptr(ioucmd, d.metadata)
 // proof: nvme_map_user_request: ioucmd ? pmap_user_ptr(ioucmd, ubuffer) : nvme_to_user_ptr(ubuffer)
 // proof: -: #include "pmap/mends.h"
 //
 // With the SQE as it was issued; before another may end the command:
-// order: nvme_uring_cmd_io: req = nvme_alloc_user_request(q, &c, rq_flags, blk_flags); if (IS_ERR(req)) return pmap_keep_sqe(ioucmd, PTR_ERR(req));
+// order: nvme_uring_cmd_io: req = nvme_alloc_user_request(q, &c, rq_flags, blk_flags); if (IS_ERR(req)) return pmap_copy_sqe(ioucmd, PTR_ERR(req));
 // order: nvme_uring_cmd_io: pdu->req = req; pmap_note_queue(ioucmd, req); ... nvme_pmap_execute_rq_nowait(&c, req); ... return -EIOCBQUEUED; }
 // users: nvme_alloc_user_request: nvme_submit_user_cmd, nvme_uring_cmd_io
 // users: nvme_map_user_request: nvme_submit_user_cmd, nvme_uring_cmd_io
@@ -16,7 +16,7 @@
  #include "nvme.h"
 +#include "pmap/mends.h"
 
-// Stock passthrough needs the mend as well: see pmap_keep_sqe().
+// Stock passthrough needs the mend as well: see pmap_copy_sqe().
 @@
 identifier ioucmd, req;
 @@
@@ -26,7 +26,7 @@ identifier ioucmd, req;
  req = nvme_alloc_user_request(...);
  if (IS_ERR(req))
 -return PTR_ERR(req);
-+return pmap_keep_sqe(ioucmd, PTR_ERR(req));
++return pmap_copy_sqe(ioucmd, PTR_ERR(req));
  ... when any
  }
 
