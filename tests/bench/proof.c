@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The driver counts pmap commands for each open file, those that a passthrough
- * queue took as well, the block layer counts its own requests and no
- * passthrough.  Together they tell the kinds of path apart.  Whether a buffer was a fixed one is in the SQE, and nothing in
- * the kernel falls back from it in silence.
+ * Prove which path commands took.  The driver counts pmap commands of each open file, and
+ * those of a passthrough queue among them; the block layer counts its own requests and no
+ * passthrough.  Together they tell the kinds of path apart.  Whether a buffer was a fixed
+ * one is in the SQE, and nothing in the kernel falls back from it in silence.
  */
 #include <stdio.h>
 
@@ -15,6 +15,35 @@ void proof_begin(struct proof *proof, const struct target *target)
 {
 	proof->block_ios = target_block_ios(target);
 	target_stats(target, &proof->stats);
+}
+
+/* Say which other paths commands took, for a path that is not proven. */
+static void explain(const struct nvme_pmap_stats *a,
+		    const struct nvme_pmap_stats *b)
+{
+#define COUNTER(name)                    \
+	{                                \
+#name, a->name - b->name \
+	}
+	const struct {
+		const char *name;
+		ull n;
+	} counter[] = {
+		COUNTER(auto_mq),	  COUNTER(auto_queue),
+		COUNTER(stock_setup),	  COUNTER(stock_unsupported),
+		COUNTER(stock_unmapped),  COUNTER(stock_other),
+		COUNTER(fallback_full),	  COUNTER(fallback_down),
+		COUNTER(fallback_frozen), COUNTER(fallback_list),
+		COUNTER(fallback_mode),	  COUNTER(fallback_logged),
+		COUNTER(fallback_worker), COUNTER(fallback_busy),
+	};
+#undef COUNTER
+	unsigned int i;
+
+	for (i = 0; i < sizeof(counter) / sizeof(*counter); i++)
+		if (counter[i].n)
+			fprintf(stderr, "nvme-bench: %s: %llu\n",
+				counter[i].name, counter[i].n);
 }
 
 static void subtract(struct nvme_pmap_stats *a, const struct nvme_pmap_stats *b)
@@ -59,6 +88,11 @@ void proof_end(const struct proof *proof, const struct target *target,
 	ull want = claim->pmap ? commands : 0;
 
 	target_stats(target, &now);
+	if (now.prp + now.sgl_list + now.sgl_run + now.built -
+		    (proof->stats.prp + proof->stats.sgl_list +
+		     proof->stats.sgl_run + proof->stats.built) !=
+	    want)
+		explain(&now, &proof->stats);
 	subtract(&now, &proof->stats);
 	split = block_requests(ios, claim, commands);
 	expect("the driver", now.prp + now.sgl_list + now.sgl_run + now.built,

@@ -81,7 +81,7 @@ static void nvme_pmap_account_drop(struct nvme_pmap_account *acct)
 }
 
 /* Into the account of its user, if that has room. */
-static int nvme_pmap_enter(struct nvme_pmap_adopted *a)
+static int nvme_pmap_account_add(struct nvme_pmap_adopted *a)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	unsigned long pages = a->imu->acct_pages;
@@ -278,7 +278,7 @@ static struct nvme_pmap_adopted *nvme_pmap_adopt_new(const struct io_kiocb *req)
 		return ERR_PTR(-ENOMEM);
 	a->imu = req->imu;
 	a->user = req->ctx->user;
-	ret = nvme_pmap_enter(a);
+	ret = nvme_pmap_account_add(a);
 	if (ret) {
 		kfree(a);
 		return ERR_PTR(ret);

@@ -178,7 +178,7 @@ static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
 					 bool more)
 {
 	/* or a task has its batch still, or the controller may have the pair */
-	if (q->users || READ_ONCE(q->batch.plug) != PMAP_NO_PLUG ||
+	if (q->users || READ_ONCE(q->batch.state) != PMAP_BATCH_IDLE ||
 	    q->delete_failed == READ_ONCE(q->set->resets) + 1)
 		return 0;
 	if (!READ_ONCE(q->qid))
@@ -520,7 +520,7 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 	for (i = 0; i < nr; i++) {
 		set->queue[i].set = set;
 		set->queue[i].index = i;
-		set->queue[i].batch.plug = PMAP_NO_PLUG;
+		nvme_pmap_batch_init(&set->queue[i].batch);
 		spin_lock_init(&set->queue[i].sq_lock);
 		spin_lock_init(&set->queue[i].poll_lock);
 		spin_lock_init(&set->queue[i].cq_lock);

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The auto door: a command of NVME_URING_CMD_IO with a buffer that io_uring has
- * registered, by the mapping of that buffer.  What it does not serve, for whatever
- * reason, is stock's to do or to refuse.
+ * The auto door: a command of NVME_URING_CMD_IO on a buffer that io_uring has registered,
+ * sent with the mapping of that buffer.  Stock gets each command that the door does not
+ * serve, and each command that is wrong.  In the order of their costs:
+ *
+ *   nvme_pmap_auto_next()      one more of a batch
+ *   nvme_pmap_auto_by_queue()  by the passthrough queue, first of a batch or by itself
+ *   nvme_pmap_auto_by_blk_mq() over blk-mq
+ *   nvme_ns_chr_uring_cmd()    stock
  */
 #include <linux/uio.h>
 #include <uapi/linux/nvme_ioctl.h>
@@ -15,10 +20,9 @@
 #include "counts.h"
 #include "ctrl.h"
 #include "file.h"
-#include "map.h"
 #include "queue.h"
 
-/* The fields of both commands that are used for both are in the same places. */
+/* Fields that both structures have, and that are used for both, are at one offset. */
 static_assert(offsetof(struct nvme_uring_cmd, metadata) ==
 	      offsetof(struct nvme_pmap_cmd, index));
 static_assert(offsetof(struct nvme_uring_cmd, addr) ==
@@ -33,19 +37,21 @@ static_assert(offsetof(struct nvme_uring_cmd, timeout_ms) ==
 	      offsetof(struct nvme_pmap_cmd, timeout_ms));
 static_assert(sizeof(struct nvme_uring_cmd) == sizeof(struct nvme_pmap_cmd));
 
-/* io_uring's object for the buffer of a command; the command keeps it. */
+/* io_uring's object for the buffer of a command, which holds a reference on it. */
 static __always_inline const struct io_mapped_ubuf *
-nvme_pmap_fixed_ubuf(struct io_uring_cmd *ioucmd)
+nvme_pmap_auto_ubuf(struct io_uring_cmd *ioucmd)
 {
 	return cmd_to_io_kiocb(ioucmd)->imu;
 }
 
 /*
- * The mapping of the buffer, referenced, or NULL.  With the reference, the mapping's
- * own on io_uring's object is held: it is the command's.
+ * Find the mapping of a buffer.  While the caller has the reference, the mapping has its
+ * own on io_uring's object: an equal address is the same object.
+ *
+ * Return: the mapping, referenced; or NULL.
  */
-static struct nvme_pmap *nvme_pmap_fixed_find(struct nvme_pmap_auto_file *af,
-					      const struct io_mapped_ubuf *imu)
+static struct nvme_pmap *nvme_pmap_auto_find(struct nvme_pmap_auto_file *af,
+					     const struct io_mapped_ubuf *imu)
 {
 	struct nvme_pmap *pmap = NULL;
 	struct nvme_pmap_auto_entry *a;
@@ -63,15 +69,15 @@ static struct nvme_pmap *nvme_pmap_fixed_find(struct nvme_pmap_auto_file *af,
 	return pmap;
 }
 
-/* A buffer without a mapping.  Return: why stock is to have the command. */
+/* A buffer without a mapping.  Return: the reason why stock gets the command. */
 static noinline enum nvme_pmap_path
-nvme_pmap_fixed_unmapped(struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
-			 const struct nvme_pmap_io *io)
+nvme_pmap_auto_unmapped(struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
+			const struct nvme_pmap_io *io)
 {
-	const struct io_mapped_ubuf *imu = nvme_pmap_fixed_ubuf(ioucmd);
+	const struct io_mapped_ubuf *imu = nvme_pmap_auto_ubuf(ioucmd);
 	struct iov_iter iter;
 
-	/* io_uring's answer; there may be no buffer at all */
+	/* io_uring answers first; there may be no buffer at all */
 	if (io_uring_cmd_import_fixed(io->offset, io->data_len, ITER_DEST,
 				      &iter, ioucmd))
 		return PMAP_PATH_STOCK_UNSUPPORTED;
@@ -81,8 +87,8 @@ nvme_pmap_fixed_unmapped(struct nvme_pmap_file *pf, struct io_uring_cmd *ioucmd,
 					 io->data_len);
 }
 
-/* What one command may transfer, by the auto door and by stock. */
-static u32 nvme_pmap_fixed_max(const struct nvme_pmap_file *pf)
+/* Bytes that one command may transfer, through the auto door as through stock. */
+static u32 nvme_pmap_auto_max(const struct nvme_pmap_file *pf)
 {
 	const struct request_queue *q =
 		container_of(pf->usage, struct request_queue, q_usage_counter);
@@ -91,131 +97,112 @@ static u32 nvme_pmap_fixed_max(const struct nvme_pmap_file *pf)
 		     (u64)READ_ONCE(q->limits.max_hw_sectors) << SECTOR_SHIFT);
 }
 
-/* On a buffer of the auto door's, which is referenced. */
-static __always_inline bool nvme_pmap_begin_fixed(struct nvme_pmap_queue *q,
-						  struct nvme_ns *ns,
-						  struct nvme_pmap_file *pf,
-						  struct io_uring_cmd *ioucmd,
-						  struct nvme_pmap *pmap)
+/* Open a batch on a referenced buffer. */
+static __always_inline bool
+nvme_pmap_auto_begin_batch(struct nvme_pmap_queue *q, struct nvme_ns *ns,
+			   struct nvme_pmap_file *pf,
+			   struct io_uring_cmd *ioucmd, struct nvme_pmap *pmap)
 {
-	bool live;
-
-	if (!nvme_pmap_may_begin(q, pf))
-		return false;
-	pmap_rcu_acquire();
-	live = percpu_ref_tryget_live_rcu(pf->usage);
-	pmap_rcu_release();
-	if (!live)
+	if (!nvme_pmap_may_begin(q, pf) || nvme_pmap_get_usage(pf))
 		return false;
 	pmap_ref_get_many(&pmap->ref, 1);
 	q->batch.table = NULL;
-	q->batch.ubuf = nvme_pmap_fixed_ubuf(ioucmd);
+	q->batch.ubuf = nvme_pmap_auto_ubuf(ioucmd);
 	q->batch.addr = pmap->addr;
-	q->batch.max = nvme_pmap_fixed_max(pf);
+	q->batch.max = nvme_pmap_auto_max(pf);
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }
 
-/* Open a batch on the buffer, with this command as its first. */
-static noinline bool
-nvme_pmap_fixed_first(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-		      struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
-		      struct nvme_pmap *pmap, const struct nvme_pmap_fixed *fx)
+/*
+ * One more of a batch, on another buffer than the batch's own, which is referenced.
+ *
+ * Return: whether it has been sent.
+ */
+static noinline bool nvme_pmap_auto_elsewhere(struct nvme_pmap_file *pf,
+					      struct nvme_pmap_queue *q,
+					      struct io_uring_cmd *ioucmd,
+					      struct nvme_pmap *pmap)
 {
-	bool sent;
+	bool sent = false;
+
+	/* pairs with synchronize_rcu() in nvme_pmap_revoke_batch() */
+	preempt_disable();
+	if (nvme_pmap_owns_batch(q) && q->batch.pf == pf &&
+	    q->batch.limit != q->sent)
+		sent = nvme_pmap_enqueue_owned_auto(q, ioucmd, pmap);
+	preempt_enable();
+	return sent;
+}
+
+/* Begin a batch with this command.  Return: whether it has been sent. */
+static noinline bool nvme_pmap_auto_first(struct nvme_ns *ns,
+					  struct nvme_pmap_file *pf,
+					  struct nvme_pmap_queue *q,
+					  struct io_uring_cmd *ioucmd,
+					  struct nvme_pmap *pmap)
+{
+	bool sent = false;
 
 	spin_lock(&q->sq_lock);
-	sent = nvme_pmap_begin_fixed(q, ns, pf, ioucmd, pmap) &&
-	       nvme_pmap_first_of_batch(pf, q, ioucmd, fx);
+	if (nvme_pmap_auto_begin_batch(q, ns, pf, ioucmd, pmap)) {
+		sent = nvme_pmap_enqueue_owned_auto(q, ioucmd, NULL);
+		nvme_pmap_batch_begun(q, sent);
+	}
 	spin_unlock(&q->sq_lock);
 	return sent;
 }
 
 /*
- * By the queue, with the buffer at hand and referenced.
+ * Send the command by the file's queue, if it has one that accepts it.
  *
- * Return: -EIOCBQUEUED, an errno, or enum nvme_pmap_fallback.
+ * Return: whether the queue has it, and with it the caller's reference on the buffer.
  */
-static int nvme_pmap_fixed_queue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-				 struct nvme_pmap_queue *q,
-				 struct io_uring_cmd *ioucmd,
-				 unsigned int issue_flags,
-				 struct nvme_pmap *pmap,
-				 struct nvme_pmap_io *io)
-{
-	const struct nvme_pmap_fixed fx = { .offset = io->offset,
-					    .len = io->data_len };
-
-	if (unlikely(issue_flags & IO_URING_F_UNLOCKED))
-		return PMAP_FALLBACK_WORKER;
-	/* the batch has a reference for commands on its own buffer only */
-	if (nvme_pmap_enqueue_next(pf, q, ioucmd, pmap, &fx) ==
-	    PMAP_NEXT_QUEUED)
-		return -EIOCBQUEUED;
-	if (nvme_pmap_fixed_first(ns, pf, q, ioucmd, pmap, &fx)) {
-		percpu_ref_put(&pmap->ref);
-		return -EIOCBQUEUED;
-	}
-	return nvme_pmap_enqueue_io(ns, pf, q, ioucmd, io, pmap);
-}
-
-/* The file's first commands by this door: what it needs is being made. */
-static noinline int nvme_pmap_fixed_start(struct io_uring_cmd *ioucmd,
-					  unsigned int issue_flags,
-					  struct nvme_pmap_file *pf)
-{
-	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
-					  struct nvme_ns, cdev);
-
-	if (pf)
-		this_cpu_inc(pf->counts->path[PMAP_PATH_STOCK_SETUP]);
-	nvme_pmap_auto_begin(ns->ctrl, ioucmd->file);
-	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
-}
-
-/*
- * By the file's queue, if it has one that takes it.  Return: -EIOCBQUEUED, or 0: by
- * blk-mq.
- */
-static int
-nvme_pmap_fixed_by_queue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-			 struct io_uring_cmd *ioucmd, unsigned int issue_flags,
-			 struct nvme_pmap *pmap, struct nvme_pmap_io *io)
+static bool
+nvme_pmap_auto_by_queue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			struct io_uring_cmd *ioucmd, unsigned int issue_flags,
+			struct nvme_pmap *pmap, struct nvme_pmap_io *io)
 {
 	struct nvme_pmap_queue *q = nvme_pmap_cmd_queue(pf, issue_flags);
-	int ret;
+	int ret = PMAP_FALLBACK_WORKER;
 
 	if (!q) {
 		nvme_pmap_count_fallback(pf, PMAP_FALLBACK_DOWN);
 		nvme_pmap_auto_request_queue(pf, ioucmd->file,
 					     issue_flags & IO_URING_F_IOPOLL);
-		return 0;
+		return false;
 	}
-	ret = nvme_pmap_fixed_queue(ns, pf, q, ioucmd, issue_flags, pmap, io);
+	if (!(issue_flags & IO_URING_F_UNLOCKED)) {
+		if (nvme_pmap_auto_elsewhere(pf, q, ioucmd, pmap))
+			return true;
+		if (nvme_pmap_auto_first(ns, pf, q, ioucmd, pmap)) {
+			/* the batch has references of its own */
+			percpu_ref_put(&pmap->ref);
+			return true;
+		}
+		ret = nvme_pmap_enqueue_io(ns, pf, q, ioucmd, io, pmap);
+	}
 	if (ret > 0)
 		nvme_pmap_count_fallback(pf, ret);
-	return ret == -EIOCBQUEUED ? ret : 0;
+	return ret == -EIOCBQUEUED;
 }
 
 /*
- * With the buffer at hand and referenced.
+ * Send the command over blk-mq.  The caller's reference on the buffer is used up.
  *
- * Return: -EIOCBQUEUED; -EAGAIN, as stock; or why stock is to have it.
+ * Return: -EIOCBQUEUED; -EAGAIN, as stock; or the reason why stock gets the command.
  */
-static int nvme_pmap_fixed_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-				struct io_uring_cmd *ioucmd,
-				unsigned int issue_flags,
-				struct nvme_pmap *pmap, struct nvme_pmap_io *io)
+static int
+nvme_pmap_auto_by_blk_mq(struct nvme_ns *ns, struct nvme_pmap_file *pf,
+			 struct io_uring_cmd *ioucmd, unsigned int issue_flags,
+			 struct nvme_pmap *pmap, const struct nvme_pmap_io *io)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_pdu *pdu = nvme_pmap_pdu(ioucmd);
 	int ret;
 
-	if (READ_ONCE(pf->pc->mode) == NVME_PMAP_AUTO_QUEUE &&
-	    nvme_pmap_fixed_by_queue(ns, pf, ioucmd, issue_flags, pmap, io))
-		return -EIOCBQUEUED;
 	pdu->built = NULL;
 	pdu->pmap = pmap;
-	/* where a worker sends it, the program may look before that goes on */
+	/* before it is sent: the program may read the counter as soon as it is */
 	this_cpu_inc(pf->counts->path[PMAP_PATH_BLK_MQ]);
 	ret = nvme_pmap_send(ns, pf, ioucmd, cmd, io, issue_flags);
 	if (likely(ret == -EIOCBQUEUED))
@@ -225,10 +212,10 @@ static int nvme_pmap_fixed_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return ret == -EAGAIN ? ret : PMAP_PATH_STOCK_OTHER;
 }
 
-/* Return: -EIOCBQUEUED; -EAGAIN; or why stock is to have it. */
-static __always_inline int nvme_pmap_fixed_try(struct io_uring_cmd *ioucmd,
-					       unsigned int issue_flags,
-					       struct nvme_pmap_file *pf)
+/* Return: -EIOCBQUEUED; -EAGAIN; or the reason why stock gets the command. */
+static __always_inline int nvme_pmap_auto_try(struct io_uring_cmd *ioucmd,
+					      unsigned int issue_flags,
+					      struct nvme_pmap_file *pf)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
@@ -242,33 +229,33 @@ static __always_inline int nvme_pmap_fixed_try(struct io_uring_cmd *ioucmd,
 		return PMAP_PATH_STOCK_UNSUPPORTED;
 	if (unlikely((io.opcode != nvme_cmd_read &&
 		      io.opcode != nvme_cmd_write) ||
-		     io.data_len - 1 >= nvme_pmap_fixed_max(pf)))
+		     io.data_len - 1 >= nvme_pmap_auto_max(pf)))
 		return PMAP_PATH_STOCK_UNSUPPORTED;
-	pmap = nvme_pmap_fixed_find(pf->auto_file,
-				    nvme_pmap_fixed_ubuf(ioucmd));
+	pmap = nvme_pmap_auto_find(pf->auto_file, nvme_pmap_auto_ubuf(ioucmd));
 	if (unlikely(!pmap))
-		return nvme_pmap_fixed_unmapped(pf, ioucmd, &io);
+		return nvme_pmap_auto_unmapped(pf, ioucmd, &io);
 	io.offset -= pmap->addr;
-	if (unlikely(nvme_pmap_check_slice(pf, pmap, io.offset, io.data_len))) {
+	if (unlikely(
+		    nvme_pmap_check_slice(pf, pmap, &io.offset, io.data_len))) {
 		percpu_ref_put(&pmap->ref);
 		return PMAP_PATH_STOCK_UNSUPPORTED;
 	}
-	return nvme_pmap_fixed_send(ns, pf, ioucmd, issue_flags, pmap, &io);
+	if (READ_ONCE(pf->pc->mode) == NVME_PMAP_AUTO_QUEUE &&
+	    nvme_pmap_auto_by_queue(ns, pf, ioucmd, issue_flags, pmap, &io))
+		return -EIOCBQUEUED;
+	return nvme_pmap_auto_by_blk_mq(ns, pf, ioucmd, issue_flags, pmap, &io);
 }
 
-/*
- * A command of NVME_URING_CMD_IO with a fixed buffer, that is not just one more of
- * a batch.
- */
-static noinline int nvme_pmap_fixed_alone(struct io_uring_cmd *ioucmd,
-					  unsigned int issue_flags,
-					  struct nvme_pmap_file *pf)
+/* A command that is not just one more of a batch, through an open door. */
+static noinline int nvme_pmap_auto_alone(struct io_uring_cmd *ioucmd,
+					 unsigned int issue_flags,
+					 struct nvme_pmap_file *pf)
 {
 	int ret;
 
-	/* polled as ours; and it may end before this returns */
+	/* the poll takes it for a pmap command; it may complete before this returns */
 	ioucmd->cmd_op = NVME_URING_CMD_PMAP;
-	ret = nvme_pmap_fixed_try(ioucmd, issue_flags, pf);
+	ret = nvme_pmap_auto_try(ioucmd, issue_flags, pf);
 	if (likely(ret == -EIOCBQUEUED))
 		return ret;
 	ioucmd->cmd_op = NVME_URING_CMD_IO;
@@ -278,78 +265,83 @@ static noinline int nvme_pmap_fixed_alone(struct io_uring_cmd *ioucmd,
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
-/* The same, if the door is open. */
-static __always_inline int nvme_pmap_fixed_single(struct io_uring_cmd *ioucmd,
-						  unsigned int issue_flags,
-						  struct nvme_pmap_file *pf)
+/* The first commands of a file: a work makes the state that it needs. */
+static noinline int nvme_pmap_auto_not_ready(struct io_uring_cmd *ioucmd,
+					     unsigned int issue_flags,
+					     struct nvme_pmap_file *pf)
+{
+	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
+					  struct nvme_ns, cdev);
+
+	if (pf)
+		this_cpu_inc(pf->counts->path[PMAP_PATH_STOCK_SETUP]);
+	nvme_pmap_auto_begin(ns->ctrl, ioucmd->file);
+	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
+}
+
+static __always_inline int nvme_pmap_auto_door(struct io_uring_cmd *ioucmd,
+					       unsigned int issue_flags,
+					       struct nvme_pmap_file *pf)
 {
 	/* pairs with the release in nvme_pmap_auto_file_make() */
 	if (unlikely(!smp_load_acquire(&pf->auto_file)))
-		return nvme_pmap_fixed_start(ioucmd, issue_flags, pf);
+		return nvme_pmap_auto_not_ready(ioucmd, issue_flags, pf);
 	if (unlikely(READ_ONCE(pf->pc->mode) == NVME_PMAP_AUTO_OFF))
 		return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
-	return nvme_pmap_fixed_alone(ioucmd, issue_flags, pf);
+	return nvme_pmap_auto_alone(ioucmd, issue_flags, pf);
 }
 
 /*
- * One more of the batch, if that is on the same buffer.  That the door is open, and
- * how the ring is set up, was found out for the batch; while it has references left,
- * the address of io_uring's object is no other's.  Return: whether.
+ * One more of the batch, if it is on the same buffer.  The batch has checked that the door
+ * is open, and how the ring is set up; while it has references left, no other object of
+ * io_uring's has the buffer's address.
+ *
+ * Return: whether it has been sent.
  */
-static __always_inline bool nvme_pmap_fixed_next(struct nvme_pmap_file *pf,
-						 struct nvme_pmap_queue *q,
-						 struct io_uring_cmd *ioucmd)
+static __always_inline bool nvme_pmap_auto_next(struct nvme_pmap_file *pf,
+						struct nvme_pmap_queue *q,
+						struct io_uring_cmd *ioucmd)
 {
-	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	struct nvme_pmap_batch *b = &q->batch;
-	u64 addr = READ_ONCE(cmd->offset);
-	struct nvme_pmap_fixed fx __uninitialized;
+	const struct nvme_pmap_batch *b = &q->batch;
 
-	fx.len = READ_ONCE(cmd->data_len);
 	if (b->pf != pf || b->limit == q->sent ||
-	    b->ubuf != nvme_pmap_fixed_ubuf(ioucmd) ||
-	    unlikely(fx.len - 1 >= b->max))
+	    b->ubuf != nvme_pmap_auto_ubuf(ioucmd))
 		return false;
-	fx.offset = addr - b->addr;
-	/* polled as ours; and it may end before this returns */
-	ioucmd->cmd_op = NVME_URING_CMD_PMAP;
-	if (likely(nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL, &fx) ==
-		   PMAP_NEXT_QUEUED))
+	if (likely(nvme_pmap_enqueue_owned_auto(q, ioucmd, NULL)))
 		return true;
 	ioucmd->cmd_op = NVME_URING_CMD_IO;
 	return false;
 }
 
-static noinline int nvme_pmap_fixed_batched(struct io_uring_cmd *ioucmd,
-					    unsigned int issue_flags,
-					    struct nvme_pmap_file *pf,
-					    struct nvme_pmap_queue *q)
+/* A command of a file that has a queue. */
+static noinline int nvme_pmap_auto_queued(struct io_uring_cmd *ioucmd,
+					  unsigned int issue_flags,
+					  struct nvme_pmap_file *pf,
+					  struct nvme_pmap_queue *q)
 {
-	bool queued = false;
+	bool sent = false;
 
+	/* pairs with synchronize_rcu() in nvme_pmap_revoke_batch() */
 	preempt_disable();
-	if (READ_ONCE(q->batch.plug) == current->plug)
-		queued = nvme_pmap_fixed_next(pf, q, ioucmd);
+	if (nvme_pmap_owns_batch(q))
+		sent = nvme_pmap_auto_next(pf, q, ioucmd);
 	preempt_enable();
-	if (likely(queued))
+	if (likely(sent))
 		return -EIOCBQUEUED;
-	return nvme_pmap_fixed_single(ioucmd, issue_flags, pf);
+	return nvme_pmap_auto_door(ioucmd, issue_flags, pf);
 }
 
-/*
- * A command of NVME_URING_CMD_IO with a fixed buffer; stock's, if need be.  Jumps
- * again: who has no queue pays nothing for it.
- */
-static int nvme_pmap_uring_cmd_fixed(struct io_uring_cmd *ioucmd,
-				     unsigned int issue_flags)
+/* These are jumps: a file without a queue does not pay for those with one. */
+static int nvme_pmap_auto_uring_cmd(struct io_uring_cmd *ioucmd,
+				    unsigned int issue_flags)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
 	struct nvme_pmap_queue *q;
 
 	if (unlikely(!pf))
-		return nvme_pmap_fixed_start(ioucmd, issue_flags, NULL);
+		return nvme_pmap_auto_not_ready(ioucmd, issue_flags, NULL);
 	q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (q)
-		return nvme_pmap_fixed_batched(ioucmd, issue_flags, pf, q);
-	return nvme_pmap_fixed_single(ioucmd, issue_flags, pf);
+		return nvme_pmap_auto_queued(ioucmd, issue_flags, pf, q);
+	return nvme_pmap_auto_door(ioucmd, issue_flags, pf);
 }

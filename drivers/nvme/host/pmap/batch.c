@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The SQ of a passthrough queue, and the batch of commands that owns it: room, command
- * identifiers, the doorbell at the end of io_uring's batch, and how a batch is taken
- * from its task.
+ * The SQ of a passthrough queue and the batch that owns it: room, slots, the doorbell at
+ * the end of a batch, and how a batch is revoked.  See batch.h for the states.
  */
 #include <linux/blkdev.h>
 #include <linux/sched/clock.h>
@@ -17,10 +16,13 @@
 #include "map.h"
 #include "queue.h"
 
-/* How long another's batch is waited for before commands go by blk-mq, in ns. */
+/* How long a task waits for another task's batch before it uses blk-mq, in ns. */
 #define PMAP_PATIENCE 2000u
 
-/* A command that a queue could not take; it goes by blk-mq. */
+/* The plug of a batch that no task owns: no task submits under it. */
+static struct blk_plug nvme_pmap_no_plug;
+
+/* Count a command that the queue could not take and that uses blk-mq. */
 static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
 					      enum nvme_pmap_fallback why)
 {
@@ -29,9 +31,8 @@ static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
 }
 
 /*
- * Commands that the queue can take; one entry of the SQ stays empty: full is not
- * the same as empty.  Who looks at the CQ may say for a moment that fewer have
- * ended than did: see struct nvme_pmap_queue.
+ * Commands that the queue can take.  One entry of the SQ stays empty, because a full SQ
+ * would look like an empty one.  q->done may briefly read low while the CQ is processed.
  */
 static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 {
@@ -41,7 +42,7 @@ static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 	return likely(busy < q->mask) ? q->mask - busy : 0;
 }
 
-/* Away from the slots that come next: these commands would have to look as well. */
+/* Search away from the next slots: the commands after this one use those first. */
 static noinline struct nvme_pmap_slot *
 nvme_pmap_search_slot(const struct nvme_pmap_queue *q)
 {
@@ -53,8 +54,8 @@ nvme_pmap_search_slot(const struct nvme_pmap_queue *q)
 }
 
 /*
- * A slot that is not in use, and there is one: more slots than commands in flight.
- * Mostly it has the number of the entry in the SQ.
+ * A free slot.  There is one, because there are more slots than commands in flight; in
+ * most cases it has the number of the next entry in the SQ.
  */
 static __always_inline struct nvme_pmap_slot *
 nvme_pmap_pick_slot(const struct nvme_pmap_queue *q)
@@ -74,7 +75,7 @@ static __always_inline void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
 		writel(tail, q->sq_db);
 }
 
-/* Into the file's counters. */
+/* Add the commands of the batch to the file's counters. */
 static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
 {
 	struct nvme_pmap_counts __percpu *counts = b->pf->counts;
@@ -89,7 +90,7 @@ static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
 	}
 }
 
-/* What was taken for @left commands that did not come. */
+/* Put the references of @left commands that did not come. */
 static noinline void nvme_pmap_put_unused_refs(struct nvme_pmap_batch *b,
 					       u32 left)
 {
@@ -99,7 +100,7 @@ static noinline void nvme_pmap_put_unused_refs(struct nvme_pmap_batch *b,
 	b->elsewhere = 0;
 }
 
-/* No command takes the short way any more, until the next batch is opened. */
+/* End the references of the batch: no command is just the next one after this. */
 static noinline void nvme_pmap_end_credit(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
@@ -115,7 +116,7 @@ static noinline void nvme_pmap_end_credit(struct nvme_pmap_queue *q)
 	b->table = NULL;
 }
 
-/* End the batch: what was sent is told to the controller. */
+/* End the batch, and ring the doorbell if it has sent commands. */
 static __always_inline void nvme_pmap_close_batch(struct nvme_pmap_queue *q)
 {
 	nvme_pmap_end_credit(q);
@@ -123,48 +124,64 @@ static __always_inline void nvme_pmap_close_batch(struct nvme_pmap_queue *q)
 		nvme_pmap_ring_sq(q);
 }
 
-/* The batch of io_uring has been submitted, or its task goes to sleep. */
+/* Under sq_lock. */
+static void nvme_pmap_batch_set(struct nvme_pmap_batch *b,
+				enum nvme_pmap_batch_state state,
+				struct blk_plug *plug)
+{
+	WRITE_ONCE(b->state, state);
+	WRITE_ONCE(b->plug, plug);
+}
+
+/**
+ * nvme_pmap_batch_init - the batch of a new queue
+ * @b: the batch
+ */
+void nvme_pmap_batch_init(struct nvme_pmap_batch *b)
+{
+	nvme_pmap_batch_set(b, PMAP_BATCH_IDLE, &nvme_pmap_no_plug);
+}
+
+/* io_uring has submitted the batch, or its task goes to sleep. */
 static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 {
 	struct nvme_pmap_queue *q = container_of(cb, struct nvme_pmap_queue,
 						 cb);
 
 	spin_lock(&q->sq_lock);
-	/* if it has been taken, nothing may be left to end */
+	/* a batch that was revoked has nothing left to end */
 	nvme_pmap_close_batch(q);
-	if (unlikely(q->vain))
-		WRITE_ONCE(q->vain, NULL);
-	WRITE_ONCE(q->batch.plug, PMAP_NO_PLUG);
+	if (unlikely(q->slow_plug))
+		WRITE_ONCE(q->slow_plug, NULL);
+	nvme_pmap_batch_set(&q->batch, PMAP_BATCH_IDLE, &nvme_pmap_no_plug);
 	spin_unlock(&q->sq_lock);
 }
 
-/* Is there no batch but perhaps our own? */
+/* May this task use the SQ?  A hint without sq_lock. */
 static bool nvme_pmap_sq_free(const struct nvme_pmap_queue *q)
 {
-	const struct blk_plug *plug = READ_ONCE(q->batch.plug);
-
-	return plug == PMAP_NO_PLUG || plug == current->plug;
+	return READ_ONCE(q->batch.state) == PMAP_BATCH_IDLE ||
+	       READ_ONCE(q->batch.plug) == current->plug;
 }
 
 /*
- * Another task's batch is over soon if that task runs.  It is waited for once, and not
- * for long: who comes after one that has waited in vain goes by blk-mq at once, as
- * where the batch has been taken away.
+ * Another task's batch ends soon if that task runs.  One task waits for it, and only for
+ * PMAP_PATIENCE; if that was in vain, or the batch is revoked, tasks use blk-mq at once.
  */
 static noinline void nvme_pmap_await_sq(struct nvme_pmap_queue *q)
 {
 	const struct blk_plug *plug = READ_ONCE(q->batch.plug);
 	u64 end;
 
-	if (nvme_pmap_sq_free(q) || plug == READ_ONCE(q->vain))
+	if (nvme_pmap_sq_free(q) || plug == READ_ONCE(q->slow_plug))
 		return;
 	end = local_clock() + PMAP_PATIENCE;
-	while (READ_ONCE(q->batch.plug) != PMAP_PLUG_TAKEN) {
+	while (READ_ONCE(q->batch.state) != PMAP_BATCH_REVOKED) {
 		cpu_relax();
 		if (nvme_pmap_sq_free(q))
 			return;
 		if (local_clock() >= end) {
-			WRITE_ONCE(q->vain, plug);
+			WRITE_ONCE(q->slow_plug, plug);
 			return;
 		}
 	}
@@ -172,33 +189,37 @@ static noinline void nvme_pmap_await_sq(struct nvme_pmap_queue *q)
 
 static void nvme_pmap_revoke_batch(struct nvme_pmap_queue *q)
 {
-	struct blk_plug *plug;
+	struct nvme_pmap_batch *b = &q->batch;
+	bool owned;
 
 	spin_lock(&q->sq_lock);
-	plug = q->batch.plug;
-	if (plug != PMAP_NO_PLUG)
-		WRITE_ONCE(q->batch.plug, PMAP_PLUG_TAKEN);
+	owned = b->state == PMAP_BATCH_OWNED;
+	if (owned)
+		nvme_pmap_batch_set(b, PMAP_BATCH_REVOKED, &nvme_pmap_no_plug);
 	spin_unlock(&q->sq_lock);
-	if (plug == PMAP_NO_PLUG || plug == PMAP_PLUG_TAKEN)
+	if (!owned)
 		return;
-	/* until its command of this moment is in; see nvme_pmap_enqueue_next() */
+	/*
+	 * The owner compares its plug and writes its command with preemption off, see
+	 * nvme_pmap_enqueue_next(): after this it has seen that the batch is revoked.
+	 */
 	synchronize_rcu();
 	spin_lock(&q->sq_lock);
-	/* or its task has ended it, and another may have one by now */
-	if (q->batch.plug == PMAP_PLUG_TAKEN)
+	/* the owner may have ended it meanwhile, and another task own one */
+	if (b->state == PMAP_BATCH_REVOKED)
 		nvme_pmap_close_batch(q);
 	spin_unlock(&q->sq_lock);
 }
 
-/* Who takes batches, one at a time: what is taken has been ended, for all others. */
+/* One caller revokes at a time: for the others the batch has ended when they get it. */
 static DEFINE_MUTEX(nvme_pmap_revoke_lock);
 
 /**
- * nvme_pmap_queue_revoke_batch - end a batch that its task still goes on with
+ * nvme_pmap_queue_revoke_batch - end a batch whose task may still go on with it
  * @q: the queue
  *
- * A task does not have to sleep, nor to be given the CPU, for as long as its batch
- * lasts.  What it has sent is told to the controller; the rest goes by blk-mq.
+ * A task need not sleep, nor get the CPU, while it has a batch.  The doorbell is rung for
+ * the commands that it has sent; its further commands use blk-mq.
  */
 void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q)
 {
@@ -222,8 +243,8 @@ void nvme_pmap_queue_stop(struct nvme_pmap_queue *q)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_stop);
 
 /*
- * The submission is plugged: the doorbell is rung at the end of the batch, and the
- * SQ is the task's until then.
+ * The submission is plugged: the SQ is the task's until the end of the batch, when
+ * nvme_pmap_unplug() rings the doorbell.
  */
 static __always_inline void nvme_pmap_plug(struct nvme_pmap_queue *q,
 					   struct blk_plug *plug)
@@ -235,5 +256,5 @@ static __always_inline void nvme_pmap_plug(struct nvme_pmap_queue *q,
 	/* as blk_check_plugged(), which would allocate it */
 	q->cb.callback = nvme_pmap_unplug;
 	list_add(&q->cb.list, &plug->cb_list);
-	WRITE_ONCE(b->plug, plug);
+	nvme_pmap_batch_set(b, PMAP_BATCH_OWNED, plug);
 }

@@ -1,5 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The batch of commands that owns the SQ of a passthrough queue. */
+/*
+ * The batch of commands that owns the SQ of a passthrough queue.
+ *
+ * io_uring submits the SQEs of one io_uring_enter() under one plug.  The first command
+ * of such a batch looks up the file, the namespace and the buffer, and takes references
+ * for the commands to come; these then only compare and copy, without a lock.
+ *
+ *	       nvme_pmap_plug()		  nvme_pmap_queue_revoke_batch()
+ *	IDLE -----------------> OWNED -----------------------------> REVOKED
+ *	 ^			  |				       |
+ *	 +------------------------+------------------------------------+
+ *			nvme_pmap_unplug(), by the owner
+ *
+ * Only the owner leaves OWNED and REVOKED for IDLE: its plug has the callback until then.
+ */
 #ifndef _NVME_PMAP_BATCH_H
 #define _NVME_PMAP_BATCH_H
 
@@ -15,47 +29,48 @@ struct nvme_pmap_file;
 struct nvme_pmap_queue;
 struct task_struct;
 
-/* In place of a plug: no batch.  Not NULL, which is what a task without one has. */
-#define PMAP_NO_PLUG	((struct blk_plug *)1ul)
-/* The batch has been taken from its task, whose plug has the queue's @cb still. */
-#define PMAP_PLUG_TAKEN ((struct blk_plug *)2ul)
+/**
+ * enum nvme_pmap_batch_state - who may put commands into the SQ
+ * @PMAP_BATCH_IDLE: any task that takes sq_lock
+ * @PMAP_BATCH_OWNED: the task that submits under the batch's plug, without sq_lock
+ * @PMAP_BATCH_REVOKED: nobody, until that task's plug has ended
+ */
+enum nvme_pmap_batch_state {
+	PMAP_BATCH_IDLE,
+	PMAP_BATCH_OWNED,
+	PMAP_BATCH_REVOKED,
+};
 
 /**
  * struct nvme_pmap_batch - what the commands of one batch have in common
- * @plug: the batch of io_uring, PMAP_NO_PLUG or PMAP_PLUG_TAKEN; its end gives back
- *	what is left
- * @pf: the file they came by
- * @table: the same, where @pmap is in its table; NULL with one of the auto door's,
- *	which only commands of that door may use
+ * @plug: the owner's plug; a plug of no task unless the batch is PMAP_BATCH_OWNED
+ * @state: enum nvme_pmap_batch_state (sq_lock to change)
+ * @pf: the file that the commands use
+ * @table: equal to @pf where @pmap is in the file's table; NULL where @pmap belongs to
+ *	the auto door, whose commands alone may use it
  * @first: the smallest first quadword that a command may have, see @others
- * @others: how many above it are fine as well
- * @by_caller: that took a capability: commands are to have the same @cred
- * @task: whose batch it is, with @by_caller
- * @cred: credentials that stock has been asked for, with a reference; or NULL
- * @asked_for: and the file
- * @asked_until: and until when that holds, in jiffies
- * @asked_may: which of Read and Write they may send, by bits 1 and 0
- * @lba_shift: of the namespace, whose format stays while references are held
- * @deadline: of commands without a time-out of their own
- * @limit: where struct nvme_pmap_queue.sent may go, by the references taken on
- *	@pf->usage for commands to come, and by the room in the SQ
- * @index: the buffer's, with @table
- * @ubuf: io_uring's object for a buffer of the auto door; NULL: one of @table
- * @addr: and its user address
- * @max: bytes that a command on it may transfer
- * @pmap: the buffer
- * @psdt: what commands on it need in the second byte of their first quadword
- * @elsewhere: commands on other buffers, which have their own reference; of
- *	those on @pmap as many are left as up to @limit, and these
- * @queued: commands by kind, not yet in the counters of the file
- * @nr_auto: those of them that came by the auto door
- *
- * What its first command finds out about the file, the namespace and the buffer
- * holds for the rest, because references for the rest are taken with it: whoever
- * freezes the namespace, or ends the buffer, waits for those, and what is left of
- * them goes back when the batch has been submitted, or its task sleeps.  Until
- * then the SQ is the task's own, and it need not take the lock; others wait for a
- * moment, or go by blk-mq.
+ * @others: number of further values above @first that are allowed
+ * @by_caller: the commands need a capability, which stock granted to @cred
+ * @task: the owner, where @by_caller
+ * @cred: credentials that stock has been asked about, with a reference; or NULL
+ * @asked_for: the file that @cred was asked about
+ * @asked_until: when the answer about @cred expires, in jiffies
+ * @asked_may: commands that @cred may send: bit 1 is Read, bit 0 is Write
+ * @lba_shift: log2 of the logical block size; constant while references are held
+ * @deadline: deadline of commands without a time-out of their own, see
+ *	struct nvme_pmap_slot
+ * @limit: value of nvme_pmap_queue.sent at which the references on @pf->usage, or the
+ *	room in the SQ, are used up
+ * @index: index of the buffer in the file's table, where @table
+ * @ubuf: io_uring's object for a buffer of the auto door; NULL where @table
+ * @addr: user address of that buffer
+ * @max: largest transfer of a command on the buffer, in bytes
+ * @pmap: the buffer, with references for the commands up to @limit
+ * @psdt: PSDT of commands on it, in bits 15:8 as in their first quadword
+ * @elsewhere: commands sent on other buffers, which have references of their own; as
+ *	many references on @pmap are left over
+ * @queued: commands by kind that the file's counters do not have yet
+ * @nr_auto: commands of @queued that came through the auto door
  */
 struct nvme_pmap_batch {
 	struct blk_plug *plug;
@@ -81,18 +96,10 @@ struct nvme_pmap_batch {
 	u8 lba_shift;
 	u8 asked_may;
 	bool by_caller;
+	u8 state;
 };
 
-/**
- * struct nvme_pmap_fixed - a command of the auto door
- * @offset: of its data in the buffer; may be any number
- * @len: bytes, as read from the SQE
- */
-struct nvme_pmap_fixed {
-	u64 offset;
-	u32 len;
-};
-
+void nvme_pmap_batch_init(struct nvme_pmap_batch *b);
 void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_stop(struct nvme_pmap_queue *q);
 

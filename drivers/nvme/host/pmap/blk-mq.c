@@ -86,7 +86,7 @@ static int nvme_pmap_set_dptr(struct nvme_pmap_file *pf,
 			      u64 offset, u32 len)
 {
 	const struct nvme_pmap *pmap = pdu->pmap;
-	enum pmap_kind kind = nvme_pmap_point(pmap, c, &offset, len);
+	enum pmap_kind kind = nvme_pmap_point(pmap, c, offset, len);
 
 	if (unlikely(kind == PMAP_KIND_BUILT)) {
 		pdu->built = nvme_pmap_build(pmap, offset, len,
@@ -143,11 +143,10 @@ nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	u32 timeout_ms = READ_ONCE(cmd->timeout_ms);
 	s64 len;
 
-	nvme_pmap_fill_cmd(c, io->opcode, 0, ns->head->ns_id, cmd);
 	nvme_pmap_init_request(ns, req);
 	req->timeout = unlikely(timeout_ms) ? msecs_to_jiffies(timeout_ms) : 0;
-
-	len = nvme_pmap_check_xfer(pf, c, &pdu->pmap->l, io);
+	len = nvme_pmap_write_cmd(pf, c, 0, ns->head->ns_id, pdu->pmap, cmd,
+				  io);
 	if (unlikely(len <= 0))
 		return len;
 	return nvme_pmap_set_dptr(pf, pdu, c, io->offset, len);
@@ -205,7 +204,7 @@ static __always_inline int nvme_pmap_try_issue(struct nvme_ns *ns,
 	pdu->pmap = nvme_pmap_lookup(pf, READ_ONCE(cmd->index));
 	if (unlikely(!pdu->pmap))
 		return nvme_pmap_no_buffer(pf);
-	ret = nvme_pmap_check_slice(pf, pdu->pmap, io.offset, io.data_len);
+	ret = nvme_pmap_check_slice(pf, pdu->pmap, &io.offset, io.data_len);
 	if (likely(!ret))
 		ret = nvme_pmap_send(ns, pf, ioucmd, cmd, &io, issue_flags);
 	if (unlikely(ret != -EIOCBQUEUED))
@@ -333,7 +332,7 @@ static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
 	pmap = nvme_pmap_lookup(pf, index);
 	if (unlikely(!pmap))
 		goto alone;
-	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap, NULL) ==
+	if (likely(nvme_pmap_enqueue_next(pf, q, ioucmd, pmap) ==
 		   PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
 	percpu_ref_put(&pmap->ref);

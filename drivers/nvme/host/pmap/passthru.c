@@ -6,6 +6,7 @@
 #include "complete.c"
 #include "cq.c"
 #include "validate.c"
+#include "command.c"
 #include "batch.c"
 #include "sq.c"
 #include "blk-mq.c"

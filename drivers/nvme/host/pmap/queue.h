@@ -86,14 +86,14 @@ struct nvme_pmap_slot {
  * @index: its place in the set
  * @polled: no interrupts; IOPOLL rings use it
  * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
- * @sq_lock: guards this part, while @batch.plug is PMAP_NO_PLUG or the
+ * @sq_lock: guards this part, while @batch is idle or the
  *	holder's own; process context only
  * @live: the controller has the pair, and takes commands
  * @sent: commands put into the SQ, free running; with @mask, its tail
  * @rung: of them, those that the controller has been told of
  * @sq: the SQ
  * @batch: see there
- * @vain: a batch that was waited for in vain, by its plug; NULL: none
+ * @slow_plug: plug of a batch that a task has waited for in vain, or NULL
  * @cb: tells of the end of the batch
  * @sq_db: its tail doorbell
  * @sq_shadow: its shadow doorbell, or NULL
@@ -140,7 +140,7 @@ struct nvme_pmap_queue {
 	u32 rung;
 	struct nvme_command *sq;
 	struct nvme_pmap_batch batch;
-	const struct blk_plug *vain;
+	const struct blk_plug *slow_plug;
 	struct blk_plug_cb cb;
 	void __iomem *sq_db;
 	__le32 *sq_shadow;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A command into a passthrough queue: a free identifier, a checked entry in the
- * SQ, one doorbell for a batch.
+ * Commands into the SQ of a passthrough queue, by three routes: one more of a batch, the
+ * first of a batch, and a command by itself.  A command that one route does not accept
+ * takes the next; only the last route says what is wrong with it.
  */
 #include <linux/blkdev.h>
 
@@ -14,21 +15,35 @@
 #include "file.h"
 #include "format.h"
 #include "layout.h"
-#include "map.h"
 #include "queue.h"
 
-/* References that a batch takes at a time, where it does not say how long it is. */
+/* References that a batch takes at a time where io_uring does not say its length. */
 #define PMAP_BATCH 64u
 
-/* The largest logical blocks that the short way is for. */
+/* Log2 of the largest logical blocks of a batch: 65536 of them fit a u32. */
 #define PMAP_BATCH_LBA_SHIFT 15
 
 /*
- * What a command holds until it ends: its buffer, and the namespace's queue as
- * a request would, so that who freezes it waits.  The lock keeps preemption
- * off, which makes this an RCU read-side critical section; lockdep is told.
+ * Take the reference on the namespace's queue that a request would have, so that a freeze
+ * waits for the command.  sq_lock keeps preemption off, which makes this an RCU read-side
+ * critical section; lockdep is told.
  *
- * Return: 0, an errno, or why it has to go by blk-mq.
+ * Return: 0, or enum nvme_pmap_fallback.
+ */
+static __always_inline int nvme_pmap_get_usage(struct nvme_pmap_file *pf)
+{
+	bool live;
+
+	pmap_rcu_acquire();
+	live = percpu_ref_tryget_live_rcu(pf->usage);
+	pmap_rcu_release();
+	return likely(live) ? 0 : PMAP_FALLBACK_FROZEN;
+}
+
+/*
+ * Take both references of a command: on its buffer, and as nvme_pmap_get_usage().
+ *
+ * Return: 0, an errno, or enum nvme_pmap_fallback.
  */
 static __always_inline int nvme_pmap_get_refs(struct nvme_pmap_file *pf,
 					      u32 index,
@@ -48,23 +63,13 @@ static __always_inline int nvme_pmap_get_refs(struct nvme_pmap_file *pf,
 	return ret;
 }
 
-/* The same with a buffer that the caller has referenced. */
-static int nvme_pmap_enter(struct nvme_pmap_file *pf)
-{
-	bool live;
-
-	pmap_rcu_acquire();
-	live = percpu_ref_tryget_live_rcu(pf->usage);
-	pmap_rcu_release();
-	return live ? 0 : PMAP_FALLBACK_FROZEN;
-}
-
 /*
- * Write the command where the controller will read it, and check it there.
- * Return: 0, an errno, or why it has to go by blk-mq.
+ * Write a command at the tail of the SQ, and check it there.
+ *
+ * Return: 0, an errno, or enum nvme_pmap_fallback.
  */
 static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-			       struct nvme_pmap_queue *q, u16 id,
+			       struct nvme_pmap_queue *q, u16 cid,
 			       const struct nvme_pmap *pmap,
 			       const struct nvme_pmap_cmd *cmd,
 			       struct nvme_pmap_io *io)
@@ -74,16 +79,15 @@ static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	s64 len;
 	int ret;
 
-	ret = nvme_pmap_check_slice(pf, pmap, io->offset, io->data_len);
+	ret = nvme_pmap_check_slice(pf, pmap, &io->offset, io->data_len);
 	if (ret)
 		return ret;
-	nvme_pmap_fill_cmd(c, io->opcode, id, ns->head->ns_id, cmd);
-	len = nvme_pmap_check_xfer(pf, c, &pmap->l, io);
+	len = nvme_pmap_write_cmd(pf, c, cid, ns->head->ns_id, pmap, cmd, io);
 	if (len == -EBUSY)
 		return PMAP_FALLBACK_FROZEN;
 	if (len <= 0)
 		return len;
-	kind = nvme_pmap_point(pmap, c, &io->offset, len);
+	kind = nvme_pmap_point(pmap, c, io->offset, len);
 	if (kind == PMAP_KIND_BUILT)
 		return PMAP_FALLBACK_LIST;
 	this_cpu_inc(pf->counts->queued[kind]);
@@ -91,8 +95,8 @@ static int nvme_pmap_write_sqe(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 }
 
 /*
- * The entry at the tail is complete: from here it is the controller's, and may
- * end as soon as the doorbell is rung.
+ * The entry at the tail is complete: it is the controller's from here, and may complete
+ * as soon as the doorbell is rung.
  */
 static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
 					     struct nvme_pmap_slot *slot,
@@ -105,13 +109,13 @@ static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
 	pdu->pmap = pmap;
 	pdu->route = q->index;
 	slot->deadline = deadline;
-	/* pairs with the look at deadlines in nvme_pmap_queue_overdue() */
+	/* pairs with the acquire in nvme_pmap_find_overdue() */
 	smp_store_release(&slot->ioucmd, ioucmd);
-	/* one instruction; who looks without the lock takes what there is */
+	/* one instruction; a reader without the lock may see either value */
 	data_race(q->sent++);
 }
 
-/* On the buffer that the command names; or on @fixed, of the auto door. */
+/* On the buffer of the auto door, @fixed, or else on the one that the command names. */
 static int
 nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			 struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
@@ -122,13 +126,13 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	struct nvme_pmap_slot *slot;
 	int ret;
 
-	/* or it has been detached, and is another file's by now */
+	/* the queue may have been detached, and belong to another file by now */
 	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q)
 		return PMAP_FALLBACK_DOWN;
 	if (!nvme_pmap_room(q))
 		return PMAP_FALLBACK_FULL;
 	if (fixed)
-		ret = nvme_pmap_enter(pf);
+		ret = nvme_pmap_get_usage(pf);
 	else
 		ret = nvme_pmap_get_refs(pf, READ_ONCE(cmd->index), &pmap);
 	if (ret)
@@ -143,7 +147,7 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	}
 	if (fixed)
 		this_cpu_inc(pf->counts->path[PMAP_PATH_QUEUE]);
-	/* the credit of a batch counts from q->sent */
+	/* the references of a batch are counted from q->sent */
 	nvme_pmap_end_credit(q);
 	nvme_pmap_commit(q, slot, ioucmd, pmap,
 			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
@@ -154,112 +158,163 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return -EIOCBQUEUED;
 }
 
-enum pmap_next {
+enum nvme_pmap_next {
 	PMAP_NEXT_QUEUED,
 	PMAP_NEXT_ALONE,     /* not just one more of the batch */
 	PMAP_NEXT_ELSEWHERE, /* on another buffer than the batch's own */
 };
 
 /*
- * One more Read or Write of a batch, by what nvme_pmap_begin_batch() found out.
- * Whatever is not plain is left to nvme_pmap_enqueue(), which says what is wrong
- * with it, if anything.  The entry is the controller's only when it is committed,
- * and may be half written until then.
+ * One more Read or Write of a batch: write the command, and check all of it but its data
+ * pointer.  Its length must be exactly @data_len.  @other is a referenced buffer in place
+ * of the batch's own; @fixed: through the auto door.
  *
- * No lock: a batch that is ours is nobody else's, unless it is taken away, and who
- * does that waits until preemption has been on again.  Those in a plug come from
- * one ring, with the same issue flags, and not from an io-wq thread.
- *
- * @other: a referenced buffer in place of the batch's own, which is looked for by
- * the caller so that the common case calls nothing, and needs no frame.
- * @fx: of a command of the auto door: where its data is in the buffer.
+ * The owner takes no lock: revoking the batch waits until preemption is on again.  The
+ * commands of a plug come from one ring, with the same issue flags, and never from an
+ * io-wq thread.  The entry may be left half written: it is the controller's only when it
+ * is committed.
  */
-static __always_inline enum pmap_next
+static __always_inline bool
+nvme_pmap_batch_write(const struct nvme_pmap_batch *b, struct nvme_command *c,
+		      u16 cid, const struct nvme_pmap *other,
+		      const struct nvme_pmap_cmd *cmd, u32 data_len, bool fixed)
+{
+	u64 first = pmap_load_pair(&cmd->opcode), cdw12;
+
+	if (unlikely(first - b->first > b->others))
+		return false;
+	/* io_uring gives each command its personality's credentials */
+	if (unlikely(b->by_caller) &&
+	    READ_ONCE(b->cred) != rcu_access_pointer(b->task->cred))
+		return false;
+	nvme_pmap_write_head(c, first, cid,
+			     other ? other->cmd_flags << 8 : b->psdt);
+	cdw12 = nvme_pmap_write_cdw12(c, cmd);
+	if (unlikely(pmap_xfer_plain(cdw12, b->lba_shift) != data_len))
+		return false;
+	/* a stock command has its metadata pointer in place of the index */
+	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3) |
+		     (fixed ? pmap_load_pair(&cmd->index) : 0)))
+		return false;
+	nvme_pmap_write_dwords(c, cmd);
+	return true;
+}
+
+/* Point the command at its slice, and commit it. */
+static __always_inline enum nvme_pmap_next
+nvme_pmap_batch_send(struct nvme_pmap_queue *q, struct nvme_pmap_slot *slot,
+		     struct io_uring_cmd *ioucmd, struct nvme_command *c,
+		     struct nvme_pmap *pmap, u64 offset, u32 len)
+{
+	struct nvme_pmap_batch *b = &q->batch;
+	enum pmap_kind kind;
+
+	if (unlikely(offset % NVME_PMAP_ALIGN))
+		return PMAP_NEXT_ALONE;
+	if (!nvme_pmap_inside(&pmap->l, &offset, len))
+		return PMAP_NEXT_ALONE;
+	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
+	if (unlikely(kind == PMAP_KIND_BUILT))
+		return PMAP_NEXT_ALONE;
+	b->queued[kind]++;
+	nvme_pmap_commit(q, slot, ioucmd, pmap, b->deadline);
+	return PMAP_NEXT_QUEUED;
+}
+
+/*
+ * A command of the pmap door.  The caller looks @other up, so that the common case calls
+ * nothing and needs no frame.
+ */
+static __always_inline enum nvme_pmap_next
 nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-			struct io_uring_cmd *ioucmd, struct nvme_pmap *other,
-			const struct nvme_pmap_fixed *fx)
+			struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	struct nvme_pmap_batch *b = &q->batch;
 	u32 sent = q->sent, at = sent & q->mask;
 	struct nvme_pmap_slot *slot = &q->slot[at];
 	struct nvme_command *c = &q->sq[at];
-	struct nvme_pmap *pmap;
-	enum pmap_kind kind;
-	u64 first, psdt, offset, len, v;
+	enum nvme_pmap_next next;
+	u32 len;
 
-	/* for a command of the auto door on the batch's own buffer: looked at before */
-	if (unlikely((!(fx && !other) &&
-		      ((fx ? b->pf : b->table) != pf || b->limit == sent)) ||
-		     (!fx && ioucmd->flags & IORING_URING_CMD_FIXED) ||
+	if (unlikely(b->table != pf || b->limit == sent ||
+		     ioucmd->flags & IORING_URING_CMD_FIXED ||
 		     !nvme_pmap_slot_free(slot)))
 		return PMAP_NEXT_ALONE;
-	first = pmap_load_pair(&cmd->opcode);
-	if (unlikely(first - b->first > b->others))
+	len = READ_ONCE(cmd->data_len);
+	if (unlikely(len > b->max))
 		return PMAP_NEXT_ALONE;
-	/* io_uring gives each command its personality's credentials */
-	if (unlikely(b->by_caller) &&
-	    READ_ONCE(b->cred) != rcu_access_pointer(b->task->cred))
+	if (!nvme_pmap_batch_write(b, c, slot->cid, other, cmd, len, false))
 		return PMAP_NEXT_ALONE;
-	psdt = other ? other->cmd_flags << 8 : b->psdt;
-	pmap_store_pair(&c->common.opcode, first | (u64)slot->cid << 16 | psdt);
-	v = pmap_load_pair(&cmd->cdw12);
-	pmap_store_pair(&c->common.cdw12, v);
-	len = ((u16)v + 1ull) << b->lba_shift;
-	if (unlikely(len != (fx ? fx->len : READ_ONCE(cmd->data_len)) ||
-		     (!fx && len > b->max)))
-		return PMAP_NEXT_ALONE;
-	/* of a stock command: the metadata pointer */
-	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3) |
-		     (fx ? pmap_load_pair(&cmd->index) : 0)))
-		return PMAP_NEXT_ALONE;
-	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
-	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
-	pmap_store_pair(c->common.cdw2, pmap_load_pair(&cmd->cdw2));
-	c->common.metadata = 0;
-
-	pmap = other ?: b->pmap;
-	if (!fx && !other && unlikely(pmap_load_pair(&cmd->index) != b->index))
+	if (!other && unlikely(pmap_load_pair(&cmd->index) != b->index))
 		return PMAP_NEXT_ELSEWHERE;
-	offset = fx ? fx->offset : READ_ONCE(cmd->offset);
-	if (unlikely(offset % NVME_PMAP_ALIGN))
-		return PMAP_NEXT_ALONE;
-	if (unlikely(offset >= pmap->l.len))
-		return PMAP_NEXT_ALONE;
-	offset = array_index_nospec(offset, pmap->l.len);
-	if (unlikely(len > pmap->l.len - offset))
-		return PMAP_NEXT_ALONE;
-	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
-	if (unlikely(kind == PMAP_KIND_BUILT))
-		return PMAP_NEXT_ALONE;
-	b->queued[kind]++;
-	if (fx)
-		b->nr_auto++;
-	if (other)
+	next = nvme_pmap_batch_send(q, slot, ioucmd, c, other ?: b->pmap,
+				    READ_ONCE(cmd->offset), len);
+	if (other && next == PMAP_NEXT_QUEUED)
 		b->elsewhere++;
-	nvme_pmap_commit(q, slot, ioucmd, pmap, b->deadline);
-	return PMAP_NEXT_QUEUED;
+	return next;
 }
 
-static __always_inline enum pmap_next
-nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other,
-		       const struct nvme_pmap_fixed *fx)
+/*
+ * A command of the auto door; @other as above.  The caller has compared the file and the
+ * limit of the batch.
+ *
+ * Return: whether it has been sent; if not, its cmd_op is the caller's to restore.
+ */
+static __always_inline bool
+nvme_pmap_enqueue_owned_auto(struct nvme_pmap_queue *q,
+			     struct io_uring_cmd *ioucmd,
+			     struct nvme_pmap *other)
 {
-	enum pmap_next next = PMAP_NEXT_ALONE;
+	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
+	struct nvme_pmap_batch *b = &q->batch;
+	u32 at = q->sent & q->mask, len = READ_ONCE(cmd->data_len);
+	struct nvme_pmap_slot *slot = &q->slot[at];
+	struct nvme_command *c = &q->sq[at];
+	u64 offset;
 
+	if (unlikely(len - 1 >= b->max || !nvme_pmap_slot_free(slot)))
+		return false;
+	if (!nvme_pmap_batch_write(b, c, slot->cid, other, cmd, len, true))
+		return false;
+	/* the poll takes it for a pmap command; it may complete before this returns */
+	ioucmd->cmd_op = NVME_URING_CMD_PMAP;
+	offset = READ_ONCE(cmd->offset) - (other ? other->addr : b->addr);
+	if (unlikely(nvme_pmap_batch_send(q, slot, ioucmd, c, other ?: b->pmap,
+					  offset, len) != PMAP_NEXT_QUEUED))
+		return false;
+	b->nr_auto++;
+	if (other)
+		b->elsewhere++;
+	return true;
+}
+
+/* Does the task own the batch of the queue?  Preemption is off. */
+static __always_inline bool
+nvme_pmap_owns_batch(const struct nvme_pmap_queue *q)
+{
+	return READ_ONCE(q->batch.plug) == current->plug;
+}
+
+static __always_inline enum nvme_pmap_next
+nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
+		       struct io_uring_cmd *ioucmd, struct nvme_pmap *other)
+{
+	enum nvme_pmap_next next = PMAP_NEXT_ALONE;
+
+	/* pairs with synchronize_rcu() in nvme_pmap_revoke_batch() */
 	preempt_disable();
-	if (READ_ONCE(q->batch.plug) == current->plug)
-		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other, fx);
+	if (nvme_pmap_owns_batch(q))
+		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other);
 	preempt_enable();
 	return next;
 }
 
-/* The first command is in: take references for those to come. */
+/* The first command is in the SQ: take references for the next ones. */
 static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
-	/* what io_uring has to submit; 1 when a request was allocated since */
+	/* SQEs that io_uring has to submit; 1 if a request was allocated since */
 	u32 more = current->plug->nr_ios - 1 ?: PMAP_BATCH;
 
 	more = min(more, nvme_pmap_room(q));
@@ -269,11 +324,11 @@ static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
 	nvme_pmap_plug(q, current->plug);
 }
 
-/* May a batch of the file begin?  Not where one that has begun did not take it. */
+/* May a batch of the file begin?  Not if the open one refused the command. */
 static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
 						struct nvme_pmap_file *pf)
 {
-	/* it may have been detached, and be another file's by now */
+	/* the queue may have been detached, and belong to another file by now */
 	if (!nvme_pmap_sq_free(q) || !q->live ||
 	    READ_ONCE(pf->queue[q->polled]) != q || !nvme_pmap_room(q) ||
 	    (q->batch.pf == pf && q->batch.limit != q->sent))
@@ -284,11 +339,10 @@ static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
 }
 
 /*
- * Open a batch: find out what holds for the Reads and Writes of @pf on a buffer.
- * The references for the first are the caller's; @pf->usage keeps the format as it
- * is.
+ * Open a batch of Reads and Writes of @pf on a buffer.  The caller has taken the first
+ * command's references; that on @pf->usage keeps the format constant.
  *
- * Return: whether the command may be tried as the first of them.
+ * Return: whether the command may be tried as the first of the batch.
  */
 static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 						 struct nvme_ns *ns,
@@ -307,10 +361,7 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 	b->limit = q->sent + 1;
 	b->lba_shift = format;
 	b->deadline = nvme_pmap_deadline(ns, 0);
-	/*
-	 * Errors that are to be logged are blk-mq's to log; and 65536 blocks are
-	 * to fit in the 32 bits of a length.
-	 */
+	/* blk-mq logs errors, where that is wanted */
 	if (!pmap_format_plain(format) || head->passthru_err_log_enabled ||
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
 	    !nvme_pmap_batch_opcodes(b, ns, READ_ONCE(cmd->opcode),
@@ -321,7 +372,7 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 	return true;
 }
 
-/* On a buffer of the file's table. */
+/* Open a batch on a buffer of the file's table. */
 static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 						  struct nvme_ns *ns,
 						  struct nvme_pmap_file *pf,
@@ -341,42 +392,40 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }
 
-/* In a batch that has been opened for it.  Return: whether it has been sent. */
-static __always_inline bool
-nvme_pmap_first_of_batch(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
-			 struct io_uring_cmd *ioucmd,
-			 const struct nvme_pmap_fixed *fx)
+/* The first command of a batch that has just been opened was @sent, or was refused. */
+static __always_inline void nvme_pmap_batch_begun(struct nvme_pmap_queue *q,
+						  bool sent)
 {
-	bool sent = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL, fx) ==
-		    PMAP_NEXT_QUEUED;
-
-	/* a batch is of a file that has a command in it: none may close */
+	/* without a command in it nothing keeps the batch's file open */
 	if (unlikely(!sent))
 		nvme_pmap_end_credit(q);
 	else if (likely(current->plug))
 		nvme_pmap_extend_batch(q);
 	else
 		nvme_pmap_close_batch(q);
-	return sent;
 }
 
-/* A command that begins a batch.  Return: whether it has been sent. */
+/* Begin a batch with this command.  Return: whether it has been sent. */
 static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 						    struct nvme_pmap_file *pf,
 						    struct nvme_pmap_queue *q,
 						    struct io_uring_cmd *ioucmd)
 {
-	bool sent;
+	bool sent = false;
 
 	spin_lock(&q->sq_lock);
-	sent = likely(nvme_pmap_begin_batch(q, ns, pf, ioucmd)) &&
-	       nvme_pmap_first_of_batch(pf, q, ioucmd, NULL);
+	if (likely(nvme_pmap_begin_batch(q, ns, pf, ioucmd))) {
+		sent = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL) ==
+		       PMAP_NEXT_QUEUED;
+		nvme_pmap_batch_begun(q, sent);
+	}
 	spin_unlock(&q->sq_lock);
 	return sent;
 }
 
 /*
- * Put a command into a passthrough queue by itself; @fixed as above.
+ * Put a command into a passthrough queue by itself; @fixed as for
+ * nvme_pmap_enqueue_locked().
  *
  * Return: -EIOCBQUEUED, an errno, or enum nvme_pmap_fallback.
  */
@@ -397,7 +446,7 @@ nvme_pmap_enqueue_io(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return ret;
 }
 
-/* Check a command of the pmap door, and do the same with it. */
+/* The same for a command of the pmap door, which is checked first. */
 static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
 				      struct nvme_pmap_file *pf,
 				      struct nvme_pmap_queue *q,
@@ -407,7 +456,7 @@ static noinline int nvme_pmap_enqueue(struct nvme_ns *ns,
 	struct nvme_pmap_io io;
 	int ret;
 
-	/* the ring's lock is not held, which its poll takes for granted */
+	/* an io-wq thread does not hold the ring's lock, which the poll relies on */
 	if (issue_flags & IO_URING_F_UNLOCKED)
 		return PMAP_FALLBACK_WORKER;
 	ret = nvme_pmap_parse(ns, ioucmd, io_uring_sqe_cmd(ioucmd->sqe), &io);

@@ -16,13 +16,13 @@ static __always_inline int nvme_pmap_uring_cmd_pmap(struct io_uring_cmd *ioucmd,
 {
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
 	struct nvme_pmap_queue *q = NULL;
-	enum pmap_next next;
+	enum nvme_pmap_next next;
 
 	if (likely(pf))
 		q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (!q)
 		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
-	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL, NULL);
+	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL);
 	if (likely(next == PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
 	if (next == PMAP_NEXT_ELSEWHERE)
@@ -47,7 +47,7 @@ int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 	if (data_race(nvme_pmap_auto_open) &&
 	    ioucmd->cmd_op == NVME_URING_CMD_IO &&
 	    ioucmd->flags & IORING_URING_CMD_FIXED)
-		return nvme_pmap_uring_cmd_fixed(ioucmd, issue_flags);
+		return nvme_pmap_auto_uring_cmd(ioucmd, issue_flags);
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 

@@ -50,12 +50,25 @@ static struct nvme_pmap *nvme_pmap_lookup(struct nvme_pmap_file *pf, u32 index)
 	return pmap;
 }
 
-/* Does the slice lie in the buffer, and may one command carry it? */
+/*
+ * Does the slice lie in the buffer?  @offset may be any number; it is masked, so that a
+ * wrong guess of this check does not index the lists.
+ */
+static __always_inline bool nvme_pmap_inside(const struct pmap_layout *l,
+					     u64 *offset, u32 len)
+{
+	if (unlikely(*offset >= l->len))
+		return false;
+	*offset = array_index_nospec(*offset, l->len);
+	return likely(len <= l->len - *offset);
+}
+
+/* The same, and may one command carry the slice? */
 static __always_inline int
 nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
-		      const struct nvme_pmap *pmap, u64 offset, u32 len)
+		      const struct nvme_pmap *pmap, u64 *offset, u32 len)
 {
-	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
+	if (unlikely(!nvme_pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
 	/* one comparison for a length of zero as well; a reset may change it */
 	if (unlikely(len - 1 >= data_race(pf->pc->max_transfer)))
@@ -73,118 +86,6 @@ struct nvme_pmap_io {
 	u64 offset;
 	bool fixed;
 };
-
-static struct pmap_format nvme_pmap_unpack_format(u64 word)
-{
-	return (struct pmap_format){
-		.csi = word >> PMAP_FORMAT_CSI,
-		.lba_shift = word,
-		.ms = word >> PMAP_FORMAT_MS,
-		.pi_size = word >> PMAP_FORMAT_PI,
-		.ext = word & PMAP_FORMAT_EXT,
-	};
-}
-
-/*
- * Any command, any format.  What is not exactly known must not go by a PRP list
- * (two PRPs are data pages whatever the length), nor from just anybody.
- */
-static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
-				       const struct pmap_layout *l,
-				       const struct nvme_pmap_io *io)
-{
-	struct pmap_format f = nvme_pmap_unpack_format(format);
-	bool prp = l->form == NVME_PMAP_FORM_PRP;
-	s64 len = pmap_xfer(&f, c->common.opcode,
-			    (const __le32 *)&c->common.cdws);
-
-	/* the controller holds a command with an SGL to its length */
-	if (prp && pmap_format_stale(format))
-		return -EBUSY;
-	if (len == -EPERM && !prp && !io->fixed && capable(CAP_SYS_ADMIN))
-		return io->data_len;
-	if (prp && len > 0 && len <= io->data_len &&
-	    !pmap_xfer_exact(c->common.opcode) &&
-	    pmap_slice(l, io->offset, len).nr > 2)
-		return -EPERM;
-	return len;
-}
-
-/*
- * What the command will transfer, or why it must not; -EBUSY where that will be known
- * later.  The namespace's queue is entered (the caller has a request): who is about to
- * change the format waits for the command, or has made it stale before this.
- */
-static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
-						const struct nvme_command *c,
-						const struct pmap_layout *l,
-						const struct nvme_pmap_io *io)
-{
-	/* pairs with the freeze in nvme_pmap_ns_drain() */
-	u64 format = READ_ONCE(pf->format->word);
-	s64 len;
-
-	/* Read and Write without metadata: what pmap_xfer() would say */
-	if (likely((c->rw.opcode == nvme_cmd_read ||
-		    c->rw.opcode == nvme_cmd_write) &&
-		   pmap_format_plain(format)))
-		len = (le16_to_cpu(c->rw.length) + 1ull) << format;
-	else
-		len = nvme_pmap_any_xfer(format, c, l, io);
-	return unlikely(len > io->data_len) ? -EOVERFLOW : len;
-}
-
-/*
- * Point the command at the slice.  @offset is masked, so that a wrong guess of
- * the bounds check does not index the lists.
- *
- * Return: the kind, of which PMAP_KIND_BUILT is the caller's to finish.
- */
-static __always_inline enum pmap_kind
-nvme_pmap_point(const struct nvme_pmap *pmap, struct nvme_command *c,
-		u64 *offset, u32 len)
-{
-	c->common.flags = pmap->cmd_flags;
-	*offset = array_index_nospec(*offset, pmap->l.len);
-	return pmap_dptr(&pmap->l, *offset, len, &c->common.dptr);
-}
-
-/*
- * Two dwords of the SQE as one load, the first one in the low half; user space
- * may be writing to it.  (The very first is four bytes, in memory order.)
- */
-static __always_inline u64 pmap_load_pair(const void *from)
-{
-#ifdef __LITTLE_ENDIAN
-	return READ_ONCE(*(const u64 *)from);
-#else
-	return ror64(READ_ONCE(*(const u64 *)from), 32);
-#endif
-}
-
-/* The same of an NVMe command. */
-static __always_inline void pmap_store_pair(void *to, u64 pair)
-{
-	*(__le64 *)to = cpu_to_le64(pair);
-}
-
-/* All of the command but its data pointer, which pmap_dptr() writes. */
-static __always_inline void nvme_pmap_fill_cmd(struct nvme_command *c,
-					       u8 opcode, u16 id, u32 nsid,
-					       const struct nvme_pmap_cmd *cmd)
-{
-	c->common.opcode = opcode;
-	c->common.flags = 0;
-	c->common.command_id = id;
-	c->common.nsid = cpu_to_le32(nsid);
-	pmap_store_pair(c->common.cdw2, pmap_load_pair(&cmd->cdw2));
-	c->common.metadata = 0;
-	c->common.dptr.prp1 = 0;
-	c->common.dptr.prp2 = 0;
-	pmap_store_pair(&c->common.cdw10, pmap_load_pair(&cmd->cdw10));
-	pmap_store_pair(&c->common.cdw12, pmap_load_pair(&cmd->cdw12));
-	pmap_store_pair(&c->common.cdw14, pmap_load_pair(&cmd->cdw14));
-}
 
 /* Stock wants rings with large SQEs and CQEs; those it has nothing to say of. */
 static __always_inline int nvme_pmap_check_ring(unsigned int issue_flags)

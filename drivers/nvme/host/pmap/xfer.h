@@ -51,12 +51,18 @@ struct pmap_format {
 	bool ext;
 };
 
+/* Read and Write of blocks without metadata; of @cdw12 the low 16 bits count. */
+static __always_inline u64 pmap_xfer_plain(u64 cdw12, u8 lba_shift)
+{
+	return ((u16)cdw12 + 1ull) << lba_shift;
+}
+
 /* Read, Write, Compare, Zone Append: blocks, and metadata where it is inline. */
 static inline s64 pmap_xfer_blocks(const struct pmap_format *f, u8 opcode,
 				   u32 cdw12)
 {
 	u32 blocks = (cdw12 & 0xffff) + 1;
-	u64 bytes = (u64)blocks << f->lba_shift;
+	u64 bytes = pmap_xfer_plain(cdw12, f->lba_shift);
 	bool pract = cdw12 & ((u32)NVME_RW_PRINFO_PRACT << 16);
 	/* where the driver sees PI, and where PRACT is defined at all */
 	bool sure = f->pi_size && opcode != nvme_cmd_compare;
