@@ -222,6 +222,7 @@ static __always_inline int nvme_pmap_auto_try(struct io_uring_cmd *ioucmd,
 					  struct nvme_ns, cdev);
 	struct nvme_pmap *pmap;
 	struct nvme_pmap_io io __uninitialized;
+	int ret;
 
 	if (unlikely(nvme_pmap_check_ring(issue_flags) ||
 		     READ_ONCE(cmd->index) ||
@@ -235,8 +236,8 @@ static __always_inline int nvme_pmap_auto_try(struct io_uring_cmd *ioucmd,
 	if (unlikely(!pmap))
 		return nvme_pmap_auto_unmapped(pf, ioucmd, &io);
 	io.offset -= pmap->addr;
-	if (unlikely(
-		    nvme_pmap_check_slice(pf, pmap, &io.offset, io.data_len))) {
+	ret = nvme_pmap_check_slice(pf, pmap, &io.offset, io.data_len);
+	if (unlikely(ret)) {
 		percpu_ref_put(&pmap->ref);
 		return PMAP_PATH_STOCK_UNSUPPORTED;
 	}
