@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * User-space helper for nvme-pmap, on top of liburing.  Header only, C11 and
- * C++.  Every function returns 0 or -errno; the errors are listed in
- * linux/nvme_pmap.h.
+ * User-space helper for nvme-pmap, on top of liburing.  Header only, C11 and C++.
+ * Every function returns 0 or -errno; linux/nvme_pmap.h lists the errors.
  *
  *	struct io_uring ring;
  *	io_uring_queue_init(64, &ring, NVME_PMAP_RING_FLAGS);
@@ -13,7 +12,7 @@
  *	if (sqe)
  *		nvme_pmap_prep_read(sqe, fd, nsid, buf, 0, 4096, slba, nblocks);
  *
- * As with liburing, user_data is the caller's to set, before or after.
+ * As with liburing, the caller sets user_data, before or after.
  */
 #ifndef NVME_PMAP_HELPER_H
 #define NVME_PMAP_HELPER_H
@@ -43,7 +42,7 @@ static inline int nvme_pmap_ioctl(int fd, unsigned long request, void *arg)
 }
 
 /**
- * nvme_pmap_query_file - ask what the driver offers on an open /dev/ngXnY
+ * nvme_pmap_query_file - query the driver's features and limits on an open /dev/ngXnY
  * @fd: the file
  * @query: filled in; see struct nvme_pmap_query for units
  *
@@ -97,9 +96,9 @@ static inline int nvme_pmap_register_buf(int fd, const void *addr, size_t len,
 /**
  * nvme_pmap_unregister_buf - end a registration; waits for commands in flight
  * @fd: the file
- * @index: the buffer
+ * @index: index of the buffer
  *
- * Return: 0, or -EINTR when a signal came first: call it again.
+ * Return: 0, or -EINTR if a signal came first: call it again.
  */
 static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
 {
@@ -111,7 +110,7 @@ static inline int nvme_pmap_unregister_buf(int fd, uint32_t index)
 	return nvme_pmap_ioctl(fd, NVME_PMAP_IOC_UNREGISTER, &unreg);
 }
 
-/* What the next three share. */
+/* Common part of the next three functions. */
 static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags,
 				      uint32_t cpu)
 {
@@ -130,7 +129,7 @@ static inline int nvme_pmap_attach_to(int fd, int owner, uint32_t flags,
  * @fd: the file
  * @flags: enum nvme_pmap_queue_flags, without NVME_PMAP_QUEUE_SHARE
  *
- * Return: 0, or -EUSERS when none is left: commands then go by blk-mq.
+ * Return: 0, or -EUSERS if no queue is left: commands then go over blk-mq.
  */
 static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
 {
@@ -138,9 +137,9 @@ static inline int nvme_pmap_attach_queue(int fd, uint32_t flags)
 }
 
 /**
- * nvme_pmap_attach_queue_on - the same, with its interrupt on a CPU
+ * nvme_pmap_attach_queue_on - attach a queue whose interrupt is on a given CPU
  * @fd: the file
- * @cpu: the CPU; else it is the one that this is called on
+ * @cpu: number of the CPU; nvme_pmap_attach_queue() takes the caller's
  *
  * Return: 0, -EUSERS, or -EINVAL: there is no such CPU.
  */
@@ -152,7 +151,7 @@ static inline int nvme_pmap_attach_queue_on(int fd, uint32_t cpu)
 /**
  * nvme_pmap_share_queue - let a file use the passthrough queue of another
  * @fd: the file
- * @owner: a file of the same controller that has one
+ * @owner: a file of the same controller that has such a queue
  * @flags: as for nvme_pmap_attach_queue()
  */
 static inline int nvme_pmap_share_queue(int fd, int owner, uint32_t flags)
@@ -165,7 +164,7 @@ static inline int nvme_pmap_share_queue(int fd, int owner, uint32_t flags)
  * @fd: the file
  * @flags: zero or NVME_PMAP_QUEUE_POLLED
  *
- * Return: 0, or -EINTR when a signal came first: it is still attached.
+ * Return: 0, or -EINTR if a signal came first: the queue is still attached.
  */
 static inline int nvme_pmap_detach_queue(int fd, uint32_t flags)
 {
@@ -183,12 +182,12 @@ static inline int nvme_pmap_detach_queue(int fd, uint32_t flags)
  * @fd: the file (or its index with IOSQE_FIXED_FILE set afterwards)
  * @opcode: NVMe opcode
  * @nsid: NSID of the namespace
- * @index: the registered buffer
- * @offset: bytes into it, a multiple of 4
- * @data_len: bytes of it that the command may touch, a multiple of 4
+ * @index: index of the registered buffer
+ * @offset: bytes into the buffer, a multiple of 4
+ * @data_len: bytes of the buffer that the command may touch, a multiple of 4
  *
- * Return: the command area, zeroed but for these, for the caller to set cdw2,
- * cdw3, cdw10 to cdw15 and timeout_ms in.
+ * Return: the command area with these fields set and all others zero.  The caller sets
+ * cdw2, cdw3, cdw10 to cdw15 and timeout_ms in it.
  */
 static inline struct nvme_pmap_cmd *
 nvme_pmap_prep(struct io_uring_sqe *sqe, int fd, uint8_t opcode, uint32_t nsid,
@@ -210,7 +209,7 @@ nvme_pmap_prep(struct io_uring_sqe *sqe, int fd, uint8_t opcode, uint32_t nsid,
 	return cmd;
 }
 
-/* The fields that Read and Write share. */
+/* The fields that Read and Write have in common. */
 static inline void nvme_pmap_prep_rw(struct io_uring_sqe *sqe, int fd,
 				     uint8_t opcode, uint32_t nsid,
 				     uint32_t index, uint64_t offset,
@@ -230,9 +229,9 @@ static inline void nvme_pmap_prep_rw(struct io_uring_sqe *sqe, int fd,
  * @sqe: a 128-byte SQE
  * @fd: the file
  * @nsid: NSID of the namespace
- * @index: the registered buffer
- * @offset: bytes into it
- * @data_len: bytes; nblocks times nvme_pmap_query.lba_bytes, where that is not zero
+ * @index: index of the registered buffer
+ * @offset: bytes into the buffer
+ * @data_len: bytes: nblocks times nvme_pmap_query.lba_bytes, unless that is zero
  * @slba: first logical block
  * @nblocks: logical blocks, 1 to 65536
  */
@@ -247,8 +246,14 @@ static inline void nvme_pmap_prep_read(struct io_uring_sqe *sqe, int fd,
 
 /**
  * nvme_pmap_prep_write - prepare a Write from a registered buffer
- *
- * The arguments are nvme_pmap_prep_read()'s.
+ * @sqe: a 128-byte SQE
+ * @fd: the file
+ * @nsid: NSID of the namespace
+ * @index: index of the registered buffer
+ * @offset: bytes into the buffer
+ * @data_len: bytes: nblocks times nvme_pmap_query.lba_bytes, unless that is zero
+ * @slba: first logical block
+ * @nblocks: logical blocks, 1 to 65536
  */
 static inline void nvme_pmap_prep_write(struct io_uring_sqe *sqe, int fd,
 					uint32_t nsid, uint32_t index,

@@ -11,14 +11,14 @@
  * file.  Everything is in host byte order.
  *
  * Growth.  Every ioctl structure begins with its own size.  A driver accepts any
- * size from the minimum (NVME_PMAP_MIN_*) up to a page, today and for ever: what a
- * smaller structure does not have is taken as zero; what a larger one has beyond
- * what the driver knows must be zero.  It writes no more than the smaller of the
- * two.  Fields that are there keep place and meaning; new ones take the place of
- * reserved ones, or follow, and where zero, ask for what was done before; new
- * answers are zero from a driver that does not know them.  So an old program works
- * with a newer driver, and a new program with an older one, unless it asks for what
- * that one does not have.
+ * size from the minimum (NVME_PMAP_MIN_*) up to a page, today and for ever.  It takes
+ * the fields that a smaller structure lacks as zero; in a larger structure, the bytes
+ * that it does not know must be zero.  It writes no more than the smaller of the two
+ * sizes.  Existing fields keep their place and meaning.  New fields replace reserved
+ * ones, or follow at the end; zero in a new field asks for the old behaviour, and an
+ * older driver answers zero in it.  So an old program works with a newer driver, and
+ * a new program with an older one, unless it asks for something that the older driver
+ * does not have.
  *
  * Errors.  Each has one meaning here; ioctls return them in errno, commands in
  * cqe->res.  (A positive cqe->res is the NVMe status of a command the
@@ -33,13 +33,13 @@
  *                    the controller does not offer; IORING_URING_CMD_FIXED on a
  *                    pmap command; a ring without SQE128 and CQE32; memory that its
  *                    file system does not let be pinned for long (DAX)
- *   EFAULT           memory that cannot be read, written or pinned.  (Where the kernel
- *                    has another reason not to pin it, that is the error)
+ *   EFAULT           memory that cannot be read, written or pinned.  (If the kernel
+ *                    has another reason not to pin it, the error is that one)
  *   EDOM             address, offset or length not a multiple of 4 bytes
- *   ERANGE           offset and length do not lie inside the buffer, or a
- *                    length of zero
- *   EFBIG            more than NVME_PMAP_MAX_LEN in one registration
- *   EMSGSIZE         more than the controller's MDTS in one command
+ *   ERANGE           offset and length do not lie inside the buffer, or the
+ *                    length is zero
+ *   EFBIG            one registration of more than NVME_PMAP_MAX_LEN
+ *   EMSGSIZE         one command of more than the controller's MDTS
  *   EOVERFLOW        the command would transfer more than data_len
  *   EPROTONOSUPPORT  the command would transfer metadata through a separate
  *                    buffer; use NVME_URING_CMD_IO for it
@@ -53,7 +53,7 @@
  *                    NVME_PMAP_REG_PRP on a controller that supports SGLs,
  *                    without CAP_SYS_ADMIN
  *   EBUSY            after an admin command that may have changed the namespace's
- *                    format the driver has tried in vain to read it (buffers in
+ *                    format the driver could not read the new one (buffers in
  *                    the PRP form)
  *   ENOSPC           no index is free, or the one asked for is not below
  *                    NVME_PMAP_MAX_INDEX
@@ -62,15 +62,15 @@
  *   ENXIO            the device cannot reach this memory directly (it would
  *                    need a bounce buffer or cache maintenance)
  *   EUSERS           no passthrough queue is left, or the controller has none to
- *                    spare; commands still go by blk-mq
+ *                    spare; commands still go over blk-mq
  *   EALREADY         the file has a passthrough queue of this kind already, or
  *                    another thread is detaching it
  *   ENOTCONN         the file has no passthrough queue of this kind
  *   EBADF            not an open file of the same controller with a queue of
  *                    this kind
  *   EIO              the controller failed the Identify command that asks for
- *                    MDTS, or refused to create a queue; a command whose
- *                    queue of blk-mq was taken down
+ *                    MDTS, or refused to create a queue; or blk-mq took down
+ *                    the command's hardware queue
  *   EXDEV            an NVMe multipath node: it has no single controller to map
  *                    against (load nvme_core with multipath=N)
  *   ENOTTY           not a PCIe controller, or not this driver
@@ -106,8 +106,8 @@
 #define NVME_URING_CMD_PMAP	 _IOWR('N', 0xb8, struct nvme_pmap_cmd)
 
 /*
- * The sizes from which on a driver accepts the structures: those of version 1
- * without reserved fields at the end.  They never grow.
+ * The smallest size of each structure that a driver accepts: that of version 1 without
+ * the reserved fields at its end.  These never grow.
  */
 #define NVME_PMAP_MIN_QUERY	 104
 #define NVME_PMAP_MIN_REGISTER	 40
@@ -131,8 +131,8 @@ enum nvme_pmap_form {
 
 /**
  * enum nvme_pmap_feature - bits of nvme_pmap_query.features
- * @NVME_PMAP_FEATURE_CMD: NVME_URING_CMD_PMAP through blk-mq
- * @NVME_PMAP_FEATURE_QUEUE: and through a passthrough queue, NVME_PMAP_IOC_ATTACH
+ * @NVME_PMAP_FEATURE_CMD: NVME_URING_CMD_PMAP works, through blk-mq
+ * @NVME_PMAP_FEATURE_QUEUE: passthrough queues work, see NVME_PMAP_IOC_ATTACH
  */
 enum nvme_pmap_feature {
 	NVME_PMAP_FEATURE_CMD = 1 << 0,
@@ -140,22 +140,24 @@ enum nvme_pmap_feature {
 };
 
 /**
- * enum nvme_pmap_ns_flags - bits of nvme_pmap_query.ns: what of the namespace makes which
- * pmap commands fail, in any form unless it says so
- * @NVME_PMAP_NS_UNKNOWN: the driver does not know its format: Read, Write, Compare and
- *	Zone Append fail with EPERM; nor perhaps its command set: all commands do.  Not
- *	those of CAP_SYS_ADMIN on a buffer in an SGL form
+ * enum nvme_pmap_ns_flags - bits of nvme_pmap_query.ns: properties of the namespace
+ *	that make pmap commands fail, in any form unless the text says otherwise
+ * @NVME_PMAP_NS_UNKNOWN: the driver does not know the format: Read, Write, Compare and
+ *	Zone Append fail with EPERM.  If it does not know the command set either, all
+ *	commands do.  Exception: with CAP_SYS_ADMIN, on a buffer in an SGL form, they
+ *	are sent.
  * @NVME_PMAP_NS_INLINE: metadata is part of the blocks, and of lba_bytes
  * @NVME_PMAP_NS_SEPARATE: metadata has a buffer of its own: Read, Write, Compare and
  *	Zone Append fail with EPROTONOSUPPORT
  * @NVME_PMAP_NS_PRACT: with PRACT, Read, Write and Zone Append transfer blocks without
- *	metadata (lba_bytes less md_bytes where that is inline), and do not fail for it
- * @NVME_PMAP_NS_PRACT_UNKNOWN: with PRACT, these fail as commands whose length is not
- *	known (EPERM)
+ *	metadata (lba_bytes less md_bytes if the metadata is inline), and do not fail
+ *	for it
+ * @NVME_PMAP_NS_PRACT_UNKNOWN: with PRACT, these commands fail with EPERM, since their
+ *	length is not known
  * @NVME_PMAP_NS_ZONED: Zone Append, Zone Management Send without data and Zone
  *	Management Receive are known; Set Zone Descriptor Extension fails with EPERM
  *
- * Compare with PRACT, where metadata is inline, is one whose length is not known.
+ * If metadata is inline, the length of a Compare with PRACT is not known (EPERM).
  */
 enum nvme_pmap_ns_flags {
 	NVME_PMAP_NS_UNKNOWN = 1 << 0,
@@ -167,11 +169,12 @@ enum nvme_pmap_ns_flags {
 };
 
 /**
- * enum nvme_pmap_auto_mode - what the controller does with buffers that are registered
- * with io_uring, for NVME_URING_CMD_IO; the operator's choice
- * @NVME_PMAP_AUTO_OFF: nothing: such commands go the stock way
- * @NVME_PMAP_AUTO_ON: maps them, and sends commands over blk-mq
- * @NVME_PMAP_AUTO_QUEUE: and by passthrough queues, which it attaches
+ * enum nvme_pmap_auto_mode - the operator's choice for NVME_URING_CMD_IO commands with
+ *	buffers that a program has registered with io_uring
+ * @NVME_PMAP_AUTO_OFF: such commands take the stock path
+ * @NVME_PMAP_AUTO_ON: the driver maps the buffers, and sends the commands over blk-mq
+ * @NVME_PMAP_AUTO_QUEUE: the driver also attaches passthrough queues, and sends the
+ *	commands over these
  */
 enum nvme_pmap_auto_mode {
 	NVME_PMAP_AUTO_OFF = 0,
@@ -185,31 +188,34 @@ enum nvme_pmap_auto_mode {
  * @flags: (in) zero
  * @version: (out) NVME_PMAP_VERSION of the driver
  * @features: (out) bits of enum nvme_pmap_feature
- * @forms: (out) bit (1 << enum nvme_pmap_form) for each form the controller
- *	supports; whether a buffer can be an SGL run depends on its memory
+ * @forms: (out) bit (1 << enum nvme_pmap_form) for each form the controller supports;
+ *	whether a buffer can be an SGL run depends on its memory
  * @align: (out) NVME_PMAP_ALIGN, bytes
  * @max_index: (out) NVME_PMAP_MAX_INDEX
- * @nr_pmaps: (out) buffers registered on this file
+ * @nr_pmaps: (out) number of buffers registered on this file
  * @max_len: (out) NVME_PMAP_MAX_LEN, bytes
- * @max_transfer: (out) bytes one pmap command may transfer: the controller's MDTS,
+ * @max_transfer: (out) bytes that one pmap command may transfer: the controller's MDTS,
  *	8 MiB at most; a reset may change it
  * @pinned: (out) bytes of memory that this file's buffers keep pinned
- * @list_bytes: (out) bytes of kernel memory spent on describing them
- * @lba_bytes: (out) bytes of one logical block as transferred in the data
- *	buffer, extended metadata included; zero if the format is not known
- * @queues_free: (out) passthrough queues left; zero where there are none
- * @queue_depth: (out) commands that one of them takes at a time
- * @queue_polled: (out) queue identifier of this file's passthrough queue for
- *	rings with IORING_SETUP_IOPOLL; zero if it has none, or while it is down
- * @queue_irq: (out) and of that for all other rings
+ * @list_bytes: (out) bytes of kernel memory that describe this file's buffers
+ * @lba_bytes: (out) bytes of one logical block as transferred in the data buffer,
+ *	extended metadata included; zero if the format is not known
+ * @queues_free: (out) number of passthrough queues left; zero if the controller has
+ *	none
+ * @queue_depth: (out) commands that a passthrough queue can have in flight; zero if the
+ *	controller has no such queue
+ * @queue_polled: (out) queue identifier of this file's passthrough queue for rings with
+ *	IORING_SETUP_IOPOLL; zero if it has none, or while it is down
+ * @queue_irq: (out) queue identifier of this file's passthrough queue for all other
+ *	rings; zero likewise
  * @ns: (out) bits of enum nvme_pmap_ns_flags
  * @md_bytes: (out) bytes of metadata of one logical block
- * @auto_mode: (out) enum nvme_pmap_auto_mode
- * @max_prebuilt: (out) bytes up to which a command on a buffer in the PRP form needs
- *	no list built for it, which only blk-mq does, wherever it begins; in the SGL
- *	forms there is no such limit
+ * @auto_mode: (out) enum nvme_pmap_auto_mode of the controller
+ * @max_prebuilt: (out) bytes up to which no command on a buffer in the PRP form needs a
+ *	list built for it, at any offset.  Only blk-mq builds lists.  The SGL forms have
+ *	no such limit.
  * @auto_max_transfer: (out) bytes that one NVME_URING_CMD_IO may transfer, by the auto
- *	door or by stock
+ *	door or by the stock path
  * @reserved: (out) zero
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
@@ -242,9 +248,9 @@ struct nvme_pmap_query {
 
 /**
  * enum nvme_pmap_register_flags - bits of nvme_pmap_register.flags
- * @NVME_PMAP_REG_PRP: keep PRP lists even where the controller supports SGLs;
- *	needs CAP_SYS_ADMIN there
- * @NVME_PMAP_REG_SGL_LIST: keep an SGL list even where one run would do
+ * @NVME_PMAP_REG_PRP: keep PRP lists even if the controller supports SGLs; then needs
+ *	CAP_SYS_ADMIN
+ * @NVME_PMAP_REG_SGL_LIST: keep an SGL list even if the buffer is one run
  *
  * The two exclude each other (EINVAL).  Without them the driver chooses.
  */
@@ -261,18 +267,18 @@ enum nvme_pmap_register_flags {
  * @len: (in) bytes; a multiple of NVME_PMAP_ALIGN, not zero
  * @index: (in) the index to use, or NVME_PMAP_INDEX_ANY; (out) the index
  * @form: (out) enum nvme_pmap_form
- * @list_bytes: (out) bytes of kernel memory spent on describing the buffer
+ * @list_bytes: (out) bytes of kernel memory that describe the buffer
  * @reserved: (in) zero
  *
- * The memory must be writable: anonymous memory, huge pages, memfd or shmem.
- * The pages are charged to the caller's RLIMIT_MEMLOCK unless it has
- * CAP_IPC_LOCK, and shown as VmPin.  So are the lists that describe them where these
- * exceed a percent of the buffer: a page, for one of less than 100 pages that is no
- * SGL run; all of them are charged to the memory cgroup.  The buffer stays registered until
- * NVME_PMAP_IOC_UNREGISTER, the close of the file or the removal of the
- * controller; unmapping it from the program's address space does not end it.
- * After fork() it belongs to whoever holds the file, and describes the pages
- * of the process that registered it.
+ * The memory must be writable: anonymous memory, huge pages, memfd or shmem.  The pages
+ * are charged to the caller's RLIMIT_MEMLOCK unless it has CAP_IPC_LOCK, and shown as
+ * VmPin.  The lists that describe them are charged to RLIMIT_MEMLOCK too if they exceed
+ * a percent of the buffer (a page, for a buffer of less than 100 pages that is not an
+ * SGL run).  All lists are charged to the memory cgroup.  The buffer stays
+ * registered until NVME_PMAP_IOC_UNREGISTER, the close of the file or the removal of
+ * the controller; unmapping it from the program's address space does not end it.  After
+ * fork() each process that holds the file can use the buffer, which still describes the
+ * pages of the process that registered it.
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EDOM, ERANGE, EFBIG, EPERM, EEXIST,
  * ENOSPC, EDQUOT, ENOMEM, ENXIO, EIO, EXDEV, ENOTTY, ENODEV.  To a dying task, EINTR.
@@ -292,17 +298,16 @@ struct nvme_pmap_register {
  * struct nvme_pmap_unregister - NVME_PMAP_IOC_UNREGISTER: end a registration
  * @size: (in) sizeof(struct nvme_pmap_unregister)
  * @flags: (in) zero
- * @index: (in) the buffer
+ * @index: (in) index of the buffer
  * @reserved: (in) zero
  *
- * From the start of the call new commands fail with ENOENT, but for those of a batch
- * that is being submitted to a passthrough queue.  It returns when
- * the commands in flight have ended and the memory is unpinned.  A signal whose
- * handler was installed without SA_RESTART ends the wait with EINTR; the index
- * then stays taken until the call is repeated or the file is closed.
+ * From the start of the call new commands fail with ENOENT, except those of a batch
+ * that is being submitted to a passthrough queue.  The call returns when the commands
+ * in flight have ended and the memory is unpinned.  A signal whose handler was
+ * installed without SA_RESTART ends the wait with EINTR; the index then stays taken
+ * until the call is repeated or the file is closed.
  *
- * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EXDEV, ENOTTY, ENODEV,
- * EINTR.
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOENT, EXDEV, ENOTTY, ENODEV, EINTR.
  */
 struct nvme_pmap_unregister {
 	__u32 size;
@@ -318,35 +323,41 @@ struct nvme_pmap_unregister {
  * @prp: (out) commands submitted with a kept PRP list (or with PRP1 and PRP2)
  * @sgl_list: (out) commands submitted with a kept SGL list
  * @sgl_run: (out) commands submitted with one SGL data block descriptor
- * @built: (out) commands whose list was built for them, because the kept form
- *	could not express the slice (PRP: more than 1 MiB; SGL: ends inside pages)
+ * @built: (out) commands whose list was built for them, because the kept form could not
+ *	express the slice (PRP: more than 1 MiB; SGL: ends inside pages)
  * @direct: (out) completions posted by the ring that polled them
- * @deferred: (out) completions found by another than the ring's own poll, and
- *            handed over: by task work, or marked for the ring's next poll
- * @queue: (out) commands, of any form, that went by a passthrough queue
- * @fallback_full: (out) commands that went by blk-mq although the file has a
- *	passthrough queue: it had as many in flight as it takes
- * @fallback_down: (out) the queue was not there: a reset, or a CPU went offline, or
- *	the auto door has not attached one (yet)
- * @fallback_frozen: (out) the namespace was being formatted, detached, suspended
- * @fallback_list: (out) a list had to be built, see @built
- * @fallback_mode: (out) the ring polls and the queue does not, or the reverse
- * @fallback_logged: (out) errors of passthrough commands are to be logged
- * @fallback_worker: (out) issued by an io-wq thread: IOSQE_ASYNC, or tried again
- * @fallback_busy: (out) another ring was submitting a batch to the same queue
- * @auto_mq: (out) commands of NVME_URING_CMD_IO with a buffer that io_uring has
- *	registered (IORING_URING_CMD_FIXED) that went by a mapping of it, over
- *	blk-mq; they are counted by form above as well
- * @auto_queue: (out) and by a passthrough queue
- * @stock_setup: (out) such commands that went the stock way, counted again where
- *	one is sent again because there was no tag: the first ones
- * @stock_unsupported: (out) not a Read or Write of plain blocks, or its slice is not in
- *	the buffer, or not aligned
- * @stock_unmapped: (out) the buffer is over a limit, or cannot be mapped
- * @stock_other: (out) whatever else the fast way did not take
+ * @deferred: (out) completions found outside the ring's own poll, and handed over: by
+ *	task work, or marked for the ring's next poll
+ * @queue: (out) commands, of any form, sent over a passthrough queue
+ * @fallback_full: (out) commands sent over blk-mq although the file has a passthrough
+ *	queue, since the queue had no room
+ * @fallback_down: (out) likewise, since the queue was down (a reset, a CPU that went
+ *	offline), or not attached (yet) by the auto door
+ * @fallback_frozen: (out) likewise, since the namespace was being formatted, detached
+ *	or suspended
+ * @fallback_list: (out) likewise, since a list had to be built, see @built
+ * @fallback_mode: (out) likewise, since the ring polls and the queue does not, or the
+ *	reverse
+ * @fallback_logged: (out) likewise, since errors of passthrough commands must be logged
+ * @fallback_worker: (out) likewise, since an io-wq thread issued the command:
+ *	IOSQE_ASYNC, or a retry
+ * @fallback_busy: (out) likewise, since another ring was submitting a batch to the
+ *	queue
+ * @auto_mq: (out) NVME_URING_CMD_IO commands with a buffer registered with io_uring
+ *	(IORING_URING_CMD_FIXED) that were sent over blk-mq by a mapping of the buffer;
+ *	the counters by form include them
+ * @auto_queue: (out) such commands sent over a passthrough queue by a mapping of the
+ *	buffer; the counters by form include them
+ * @stock_setup: (out) such commands sent by the stock path, while the auto door was
+ *	being set up for the file or the buffer (retries for a tag are counted again)
+ * @stock_unsupported: (out) such commands sent by the stock path: not a Read or Write
+ *	of plain blocks, or the slice is not in the buffer, or not aligned
+ * @stock_unmapped: (out) such commands sent by the stock path: the buffer is over a
+ *	limit, or cannot be mapped
+ * @stock_other: (out) such commands sent by the stock path, for any other reason
  * @reserved: (out) zero
  *
- * The same counters stand in /proc/PID/fdinfo/FD as pmap-NAME.
+ * /proc/PID/fdinfo/FD shows the same counters as pmap-NAME.
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV.
  */
@@ -379,10 +390,10 @@ struct nvme_pmap_stats {
 
 /**
  * enum nvme_pmap_queue_flags - bits of nvme_pmap_attach.flags
- * @NVME_PMAP_QUEUE_POLLED: for rings with IORING_SETUP_IOPOLL, without
- *	interrupts; else for all other rings
+ * @NVME_PMAP_QUEUE_POLLED: a queue without interrupts, for rings with
+ *	IORING_SETUP_IOPOLL; without this flag, a queue for all other rings
  * @NVME_PMAP_QUEUE_SHARE: the queue that another file has attached
- * @NVME_PMAP_QUEUE_CPU: a queue with interrupts, for the CPU that @cpu names
+ * @NVME_PMAP_QUEUE_CPU: a queue with interrupts on the CPU @cpu
  */
 enum nvme_pmap_queue_flags {
 	NVME_PMAP_QUEUE_POLLED = 1 << 0,
@@ -394,20 +405,22 @@ enum nvme_pmap_queue_flags {
  * struct nvme_pmap_attach - NVME_PMAP_IOC_ATTACH: a passthrough queue for a file
  * @size: (in) sizeof(struct nvme_pmap_attach)
  * @flags: (in) bits of enum nvme_pmap_queue_flags
- * @fd: (in) with NVME_PMAP_QUEUE_SHARE an open file of the same controller, of any
- *	of its namespaces, whose queue this file is to use as well; else zero
- * @cpu: (in) with NVME_PMAP_QUEUE_CPU the number of a CPU, online or not; else zero
+ * @fd: (in) with NVME_PMAP_QUEUE_SHARE, an open file of the same controller, of any of
+ *	its namespaces, whose queue this file will use as well; else zero
+ * @cpu: (in) with NVME_PMAP_QUEUE_CPU, the number of a CPU, online or not; else zero
  *
- * From then on the pmap commands of the file go to an NVMe queue pair of its
- * own, past blk-mq; those that the queue cannot take go by blk-mq as before, and
- * are counted by reason (nvme_pmap_stats).  A file can have one queue of each
- * kind.  Any number of rings may use it.  The interrupt of a queue for rings that
- * do not poll is shared with that of the block device's queue on the CPU that
- * attaches, or that NVME_PMAP_QUEUE_CPU names (EINVAL where there is no such CPU, or
- * with one of the other two flags); while that is offline, on another.  The queue
- * stays attached until NVME_PMAP_IOC_DETACH or the close of the file, over resets of
- * the controller, too.  During a reset the call succeeds, and the queue comes up after
- * it (nvme_pmap_query.queue_irq, queue_polled).
+ * From then on the pmap commands of the file go to an NVMe queue pair of its own, past
+ * blk-mq.  Commands that the queue cannot take go over blk-mq as before, and are
+ * counted by reason (nvme_pmap_stats).  A file can have one queue of each kind.  Any
+ * number of rings may use it.  The queue stays attached until NVME_PMAP_IOC_DETACH or
+ * the close of the file, also over resets of the controller.  During a reset the call
+ * succeeds, and the queue comes up afterwards (nvme_pmap_query.queue_irq,
+ * queue_polled).
+ *
+ * A queue with interrupts shares the interrupt of the block device's queue on one CPU:
+ * the one that NVME_PMAP_QUEUE_CPU names (EINVAL if there is no such CPU, or with one
+ * of the other two flags), or else the CPU that makes the call.  While that CPU is
+ * offline, the queue uses the interrupt of another.
  *
  * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EUSERS, EALREADY, EBADF, ENOMEM, EIO,
  * EXDEV, ENOTTY, ENODEV, EINTR.
@@ -422,15 +435,15 @@ struct nvme_pmap_attach {
 /**
  * struct nvme_pmap_detach - NVME_PMAP_IOC_DETACH: give a queue back
  * @size: (in) sizeof(struct nvme_pmap_detach)
- * @flags: (in) zero, or NVME_PMAP_QUEUE_POLLED: which of the two
+ * @flags: (in) zero, or NVME_PMAP_QUEUE_POLLED for the polled queue
  *
- * The last file that uses it waits for the commands in flight; those of a file that
- * others share it with stay in flight there.  A signal whose
- * handler was installed without SA_RESTART ends the wait with EINTR; the queue
+ * If no other file shares the queue, the call waits for the commands in flight.
+ * Otherwise the commands of this file stay in flight on the shared queue.  A signal
+ * whose handler was installed without SA_RESTART ends the wait with EINTR; the queue
  * then stays attached.
  *
- * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOTCONN, EALREADY, EXDEV, ENOTTY,
- * ENODEV, EINTR.
+ * Errors: E2BIG, EINVAL, EOPNOTSUPP, EFAULT, ENOTCONN, EALREADY, EXDEV, ENOTTY, ENODEV,
+ * EINTR.
  */
 struct nvme_pmap_detach {
 	__u32 size;
@@ -445,34 +458,33 @@ struct nvme_pmap_detach {
  * @nsid: NSID of the namespace that the file is open on
  * @cdw2: command dword 2
  * @cdw3: command dword 3
- * @index: the registered buffer
+ * @index: index of the registered buffer
  * @rsvd2: zero
  * @offset: bytes from the start of the buffer; a multiple of NVME_PMAP_ALIGN
  * @rsvd3: zero
  * @data_len: bytes of the buffer that the command may touch; a multiple of
- *	NVME_PMAP_ALIGN, not zero, at most nvme_pmap_query.max_transfer, and at
- *	least what the command transfers
+ *	NVME_PMAP_ALIGN, not zero, at most nvme_pmap_query.max_transfer, and at least
+ *	as many as the command transfers
  * @cdw10: command dword 10
  * @cdw11: command dword 11
  * @cdw12: command dword 12
  * @cdw13: command dword 13
  * @cdw14: command dword 14
  * @cdw15: command dword 15
- * @timeout_ms: milliseconds until the command is aborted, a second late at most; if
- *	that does not help, the controller is reset after as long as the
- *	namespace's io_timeout; zero for the default
+ * @timeout_ms: milliseconds until the command is aborted, a second late at most; zero
+ *	for the default.  If the abort does not help, the controller is reset after the
+ *	namespace's io_timeout.
  * @rsvd4: zero
  *
- * Field for field where struct nvme_uring_cmd has them, with the buffer's
- * index in place of the metadata pointer and the offset in place of the
- * address.  The ring must have IORING_SETUP_SQE128 and IORING_SETUP_CQE32;
- * cqe->res is the NVMe status or -errno, cqe->big_cqe[0] dword 0 and 1 of the
- * completion queue entry.  A command without data names a buffer as well, with a
- * data_len that is not zero, and leaves it alone.
+ * The fields are at the same offsets as in struct nvme_uring_cmd, with the buffer's
+ * index in place of the metadata pointer and the offset in place of the address.  The
+ * ring must have IORING_SETUP_SQE128 and IORING_SETUP_CQE32; cqe->res is the NVMe
+ * status or -errno, cqe->big_cqe[0] has dword 0 and 1 of the completion queue entry.  A
+ * command without data names a buffer as well, with a data_len that is not zero, and
+ * does not touch it.
  *
- * Errors: EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW,
- * EPROTONOSUPPORT, ENOENT, EACCES, EPERM, EBUSY, ENOMEM, EIO, EXDEV, ENOTTY,
- * ENODEV, EINTR.
+ * Errors: EINVAL, EOPNOTSUPP, EDOM, ERANGE, EMSGSIZE, EOVERFLOW, EPROTONOSUPPORT,
+ * ENOENT, EACCES, EPERM, EBUSY, ENOMEM, EIO, EXDEV, ENOTTY, ENODEV, EINTR.
  */
 struct nvme_pmap_cmd {
 	__u8 opcode;

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Buffers that io_uring has registered, and that the driver holds a reference on.
+ * io_uring's registered buffers that the driver holds a reference on.
  *
- * Identity.  io_uring has one object for a registered buffer, struct io_mapped_ubuf.
- * While a reference on it is held its address is that of no other object: a command
- * that names the same address names the same buffer, and its bounds and pages are
- * those of the object.  The struct comes from io_uring/rsrc.h of the kernel's source
- * package (scripts/overlay writes ubuf.h).
+ * Identity.  io_uring has one object per registered buffer, struct io_mapped_ubuf.
+ * While a reference is held, no other object has its address: a command with the same
+ * address names the same buffer, with the bounds and pages of that object.  The struct
+ * comes from io_uring/rsrc.h of the kernel's source package (scripts/overlay writes
+ * ubuf.h).
  *
- * Charges.  io_uring gives back what it has charged with the last reference, which may
- * be the driver's, some time after the program has unregistered the buffer.  A program
- * that unregisters and registers again must find the room that it has on stock.  So the
- * driver watches io_uring's tracepoint at the end of io_uring_register(), and uncharges
- * there what only it holds.  All that it holds of a user, uncharged or not, is bounded by
- * RLIMIT_MEMLOCK once more.  VmPin of the process stays until the buffer is freed.
+ * Charges.  io_uring uncharges a buffer with its last reference.  If the driver holds
+ * that one, this is some time after the program has unregistered the buffer, but a
+ * program that unregisters and registers again must find the same room as on stock.  So
+ * the driver watches io_uring's tracepoint at the end of io_uring_register(), and
+ * uncharges each buffer that only the driver still holds.  RLIMIT_MEMLOCK is applied a
+ * second time to all pages that the driver holds for a user, uncharged or not.  VmPin
+ * of the process stays until the buffer is freed.
  */
 #ifndef _NVME_PMAP_ADOPT_H
 #define _NVME_PMAP_ADOPT_H
@@ -30,15 +31,15 @@ struct nvme_pmap_account;
 struct user_struct;
 
 /**
- * struct nvme_pmap_adopted - a registered buffer of io_uring's that the driver holds
- * @node: in the table of all
- * @imu: io_uring's object, with one reference, however many users there are
- * @user: io_uring has charged its locked_vm; NULL: no user was charged
- * @mm: the process whose VmPin is charged; or NULL
- * @account: what the driver holds of @user; NULL: no user was charged
- * @of_user: on the list there, until @uncharged
- * @uncharged: io_uring has let go of it, and @user is not charged any more
- * @users: mappings of it, of all files and controllers
+ * struct nvme_pmap_adopted - one of io_uring's registered buffers, held by the driver
+ * @node: entry in nvme_pmap_adopted_table
+ * @imu: io_uring's object, with one reference for all @users
+ * @user: user whose locked_vm io_uring has charged; NULL: none
+ * @mm: process whose VmPin is charged, or NULL
+ * @account: what the driver holds for @user; NULL without @user
+ * @of_user: on @account->charged until @uncharged
+ * @uncharged: io_uring has let go of the buffer, and @user is no longer charged
+ * @users: mappings of the buffer, of all files and controllers
  */
 struct nvme_pmap_adopted {
 	struct hlist_node node;
@@ -51,13 +52,13 @@ struct nvme_pmap_adopted {
 	unsigned int users;
 };
 
-/* Has io_uring let go of it?  Nobody takes another reference then. */
+/* Has io_uring let go of the buffer?  Then nobody takes a new reference. */
 static inline bool nvme_pmap_given_up(const struct nvme_pmap_adopted *a)
 {
 	return refcount_read(&a->imu->refs) == 1;
 }
 
-/* Of the auto door: nobody is to be killed for what only makes things faster. */
+/* For the auto door: a speed-up must not make the OOM killer run. */
 #define PMAP_AUTO_GFP (GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 
 static inline gfp_t nvme_pmap_gfp(const struct nvme_pmap_adopted *adopted)

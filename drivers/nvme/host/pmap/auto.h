@@ -1,28 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The auto door: programs that send NVME_URING_CMD_IO with a buffer that io_uring
- * has registered (IORING_URING_CMD_FIXED), and know nothing of pmaps.
+ * The auto door: unmodified programs that send NVME_URING_CMD_IO with a buffer that
+ * they have registered with io_uring (IORING_URING_CMD_FIXED).
  *
- *   adopt.c  holding io_uring's object for a buffer, and its charge
- *   auto.c   which mapping belongs to which of io_uring's buffers: made by the
- *		   file's work when the buffer has been used enough, ended when idle or
- *		   given up
- *   auto-ctrl.c  limits, the switch, counts: what is a controller's
- *   buffer.c the mapping, which files of a controller share
- *   auto-cmd.c  a command
+ *	adopt.c      references on io_uring's buffer objects, and their charge
+ *	auto.c       the entries of a file: which mapping belongs to which of
+ *		     io_uring's buffers.  The file's work makes a mapping when the
+ *		     buffer has been used enough, and ends it when the buffer is
+ *		     idle or unregistered.
+ *	auto-begin.c gives a file its auto door
+ *	auto-ctrl.c  per controller: limits, the operator's switch, counters
+ *	auto-cmd.c   one command
+ *	map.c        the mapping, which the files of a controller share
  *
- * Identity.  An entry with a mapping holds io_uring's object, so that a command whose
- * buffer has the entry's address is on the buffer that is mapped.  An entry without one
- * holds nothing: its key is a number, and only decides how soon a buffer is mapped.
+ * Identity.  An entry with a mapping holds a reference on io_uring's object.  So a
+ * command whose buffer has the address in the entry is on the mapped buffer.  An entry
+ * without a mapping holds no reference: another buffer may get its address, and is
+ * then only mapped sooner.
  *
- * Who changes what.  Commands add entries, count them down, and with the last count
- * hand them to the file's work, holding the object from then on.  All else, removal
- * above all, is the work's alone.  They never wait for each other.
+ * Ownership.  Commands add entries and count them down.  The command with the last
+ * count takes a reference on io_uring's object and hands the entry to the file's work.
+ * Only the work does everything else, removal above all.  Commands and the work never
+ * wait for each other.
  *
- * Lifetimes.  An entry is found under RCU; a command holds the pmap, not the
- * entry.  An entry that is evicted leaves the table at once; its pmap is killed,
- * and taken down when its last command has ended, by the file's work or its
- * release.
+ * Lifetimes.  An entry is found under RCU; a command holds a reference on the pmap, not
+ * on the entry.  An evicted entry leaves the table at once and its pmap is killed.  The
+ * file's work, or the file's release, frees both when the last command has ended.
  */
 #ifndef _NVME_PMAP_AUTO_H
 #define _NVME_PMAP_AUTO_H
@@ -35,27 +38,29 @@
 #include "counts.h"
 #include "ctrl.h"
 
-/* Rounds after which a mapping is not used before it ends. */
+/* A mapping that is not used for this many rounds is ended. */
 #define PMAP_AUTO_ROUNDS 2
 
-/* Entries of a file: what a ring can have of buffers. */
+/* Most entries of a file: the number of buffers that a ring can register. */
 #define PMAP_AUTO_MAX 16384
 
 /**
- * struct nvme_pmap_auto_entry - a buffer of io_uring's
- * @hash: in the table
- * @imu: io_uring's object; only to be compared
- * @pmap: the mapping; NULL before it is made, and where it cannot be
- * @wait: what is left to be counted until it is mapped; zero or less: handed over
- * @refused: it was handed over, and cannot be mapped
- * @used: a command has used it since its age was last looked at
- * @age: how often it was found unused
- * @since: when it was refused, in jiffies
- * @adopted: @imu, held for the work
- * @fresh: on nvme_pmap_auto_file.fresh, until the work has seen it
- * @want: on nvme_pmap_auto_file.want, until the work maps it
- * @node: on nvme_pmap_auto_file.all, or on .ending when it has left the table
- * @rcu: those who look up may still see the entry when it is freed
+ * struct nvme_pmap_auto_entry - a registered buffer of io_uring's
+ *	it
+ * @hash: entry in nvme_pmap_auto_file.table
+ * @imu: io_uring's object; without @pmap or @adopted, only for comparison
+ * @pmap: the buffer with its mapping; NULL before it is made, or if @refused
+ * @wait: count left until the buffer is mapped; zero or less: handed to the work,
+ *	or evicted
+ * @refused: the work could not map the buffer
+ * @used: a command has used the entry since the last round
+ * @age: rounds in a row without use
+ * @since: jiffies at which the buffer was refused
+ * @adopted: reference on @imu, from the command to the work
+ * @fresh: on nvme_pmap_auto_file.fresh until the work has collected the entry
+ * @want: on nvme_pmap_auto_file.want until the work maps the buffer
+ * @node: on nvme_pmap_auto_file.all, or on .ending after eviction
+ * @rcu: frees the entry after a grace period, for look-ups
  */
 struct nvme_pmap_auto_entry {
 	struct rhash_head hash;
@@ -75,20 +80,20 @@ struct nvme_pmap_auto_entry {
 
 /**
  * struct nvme_pmap_auto_file - the auto door of a file
- * @table: the entries, by io_uring's object; read under RCU
- * @fresh: entries that commands have added to it
+ * @table: the entries, by io_uring's object (RCU to read)
+ * @fresh: entries that commands have added
  * @want: entries that commands have handed over, to be mapped
- * @all: entries in the table (the work's)
- * @ending: entries that have left it, until no command uses their pmap (the work's)
- * @pf: the file
- * @node: on the list of all files (its lock)
- * @work: see the top of this file
- * @attach: attaches a queue; @attach_file is the open file meanwhile
- * @attach_file: see there
- * @attach_polled: which kind
- * @nr: entries in the table
- * @emptied: when the last had left it, in jiffies (the work's)
- * @aged: when their ages were looked at, in jiffies (the work's)
+ * @all: entries in @table (only the work)
+ * @ending: evicted entries whose pmap may still be in use (only the work)
+ * @pf: the file's state
+ * @node: entry in the list of all auto doors (nvme_pmap_auto_files_lock)
+ * @work: the file's work: maps buffers, ages and ends entries
+ * @attach: work that attaches a queue
+ * @attach_file: the open file, with a reference, while @attach is pending
+ * @attach_polled: the kind of queue that @attach attaches
+ * @nr: number of entries in @table
+ * @emptied: jiffies at which the last entry left @table (only the work)
+ * @aged: jiffies of the last round (only the work)
  * @flags: enum nvme_pmap_auto_file_flags
  */
 struct nvme_pmap_auto_file {
@@ -110,13 +115,13 @@ struct nvme_pmap_auto_file {
 };
 
 enum nvme_pmap_auto_file_flags {
-	PMAP_AUTO_TRIED_QUEUE, /* to attach a queue for rings that do not poll; + 1: do */
+	PMAP_AUTO_TRIED_QUEUE, /* an attach was tried; + 1: a polled one */
 	PMAP_AUTO_TRIED_QUEUE_POLLED,
 	PMAP_AUTO_ATTACHING,
-	PMAP_AUTO_RETRY, /* what was refused may be had by now */
+	PMAP_AUTO_RETRY, /* try refused buffers again */
 };
 
-/* Objects of a kind are aligned alike: the low bits say nothing. */
+/* Objects of one kind have the same alignment: the low bits say nothing. */
 static inline u32 nvme_pmap_auto_hash(const void *key, u32 len, u32 seed)
 {
 	return hash_ptr(*(void *const *)key, 32) ^ seed;
@@ -127,15 +132,15 @@ static const __maybe_unused struct rhashtable_params nvme_pmap_auto_params = {
 	.key_offset = offsetof(struct nvme_pmap_auto_entry, imu),
 	.head_offset = offsetof(struct nvme_pmap_auto_entry, hash),
 	.hashfn = nvme_pmap_auto_hash,
-	/* of many files with a buffer or two each; it grows */
+	/* most files have one or two buffers; the table grows */
 	.nelem_hint = 2,
 	.automatic_shrinking = true,
 };
 
-/* Whether the door of any controller is open. */
+/* The auto door of some controller is open. */
 extern bool nvme_pmap_auto_open;
 
-/* At once, or so many jiffies from now. */
+/* Run the file's work after @delay jiffies. */
 static inline void nvme_pmap_auto_file_kick(struct nvme_pmap_auto_file *af,
 					    unsigned long delay)
 {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A registered buffer of a file: what commands hold, in the table of the file or known to
- * its auto door.
+ * A registered buffer of a file: in the file's table, or known to its auto door.
  *
- * A command holds a reference (nvme_pmap.ref) from the look-up to the end of the request,
- * which is after the last DMA.  Whoever ends a buffer kills that reference, waits until it
- * is idle, and only then gives the mapping back: unregister, the close of the file (no
- * command can be in flight then, each holds the file), and the removal of the controller
- * (after the device is disabled and every request cancelled), which unmaps it itself.
+ * A command holds a reference (nvme_pmap.ref) from the look-up to the end of its
+ * request, which is after the last DMA.  To end a buffer, its killer kills that
+ * reference, waits until it is idle, and only then puts the mapping.  The killers are:
+ *   - unregister;
+ *   - the close of the file: no command is in flight, since each holds the file;
+ *   - the auto door's work;
+ *   - the removal of the controller, after the device is disabled and every request is
+ *     cancelled.  It unmaps the mapping itself.
  */
 #ifndef _NVME_PMAP_BUFFER_H
 #define _NVME_PMAP_BUFFER_H
@@ -31,17 +33,17 @@ enum nvme_pmap_flags {
 
 /**
  * struct nvme_pmap - one registered buffer of a file
- * @ref: one per command in flight; killed to end the buffer
- * @l: what a submission reads
- * @pf: the file it is registered on
- * @addr: user address of its first byte
- * @cmd_flags: what commands on it need in their flags: PSDT
- * @map: its mapping
- * @node: on the list of the controller's
+ * @ref: one reference per command in flight; killed to end the buffer
+ * @l: layout, copied from @map
+ * @pf: the file's state
+ * @addr: user address of the first byte
+ * @cmd_flags: PSDT bits that commands on the buffer need
+ * @map: the mapping, with a reference
+ * @node: on nvme_pmap_ctrl.pmaps (nvme_pmap_ctrl.lock)
  * @idle: completed when @ref has drained
- * @rcu: readers of the table may still hold the pointer when it ends
+ * @rcu: frees the buffer after a grace period, for readers of the table
  * @flags: enum nvme_pmap_flags
- * @waiting: an unregister call is waiting for @idle (file lock)
+ * @waiting: an unregister call waits for @idle (nvme_pmap_file.lock)
  */
 struct nvme_pmap {
 	struct percpu_ref ref;

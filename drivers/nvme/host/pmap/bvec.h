@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The pages of a buffer that io_uring has registered.  Arithmetic only, no kernel
- * services: tests/layout compiles it in user space, against a model of what io_uring
- * registers and imports.
+ * The pages of a buffer that a program has registered with io_uring.  Arithmetic only,
+ * no kernel services: tests/layout compiles it in user space, against a model of how
+ * io_uring registers and imports buffers.
  */
 #ifndef _NVME_PMAP_BVEC_H
 #define _NVME_PMAP_BVEC_H
 
 /**
  * pmap_bvec_pages - list the pages of a buffer, in the order of its bytes
- * @bv: io_uring's segments.  Each is a page, or pieces of a folio that io_uring has
- *	put together: bv_page is then the first page of the folio, and bv_offset, which
- *	may be many pages, says where in it the buffer begins.
- * @nr_bv: their number
+ * @bv: io_uring's segments.  Each is a page, or several pieces of a folio that io_uring
+ *	has merged: then bv_page is the first page of the folio, and bv_offset, which
+ *	may be many pages, is the offset in it at which the buffer begins.
+ * @nr_bv: number of segments
  * @page: room for @nr_pages
  * @nr_pages: pages that the buffer touches
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What differs between the kernels the overlay builds on, by feature. */
+/* Differences between the kernels that the overlay builds on, by feature. */
 #ifndef _NVME_PMAP_COMPAT_H
 #define _NVME_PMAP_COMPAT_H
 
@@ -9,15 +9,15 @@
 #include <linux/io_uring/cmd.h>
 #include <linux/version.h>
 
-/* A hardware queue by number; the queue's usage counter is held. */
+/* A hardware queue by its number; the caller holds q_usage_counter. */
 static inline struct blk_mq_hw_ctx *pmap_hctx(struct request_queue *q, u16 i)
 {
 	return xa_load(&q->hctx_table, i);
 }
 
 /*
- * For lockdep: an RCU read-side critical section that is one because preemption
- * is off (or, with PREEMPT_RT, because a lock is held).
+ * For lockdep: an RCU read-side critical section that exists because preemption is off
+ * (with PREEMPT_RT: because a lock is held).
  */
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 #define pmap_rcu_acquire() rcu_lock_acquire(&rcu_lock_map)
@@ -31,7 +31,7 @@ static inline struct blk_mq_hw_ctx *pmap_hctx(struct request_queue *q, u16 i)
 	} while (0)
 #endif
 
-/* A short one: with preemption off, which costs less than rcu_read_lock(). */
+/* A short critical section: preemption off costs less than rcu_read_lock(). */
 static inline void pmap_rcu_begin(void)
 {
 	preempt_disable();
@@ -45,8 +45,8 @@ static inline void pmap_rcu_end(void)
 }
 
 /*
- * As percpu_ref_get_many() and percpu_ref_put_many(), for those who hold a spinlock:
- * with preemption off, who kills the reference waits for them already.
+ * percpu_ref_get_many() and percpu_ref_put_many() for callers that hold a spinlock:
+ * preemption is off, so percpu_ref_kill() waits for them already.
  */
 static __always_inline void pmap_ref_get_many(struct percpu_ref *ref,
 					      unsigned long nr)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What is counted: which way commands went, and why. */
+/* The counters of commands: the path that each took, and the reason. */
 #ifndef _NVME_PMAP_COUNTS_H
 #define _NVME_PMAP_COUNTS_H
 
@@ -7,41 +7,41 @@
 
 #include "layout.h"
 
-/* Why a command of a file that has a queue goes by blk-mq; indexes the counters. */
+/* Why blk-mq serves a command of a file with a queue; indexes the counters. */
 enum nvme_pmap_fallback {
-	PMAP_FALLBACK_FULL = 1, /* as many in flight as the queue takes */
-	PMAP_FALLBACK_DOWN,	/* the pair is not there: reset, CPU offline */
-	PMAP_FALLBACK_FROZEN,	/* the namespace is frozen, or going */
-	PMAP_FALLBACK_LIST,	/* a list has to be built for the command */
+	PMAP_FALLBACK_FULL = 1, /* the queue has no room */
+	PMAP_FALLBACK_DOWN,	/* no pair: a reset, or a CPU went offline */
+	PMAP_FALLBACK_FROZEN,	/* the namespace is frozen or going away */
+	PMAP_FALLBACK_LIST,	/* the command needs a list built for it */
 	PMAP_FALLBACK_MODE, /* the ring polls and the queue does not, or v.v. */
-	PMAP_FALLBACK_LOGGED, /* errors are to be logged, which blk-mq does */
+	PMAP_FALLBACK_LOGGED, /* errors must be logged, which blk-mq does */
 	PMAP_FALLBACK_WORKER, /* issued by an io-wq thread */
 	PMAP_FALLBACK_BUSY,   /* another ring is submitting a batch */
 	PMAP_FALLBACKS
 };
 
-/* Which way a command with a fixed buffer went; indexes the counters. */
+/* The path of a command with a fixed buffer; indexes the counters. */
 enum nvme_pmap_path {
 	PMAP_PATH_BLK_MQ,      /* by its mapping, over blk-mq */
-	PMAP_PATH_QUEUE,       /* by its mapping and a passthrough queue */
-	PMAP_PATH_STOCK_SETUP, /* stock: the first ones of a file, or on a buffer */
-	PMAP_PATH_STOCK_UNSUPPORTED, /* stock: not a plain Read or Write, or an odd slice */
-	PMAP_PATH_STOCK_UNMAPPED, /* stock: over a limit, or memory that cannot be mapped */
-	PMAP_PATH_STOCK_OTHER, /* stock: whatever else the fast way did not take */
+	PMAP_PATH_QUEUE,       /* by its mapping, over a passthrough queue */
+	PMAP_PATH_STOCK_SETUP, /* stock: early commands of a file, or on a buffer */
+	PMAP_PATH_STOCK_UNSUPPORTED, /* stock: no plain Read or Write, or odd slice */
+	PMAP_PATH_STOCK_UNMAPPED, /* stock: over a limit, or unmappable memory */
+	PMAP_PATH_STOCK_OTHER,	  /* stock: any other reason */
 	PMAP_PATHS
 };
 
-/* Per CPU, so that a submission touches no shared cache line. */
+/* Per CPU, so that a submission writes no shared cache line. */
 struct nvme_pmap_counts {
 	u64 kind[PMAP_KINDS];
-	u64 queued[PMAP_KINDS]; /* those that went by a passthrough queue */
+	u64 queued[PMAP_KINDS]; /* over a passthrough queue */
 	u64 direct;
 	u64 deferred;
 	u64 fallback[PMAP_FALLBACKS];
 	u64 path[PMAP_PATHS];
 };
 
-/* Per CPU: with all queues used up there is one for every command. */
+/* Per CPU: when all queues are taken, every command may count here. */
 struct nvme_pmap_fallbacks {
 	u64 n[PMAP_FALLBACKS];
 };

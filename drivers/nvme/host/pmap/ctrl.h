@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the overlay keeps for a controller: one per PCIe controller, from the end of probe
- * to the end of remove; files hold a reference, so that it outlives remove.
+ * The overlay's state of a PCIe controller: published at the end of probe, withdrawn in
+ * remove.  Open files hold references, so it can outlive remove.
  */
 #ifndef _NVME_PMAP_CTRL_H
 #define _NVME_PMAP_CTRL_H
@@ -25,49 +25,53 @@ struct nvme_ctrl;
 struct nvme_pmap_queues;
 struct scatterlist;
 
-/* Bytes in one command, whatever the controller says; the stock driver's limit. */
+/*
+ * Bytes in one command, even if the controller allows more; the stock driver's limit.
+ */
 #define PMAP_MAX_TRANSFER SZ_8M
 
-/* Pages that are mapped in one go; the size of the scratch scatterlist. */
+/* Pages mapped by one call of the DMA API; the size of the scratch scatterlist. */
 #define PMAP_CHUNK_PAGES 8192u
 
-/* Mappings that files may share are looked for when one is to be made, by no command. */
+/* log2 of the buckets of nvme_pmap_ctrl.shared.  No command searches it. */
 #define PMAP_SHARED_BITS 8
 
 #define PMAP_AUTO_MODES (NVME_PMAP_AUTO_QUEUE + 1)
 
 /**
- * struct nvme_pmap_ctrl - what the overlay keeps for a controller
- * @ref: the registry's, and one per nvme_pmap_file
- * @node: in the registry
- * @ctrl: the controller; only to be compared, or used by those who hold it
- * @dev: what DMA is mapped against; valid until @dead
- * @lock: guards the rest, and every mapping and unmapping
- * @dead: the controller is being removed; nothing may be mapped any more
- * @pmaps: the buffers of its files
- * @maps: the mappings
- * @shared: those of them that the auto door has made, by the buffer
- * @sharing: who looks there holds it until what is missing has been added; before @lock
- * @prp: those of them in the PRP form
- * @scratch: PMAP_CHUNK_PAGES entries, to map and unmap chunk by chunk
- * @page_pool: list pages for commands whose list is built for them
- * @sgl_pool: for SGLs of more than a page
- * @guard: a page for unused list entries to point at
- * @guard_dma: its DMA address
- * @max_transfer: MDTS in bytes; zero until it has been asked for; a reset may
- *	change it
- * @queues: the passthrough queues, or NULL
- * @fallbacks: commands that a queue did not take, by reason
- * @mode: enum nvme_pmap_auto_mode; written by the operator
+ * struct nvme_pmap_ctrl - the overlay's state of a controller
+ * @ref: one reference of the registry, and one per nvme_pmap_file
+ * @node: entry in the registry
+ * @ctrl: the controller; without a reference on it, only for comparison
+ * @dev: device that does the DMA; valid until @dead
+ * @lock: guards @dead to @guard_dma, but not @prp, and every DMA mapping and unmapping
+ * @dead: the controller is being removed: map nothing (@lock to write)
+ * @pmaps: buffers of its files
+ * @maps: mappings
+ * @shared: mappings made by the auto door, by struct nvme_pmap_adopted
+ * @sharing: held from a look-up in @shared until the missing mapping is in it; taken
+ *	before @lock
+ * @prp: number of mappings in the PRP form
+ * @scratch: scatterlist of PMAP_CHUNK_PAGES entries, to map or unmap one chunk
+ * @page_pool: lists of up to 4 KiB that are built for one command
+ * @sgl_pool: larger SGLs that are built for one command
+ * @guard: page that the unused entries of PRP lists point at
+ * @guard_dma: DMA address of @guard
+ * @max_transfer: MDTS in bytes, at most PMAP_MAX_TRANSFER; zero before the first
+ *	Identify; a reset may change it (no lock)
+ * @queues: passthrough queues, or NULL; freed with this
+ * @fallbacks: commands that a queue did not take, by reason, per CPU
+ * @mode: enum nvme_pmap_auto_mode, chosen by the operator (nvme_pmap_auto_switching)
+ * @unreachable: the auto door met memory that the device cannot reach, and maps nothing
+ *	until the operator writes @mode
  * @auto_pages: pages of buffers that the auto door has mapped
- * @path: commands of the auto door of files that are closed (auto-ctrl.c's lock)
- * @unreachable: memory was found that the device cannot reach: no more tries by
- *	the auto door
- * @begin: makes what a file needs for the auto door, whose commands must not wait
- * @begin_file: the open file, held; or NULL: nothing is being made
- * @begin_memcg: whose memory that takes, held as long
- * @begin_at: when it may be tried again, in jiffies
- * @rcu: those who look one up may still read it when it is freed
+ * @path: commands of closed files with an auto door, by path
+ *	(nvme_pmap_auto_files_lock)
+ * @begin: work that prepares a file for the auto door, so that no command waits for it
+ * @begin_file: file that @begin prepares, with a reference; NULL: @begin is free
+ * @begin_memcg: memory cgroup that @begin charges, with a reference
+ * @begin_at: jiffies before which @begin is not tried again
+ * @rcu: frees this after a grace period, for nvme_pmap_ctrl_find_rcu()
  */
 struct nvme_pmap_ctrl {
 	struct kref ref;
@@ -100,7 +104,7 @@ struct nvme_pmap_ctrl {
 	struct rcu_head rcu;
 };
 
-/* For works that speak to a controller: frozen while the system sleeps. */
+/* For works that send admin commands: frozen while the system sleeps. */
 extern struct workqueue_struct *nvme_pmap_wq;
 
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_alloc(struct nvme_ctrl *ctrl,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The state of an open /dev/ngXnY that registered something, or uses the auto door: in
- * file->private_data, made once.  It holds the table of buffers and the controller.
+ * The state of an open /dev/ngXnY that has registered a buffer, attached a queue or
+ * used the auto door.  It is allocated once and kept in file->private_data.  It has the
+ * table of buffers and a reference on the controller's state.
  *
- * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.sharing, nvme_pmap_ctrl.lock.
- * The submission path takes none; it reads the table under RCU.  Nobody who holds one waits
- * for a page of user memory.
+ * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.sharing,
+ * nvme_pmap_ctrl.lock.  The submission path takes none of them; it reads the table
+ * under RCU.  The holder of one of these locks must not fault in user memory.
  */
 #ifndef _NVME_PMAP_FILE_H
 #define _NVME_PMAP_FILE_H
@@ -30,10 +31,10 @@ struct nvme_pmap_unregister;
 struct request_queue;
 
 /**
- * struct nvme_pmap_table - the pmaps of a file by index
- * @rcu: a larger copy replaces the table; readers may be in the old one
- * @nr: entries
- * @pmap: the entries; each points at a buffer that is ready for use
+ * struct nvme_pmap_table - the pmaps of a file, by index
+ * @rcu: frees the table a grace period after a larger copy has replaced it
+ * @nr: number of entries
+ * @pmap: the entries; NULL, or a buffer that is ready for use
  */
 struct nvme_pmap_table {
 	struct rcu_head rcu;
@@ -41,32 +42,33 @@ struct nvme_pmap_table {
 	struct nvme_pmap __rcu *pmap[] __counted_by(nr);
 };
 
-/* A file can have one of each; a ring polls or does not. */
+/* A file can have one of each kind: a ring either polls or does not. */
 enum nvme_pmap_queue_kind {
-	PMAP_QUEUE_IRQ,	   /* its pair interrupts */
-	PMAP_QUEUE_POLLED, /* for rings with IORING_SETUP_IOPOLL */
+	PMAP_QUEUE_IRQ,	   /* with an interrupt */
+	PMAP_QUEUE_POLLED, /* without; for IORING_SETUP_IOPOLL rings */
 	PMAP_QUEUE_KINDS
 };
 
 /**
  * struct nvme_pmap_file - the state of an open /dev/ngXnY
- * @queue: passthrough queues, by enum nvme_pmap_queue_kind; changed under the lock of
- *	the controller's queues
- * @table: the buffers; replaced under @lock, read under RCU
- * @counts: commands and completions
- * @format: what is known of the namespace's format
- * @for_all: opcodes that anybody may send who has it open, of those in @asked
- * @asked: opcodes that stock has been asked about
- * @usage: of the namespace's request queue
- * @had_queue: there was one, at any time
- * @by_door: those in @queue that the auto door has attached; changed as they are
- * @auto_file: the auto door's buffers, or NULL before its first command; made once
- * @pc: the controller
- * @lock: guards the table
- * @nr: buffers in it
- * @first_free: no index below this is free
+ * @queue: attached passthrough queues, by enum nvme_pmap_queue_kind
+ *	(nvme_pmap_queues.lock to write)
+ * @table: the registered buffers (@lock to replace, RCU to read)
+ * @counts: commands and completions, per CPU
+ * @format: the known format of the namespace, with a reference
+ * @for_all: opcodes that need no capability, of the opcodes in @asked
+ * @asked: opcodes that the stock driver has been asked about
+ * @usage: q_usage_counter of the namespace's request queue
+ * @had_queue: a queue has been attached at some time (nvme_pmap_queues.lock)
+ * @by_door: the auto door, not the program, attached this @queue (nvme_pmap_queues.lock
+ *	to write)
+ * @auto_file: the auto door's state, or NULL before its first command; allocated once
+ * @pc: the controller's state, with a reference
+ * @lock: guards @table and the fields below
+ * @nr: number of buffers in @table
+ * @first_free: no index below this one is free
  * @pinned: bytes that the buffers pin
- * @list_bytes: bytes that describe them
+ * @list_bytes: bytes of kernel memory that describe the buffers
  */
 struct nvme_pmap_file {
 	struct nvme_pmap_queue *queue[PMAP_QUEUE_KINDS];
@@ -87,7 +89,10 @@ struct nvme_pmap_file {
 	u64 list_bytes;
 };
 
-/* The state of the file, or NULL before its first registration, attachment or command. */
+/*
+ * The state of the file; NULL before its first registration, attachment or auto
+ * command.
+ */
 static inline struct nvme_pmap_file *nvme_pmap_file(struct file *file)
 {
 	/* pairs with the cmpxchg() in nvme_pmap_file_get() */

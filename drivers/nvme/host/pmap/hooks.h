@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the hooks in core.c and ioctl.c call. */
+/* The functions that the hooks in core.c and ioctl.c call. */
 #ifndef _NVME_PMAP_HOOKS_H
 #define _NVME_PMAP_HOOKS_H
 
@@ -48,9 +48,9 @@ int nvme_pmap_execute_rq(struct request *req);
 void nvme_pmap_execute_other_nowait(struct request *req);
 
 /*
- * Of an I/O command or an admin command of user space, @cmd, which @req is for.  Two
- * instructions for those that are many: as admin commands the opcodes of Flush, Write
- * and Read delete or create a queue, or read a log.
+ * Send a user's I/O or admin command @cmd, for which @req was allocated.  The common
+ * I/O commands take two instructions: the admin commands with the opcodes of Flush,
+ * Write and Read delete or create a queue, or read a log, and change no format.
  */
 static __always_inline void
 nvme_pmap_execute_rq_nowait(const struct nvme_command *cmd, struct request *req)

@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The layout of a persistent data pointer: which words a command carries for a
- * slice of a registered buffer, and what the lists hold that they point into.
- * Arithmetic only, no kernel services: tests/layout compiles it in user space.
+ * The layout of a persistent data pointer: the words of a command that describe a slice
+ * of a registered buffer, and the lists that they point into.  Arithmetic only, no
+ * kernel services: tests/layout compiles it in user space.
  *
- * A buffer is a row of slots, one per 4 KiB controller page.  Its bytes begin
- * @head bytes into slot 0.
+ * A buffer is a row of slots, one per 4 KiB controller page.  Its bytes begin @head
+ * bytes into slot 0.
  *
- * PRP.  List page h ("window" h) holds the addresses of slots 256h to
- * 256h+511, so each address stands in two windows.  A list that begins at slot
- * s is read from entry s % 256 of window s / 256 and has at least 256 entries
- * ahead of it before entry 511, which a controller may take for the pointer to
- * another list (NVMe base specification, "Physical Region Page Entry and
- * List").  Entry 511 is never part of a transfer here.
+ * PRP.  List page h ("window" h) holds the addresses of slots 256h to 256h+511, so each
+ * address is in two windows.  A list that begins at slot s is read from entry s % 256
+ * of window s / 256.  It has at least 256 entries before entry 511, which a controller
+ * may take for the pointer to another list (NVMe base specification, "Physical Region
+ * Page Entry and List").  Entry 511 is never part of a transfer here.
  *
- * A PRP list is safe only if the controller transfers exactly what it is for.
- * With more, it runs on past the list, or takes a data page for a list; with
- * less, it may take the list for the second data page.
+ * A PRP list is safe only if the controller transfers exactly the length that it was
+ * built for.  With more, the controller runs past the end of the list, or takes a data
+ * page for a list; with less, it may take the list for the second data page.
  *
- * SGL.  Blocks of 16-byte data block descriptors, one per slot.  A segment must
- * be contiguous, so a slice that crosses blocks has a list built for it; so has
- * one whose ends are not on page boundaries.  Where aligned groups of
- * 2^n slots are DMA-contiguous (run_above), a slice inside a group is a single
- * descriptor in the command itself.  These forms never fall back on PRPs: the
- * controller checks the length against the descriptors.
+ * SGL.  Blocks of 16-byte data block descriptors, one per slot.  A segment must be
+ * contiguous, so a slice that crosses blocks needs a list built for it.  So does a
+ * slice whose ends are not on page boundaries.  If aligned groups of 2^n slots are
+ * DMA-contiguous (run_above), a slice inside a group is a single descriptor in the
+ * command itself.  These forms never fall back to PRPs: the controller checks the
+ * length against the descriptors.
  */
 #ifndef _NVME_PMAP_LAYOUT_H
 #define _NVME_PMAP_LAYOUT_H
@@ -40,9 +39,9 @@
 
 #define PMAP_PRP_ENTRIES (PMAP_SLOT_SIZE / sizeof(__le64)) /* 512 */
 #define PMAP_PRP_LAST	 (PMAP_PRP_ENTRIES - 1)
-#define PMAP_PRP_SHIFT	 8 /* windows begin every 256 slots */
+#define PMAP_PRP_SHIFT	 8 /* a window every 256 slots */
 
-/* A run_above for a group that no slot number gets out of: the buffer is one run. */
+/* A run_above for one group that holds every slot number: the buffer is one run. */
 #define PMAP_RUN_ALL (1u << 31)
 
 /* A run_above for groups of one slot. */
@@ -50,9 +49,9 @@
 
 /**
  * struct pmap_list - one list page (PRP) or block of descriptors (SGL)
- * @prp: its entries, as the CPU sees them
- * @sgl: its descriptors, likewise
- * @dma: where the device reads it
+ * @prp: PRP entries, CPU address
+ * @sgl: SGL descriptors, CPU address
+ * @dma: DMA address at which the device reads it
  */
 struct pmap_list {
 	union {
@@ -63,21 +62,22 @@ struct pmap_list {
 };
 
 /**
- * struct pmap_layout - what a submission reads; constant once published
+ * struct pmap_layout - the part of a mapping that submissions read; constant
  * @len: bytes of the buffer
  * @head: bytes from the start of slot 0 to the start of the buffer
  * @nr_slots: slots that the buffer touches
- * @run_phase: added to a slot number before it is looked at with @run_above
- * @run_above: groups of 2^n slots are sure to be one DMA-contiguous run: all bits
- *	from the nth on
- * @list_shift: log2 of the slots from one list to the next
+ * @run_phase: added to a slot number before @run_above is applied
+ * @run_above: mask of all bits from n on, if each group of 2^n slots is known to be one
+ *	DMA-contiguous run
  * @list_mask: 2^list_shift - 1
- * @list_slots: 2^list_shift; so that neither is kept in a register for the other
- * @prp_end: a PRP list that would reach beyond this entry is built: PMAP_PRP_LAST,
- *	or 0 where the controller wants lists that begin on a page boundary
+ * @list_slots: 2^list_shift; kept as well, which saves a register
+ * @prp_end: a PRP list that would end beyond this entry is built for the command:
+ *	PMAP_PRP_LAST, or 0 where the controller wants lists that begin on a page
+ *	boundary
+ * @list_shift: log2 of the slots from one list to the next
  * @form: enum nvme_pmap_form
- * @base: DMA address of slot 0 where the buffer is one run
- * @list: the lists, slots / 2^list_shift of them; none where it is one run
+ * @base: DMA address of slot 0, if the buffer is one run
+ * @list: the lists, slots / 2^list_shift rounded up; NULL if the buffer is one run
  */
 struct pmap_layout {
 	u64 len;
@@ -94,16 +94,16 @@ struct pmap_layout {
 	struct pmap_list *list;
 };
 
-/* How a command's data pointer came about; indexes the counters. */
+/* How a command's data pointer is made; indexes the counters. */
 enum pmap_kind {
 	PMAP_KIND_PRP,
 	PMAP_KIND_SGL_LIST,
 	PMAP_KIND_SGL_RUN,
-	PMAP_KIND_BUILT, /* the caller has to build a list */
+	PMAP_KIND_BUILT, /* the caller must build a list */
 	PMAP_KINDS
 };
 
-/* A slice in slots: the first, their number, and the byte it begins at. */
+/* A slice in slots: the first, their number, the byte at which it begins. */
 struct pmap_slice {
 	u32 first;
 	u32 nr;
@@ -117,7 +117,7 @@ static inline bool pmap_inside(const struct pmap_layout *l, u64 offset, u32 len)
 	return offset < l->len && len <= l->len - offset;
 }
 
-/* @offset + @len must lie inside the buffer, and @len not be zero. */
+/* @offset + @len must lie inside the buffer; @len must not be zero. */
 static inline struct pmap_slice pmap_slice(const struct pmap_layout *l,
 					   u64 offset, u32 len)
 {
@@ -132,7 +132,7 @@ static inline struct pmap_slice pmap_slice(const struct pmap_layout *l,
 	return s;
 }
 
-/* Windows or blocks that @nr_slots slots take at @list_shift. */
+/* Number of windows or blocks for @nr_slots slots at @list_shift. */
 static inline u32 pmap_nr_lists(u32 nr_slots, u8 list_shift)
 {
 	return (nr_slots + (1u << list_shift) - 1) >> list_shift;
@@ -152,7 +152,7 @@ static inline u64 pmap_slot_sgl(const struct pmap_layout *l, u32 slot)
 	return le64_to_cpu(list->sgl[slot & l->list_mask].addr);
 }
 
-/* The DMA address of a slot, whatever the form. */
+/* The DMA address of a slot, in any form. */
 static inline u64 pmap_slot_dma(const struct pmap_layout *l, u32 slot)
 {
 	switch (l->form) {
@@ -165,7 +165,7 @@ static inline u64 pmap_slot_dma(const struct pmap_layout *l, u32 slot)
 	}
 }
 
-/* All but the length. */
+/* A descriptor without its length. */
 static inline void pmap_set_sgl_at(struct nvme_sgl_desc *sgl, u64 addr, u8 type)
 {
 	sgl->addr = cpu_to_le64(addr);
@@ -182,7 +182,7 @@ static inline void pmap_set_sgl(struct nvme_sgl_desc *sgl, u64 addr, u32 len,
 	sgl->length = cpu_to_le32(len);
 }
 
-/* A slice that begins @in_page bytes into slot @first. */
+/* The data pointer of a slice that begins @in_page bytes into slot @first. */
 static __always_inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
 						    u32 first, u32 in_page,
 						    u32 len,
@@ -209,11 +209,11 @@ static __always_inline enum pmap_kind pmap_dptr_prp(const struct pmap_layout *l,
 	return PMAP_KIND_PRP;
 }
 
-/* Are @more slots after @first in one run with it?  @more is not zero. */
+/* Are @more slots after @first in the same run?  @more must not be zero. */
 static __always_inline bool pmap_in_run(const struct pmap_layout *l, u32 first,
 					u32 more)
 {
-	/* less than zero by the slots to the end of the group */
+	/* minus the number of slots to the end of the group */
 	u32 end = (first + l->run_phase) | l->run_above;
 
 	return end + more >= more;
@@ -228,7 +228,7 @@ static __always_inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
 	u32 i = first & l->list_mask, last = in_page + len - 1;
 	u32 more = last >> PMAP_SLOT_SHIFT; /* slots after the first */
 
-	/* at once: so it need not be kept in hand */
+	/* first, so that it needs no register later */
 	dptr->sgl.length = cpu_to_le32(len);
 	if (more && !pmap_in_run(l, first, more)) {
 		if (unlikely((in_page | ~last) & PMAP_SLOT_MASK ||
@@ -250,11 +250,10 @@ static __always_inline enum pmap_kind pmap_dptr_sgl(const struct pmap_layout *l,
  * @l: the buffer
  * @offset: bytes from its start
  * @len: bytes; not zero, and @offset + @len inside the buffer
- * @dptr: filled in; with PMAP_KIND_BUILT it is pmap_fill_prp()'s or
- *	pmap_fill_sgl()'s to fill, as the buffer's form says
+ * @dptr: filled in.  For PMAP_KIND_BUILT the caller fills it with pmap_fill_prp() or
+ *	pmap_fill_sgl(), according to the buffer's form
  *
- * Return: the kind; all but the PRP form want NVME_CMD_SGL_METABUF in the
- * command.
+ * Return: the kind.  Every form but PRP needs NVME_CMD_SGL_METABUF in the command.
  */
 static __always_inline enum pmap_kind pmap_dptr(const struct pmap_layout *l,
 						u64 offset, u32 len,
@@ -271,12 +270,12 @@ static __always_inline enum pmap_kind pmap_dptr(const struct pmap_layout *l,
 	return PMAP_KIND_SGL_RUN;
 }
 
-/* List pages that a PRP list built for @nr slots needs. */
+/* Number of list pages for a PRP list that is built for @nr slots. */
 static inline u32 pmap_built_pages(u32 nr)
 {
-	u32 entries = nr - 1; /* the first stands in the command */
+	u32 entries = nr - 1; /* the command itself has the first */
 
-	/* every page but the last gives its last entry to the chain */
+	/* every page but the last uses its last entry for the chain */
 	if (entries <= PMAP_PRP_ENTRIES)
 		return 1;
 	return (entries - 2) / PMAP_PRP_LAST + 1;
@@ -354,7 +353,7 @@ static inline void pmap_fill_lists(const struct pmap_layout *l, u32 slot,
 			continue;
 		}
 		l->list[h].prp[i] = cpu_to_le64(dma);
-		/* and in the second half of the window before */
+		/* the second half of the previous window */
 		if (h)
 			l->list[h - 1].prp[i + (1u << PMAP_PRP_SHIFT)] =
 				cpu_to_le64(dma);
@@ -370,7 +369,7 @@ static inline void pmap_put_guard(const struct pmap_layout *l, u64 guard)
 {
 	u32 nr = pmap_nr_lists(l->nr_slots, PMAP_PRP_SHIFT), h, i;
 
-	/* the last window, and the second half of the one before */
+	/* the last window, and the second half of the previous one */
 	for (h = nr > 1 ? nr - 2 : 0; h < nr; h++)
 		for (i = l->nr_slots - (h << PMAP_PRP_SHIFT);
 		     i < PMAP_PRP_ENTRIES; i++)
@@ -378,13 +377,13 @@ static inline void pmap_put_guard(const struct pmap_layout *l, u64 guard)
 }
 
 /**
- * pmap_break_run - what run_above becomes when a run ends
+ * pmap_break_run - the new run_above when a run ends
  * @above: run_above so far
- * @at: the slot that does not continue the run, plus run_phase: groups line up
- *	with huge pages rather than with the start of the buffer
+ * @at: slot that does not continue the run, plus run_phase: groups are aligned to huge
+ *	pages rather than to the start of the buffer
  *
- * Return: that of the largest groups, no larger than before, such that one
- * begins at @at.
+ * Return: run_above of the largest groups, no larger than before, such that one begins
+ * at @at.
  */
 static inline u32 pmap_break_run(u32 above, u32 at)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A mapping: pinned pages, their DMA addresses and lists, against one controller.  It is
- * shared by the files that use one buffer of io_uring's.
+ * A mapping: pinned pages, their DMA addresses and their lists, for one controller.
+ * Files that use the same io_uring buffer share it.
  *
- * Whoever has a reference may have commands on it; with the last one it is unmapped and
- * unpinned, unless the removal of the controller has done so.
+ * Each buffer holds a reference, and its commands may use the mapping.  The last put
+ * unmaps and unpins, unless the removal of the controller has done so already.
  */
 #ifndef _NVME_PMAP_MAP_H
 #define _NVME_PMAP_MAP_H
@@ -27,32 +27,34 @@ struct user_struct;
 #define PMAP_SLOTS_PER_PAGE (PAGE_SIZE >> PMAP_SLOT_SHIFT)
 
 /**
- * struct nvme_pmap_map - a mapping of pinned pages against a controller
- * @ref: one per buffer on it
- * @l: what a submission reads; buffers have a copy
- * @pc: the controller
- * @node: on @pc->maps, while it is mapped
- * @shared: in @pc->shared likewise
- * @made: completed when it is complete, or cannot be
- * @error: why it cannot be; or 0
- * @prp: it is counted in @pc->prp
- * @pages: the pinned pages; NULL: not any more
- * @nr_pages: their number
- * @nr_mapped: how many of them have been mapped
- * @nr_unmapped: how many of those are not any more
- * @chunks_unmapped: in so many steps
- * @nr_chunks: chunks of pages that are mapped so far
- * @chunk_dma: with an IOMMU, where each of them begins; else NULL: where its pages are
- * @list_size: bytes of each list but perhaps the last
- * @nr_lists: lists allocated
- * @lists_mapped: how many of them the device can read; while it is being made
+ * struct nvme_pmap_map - pinned pages, mapped for one controller
+ * @ref: one reference per nvme_pmap
+ * @l: layout for submissions; each nvme_pmap has a copy
+ * @pc: the controller's state
+ * @node: on @pc->maps while mapped (@pc->lock)
+ * @shared: in @pc->shared while mapped, if @adopted (@pc->lock)
+ * @made: completed when the mapping is ready or has failed
+ * @error: errno of the failure, or 0; valid after @made
+ * @prp: the mapping is counted in @pc->prp
+ * @pages: the pinned pages; NULL once unpinned
+ * @nr_pages: number of @pages
+ * @nr_mapped: pages that have been DMA-mapped
+ * @nr_unmapped: pages that have been unmapped again
+ * @chunks_unmapped: chunks that have been unmapped again
+ * @nr_chunks: chunks that have been DMA-mapped
+ * @chunk_dma: with a translating IOMMU, the DMA address of each chunk; else NULL: DMA
+ *	addresses follow from the pages
+ * @list_size: bytes of a list; the last SGL list may be shorter
+ * @nr_lists: number of lists
+ * @lists_mapped: lists that have been DMA-mapped; used while the mapping is made
  * @list_bytes: bytes of kernel memory that describe the buffer
- * @next_dma: while mapping, where the run of slots so far would go on
- * @user: whose RLIMIT_MEMLOCK is charged; NULL where CAP_IPC_LOCK spares it
+ * @next_dma: DMA address at which the current run would go on; used while the mapping
+ *	is made
+ * @user: user whose RLIMIT_MEMLOCK is charged; NULL with CAP_IPC_LOCK
  * @charged: pages charged to @user
- * @mm: whose VmPin is charged
- * @adopted: the buffer as io_uring has it, which has pinned and charged it; NULL:
- *	@user and @mm are charged
+ * @mm: process whose VmPin is charged
+ * @adopted: io_uring's buffer, which io_uring has pinned and charged; NULL: the mapping
+ *	has its own pins, charged to @user and @mm
  */
 struct nvme_pmap_map {
 	struct kref ref;

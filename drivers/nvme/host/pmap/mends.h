@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Mends of faults of stock that programs would meet on the fork: hooks/mends has where
- * they stand.
+ * Mends: repairs of stock bugs that programs would meet on the fork.  hooks/mends has
+ * the places.
  */
 #ifndef _NVME_PMAP_MENDS_H
 #define _NVME_PMAP_MENDS_H
@@ -12,13 +12,13 @@
 #include <linux/version.h>
 
 /*
- * pmap_copy_sqe - before a uring_cmd fails: keep what a retry needs
+ * pmap_copy_sqe - before a uring_cmd fails: keep the SQE for a retry
  *
- * A command that answers -EAGAIN is issued again by an io-wq thread, when user
- * space may have put another SQE in its place.  From 6.10 to 6.13 io_uring
- * copies the SQE aside then, but leaves the command pointing at the original:
- * the thread sends whatever stands there, to whatever blocks.  Point it at the
- * copy.  (Later kernels copy every SQE first; earlier ones move the pointer.)
+ * After -EAGAIN an io-wq thread issues the command again, when user space may have
+ * overwritten the SQE in the ring.  From 6.10 to 6.13 io_uring then copies the SQE, but
+ * leaves the command pointing at the original, so that the thread sends whatever is in
+ * the ring.  Point the command at the copy.  (Later kernels copy every SQE first;
+ * earlier ones move the pointer.)
  *
  * Return: @err.
  */
@@ -30,7 +30,7 @@ static inline int pmap_copy_sqe(struct io_uring_cmd *ioucmd, int err)
 
 	if (err != -EAGAIN || !copy || ioucmd->sqe == copy)
 		return err;
-	/* both halves: nothing but SQE128 comes as far as -EAGAIN */
+	/* both halves: only SQE128 commands come as far as -EAGAIN */
 	memcpy(copy, ioucmd->sqe, 2 * sizeof(*copy));
 	ioucmd->sqe = copy;
 #endif
@@ -38,11 +38,11 @@ static inline int pmap_copy_sqe(struct io_uring_cmd *ioucmd, int err)
 }
 
 /*
- * A pointer of stock passthrough by io_uring.  Stock asks whether the system call
- * is that of a 32-bit program.  An io-wq thread is in no call: it has a copy of the
- * registers of the task that created it, and if that was in an interrupt (which
- * task work is run at the end of), they look like a call of the x32 ABI, and every
- * pointer loses its upper half.  The ring knows what its program is.
+ * A user pointer of stock passthrough by io_uring.  Stock asks whether the present
+ * system call is a 32-bit program's.  An io-wq thread is in no system call: it has a
+ * copy of the registers of the task that created it.  If that task was in an interrupt
+ * (task work runs at the end of one), the registers look like an x32 call, and every
+ * pointer loses its upper half.  So ask the ring, which knows its program.
  */
 static inline void __user *pmap_user_ptr(struct io_uring_cmd *ioucmd, u64 ptr)
 {
@@ -54,9 +54,9 @@ static inline void __user *pmap_user_ptr(struct io_uring_cmd *ioucmd, u64 ptr)
 }
 
 /*
- * The hardware queue of a stock passthrough command, by number, in the last
- * bytes of io_uring's private area, which the stock driver leaves free.  A ring
- * that polls must not look at the request: another's poll may have freed it.
+ * The number of the hardware queue of a stock passthrough command.  It is in the last
+ * bytes of io_uring's private area, which the stock driver leaves free.  A ring that
+ * polls must not look at the request: another ring's poll may have freed it.
  */
 static inline u16 *pmap_stock_queue(struct io_uring_cmd *ioucmd)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What pci.c keeps for passthrough queues: a member of its struct nvme_dev. */
+/* The passthrough queues as pci.c sees them: a member of its struct nvme_dev. */
 #ifndef _NVME_PMAP_PCI_H
 #define _NVME_PMAP_PCI_H
 
@@ -9,7 +9,7 @@
 #include "main.h"
 #include "queue.h"
 
-/* For all queues together; stock waits a minute for its own after that. */
+/* For the deletion of all queues; stock then waits a minute for its own queues. */
 #define PMAP_DELETE_TIMEOUT (5 * HZ)
 
 struct nvme_command;
@@ -18,12 +18,12 @@ struct nvme_pmap_stand_in;
 
 /**
  * struct nvme_pmap_pci - the passthrough queues of a struct nvme_dev
- * @base: identifier of the first queue that blk-mq leaves
- * @granted: how many the controller gave beyond those of blk-mq
- * @queues: from the end of probe to the end of remove
- * @stopped: what nvme_pmap_queues_stop() found there, for its counterpart
- * @pm: tells @queues when the system goes to sleep
- * @stand_in: for the commands of @queues that time out; as long as these are there
+ * @base: identifier of the first queue after blk-mq's
+ * @granted: queues that the controller granted beyond blk-mq's
+ * @queues: the queue objects, from the end of probe to the end of remove; or NULL
+ * @stopped: @queues as nvme_pmap_queues_stop() saw it, for nvme_pmap_queues_cancel()
+ * @pm: tells @queues that the system goes to sleep or wakes up
+ * @stand_in: shown to nvme_timeout() in place of a request; lives as long as @queues
  */
 struct nvme_pmap_pci {
 	u16 base;
@@ -34,7 +34,7 @@ struct nvme_pmap_pci {
 	struct nvme_pmap_stand_in *stand_in;
 };
 
-/* The hooks; pci-pair.c. */
+/* The hooks; see pci-count.c, pci-admin.c and pci-main.c. */
 static unsigned int nvme_pmap_queues_wanted(void);
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr);
 static void nvme_pmap_queues_stop(struct nvme_dev *dev);

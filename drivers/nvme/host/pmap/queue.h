@@ -2,31 +2,32 @@
 /*
  * Passthrough queues: SQ/CQ pairs for pmap commands only, outside blk-mq.
  *
- * Who does what:
- *   pci-count.c  (end of pci.c) how many the controller is asked for
- *   pci-pair.c	   (end of pci.c) the pair itself: queue IDs, admin commands,
- *		   interrupts, what a reset does to it
- *   pci-timeout.c   (end of pci.c) time-outs, and bringing pairs up again
- *   attach.c  which file uses which queue: attach, detach, sharing, memory
- *   batch.c  whose the SQ is, the doorbell
- *   sq.c   a command into the SQ
- *   cq.c   entries out of the CQ, to their rings
+ * The files:
+ *	pci-count.c    (end of pci.c) how many queues the controller is asked for
+ *	pci-pair.c     (end of pci.c) the pair itself: queue IDs, admin commands,
+ *		       interrupts, the effect of a reset
+ *	pci-timeout.c  (end of pci.c) time-outs
+ *	pci-work.c     (end of pci.c) the keeper, a work that brings pairs up again
+ *	attach.c       attach, detach, sharing, memory
+ *	batch.c        the owner of the SQ, the doorbell
+ *	sq.c           submission: a command into the SQ
+ *	cq.c           completion: entries out of the CQ, to their rings
  *
- * Lifetimes.  The objects are allocated with the controller's nvme_pmap_ctrl and
- * live as long as that: a pointer to one is never stale.  Their memory comes with
- * the first user and goes a moment after the last.  A command in flight holds its file (so
- * the queue keeps a user), its buffer, and the namespace's q_usage_counter, as a
- * request would: freezing, format, removal and suspend wait for it.
+ * Lifetimes.  The queue objects are allocated and freed with the controller's
+ * nvme_pmap_ctrl: a pointer to one is never stale.  Their memory is allocated for the
+ * first user and freed some time after the last.  A command in flight holds its file
+ * (so the queue keeps a user), its buffer, and the namespace's q_usage_counter, as a
+ * request does: freeze, format, removal and suspend wait for it.
  *
- * Locks.  nvme_pmap_queues.lock is for those who send admin commands about
- * queues, but for the deletions of a disable; who disables the controller never
- * takes it, so it may be held while waiting for an answer, but not while
- * allocating memory with IO.  Whether the controller has a pair changes under
- * pair_lock; not under its shutdown_lock, which a reset only tries to take, and
- * gives the controller up if it cannot.  The order is:
- * nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock (by a
- * time-out), pair_lock, sq_lock, poll_lock, cq_lock.  Who takes a batch away holds
- * nvme_pmap_revoke_lock (of batch.c), which comes after pair_lock and before sq_lock.
+ * Locks.  nvme_pmap_queues.lock serialises admin commands about queues.  Exception:
+ * nvme_dev_disable() deletes queues without it.  So a task may hold the lock while it
+ * waits for an admin command, but not across allocations that can do I/O.  pair_lock
+ * guards which pairs the controller has.  The controller's shutdown_lock could not: a
+ * reset only tries to take it, and gives the controller up if it is held.
+ *
+ * Order: nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock
+ * (taken by nvme_timeout()), pair_lock, nvme_pmap_revoke_lock (batch.c), sq_lock,
+ * poll_lock, cq_lock.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -49,17 +50,17 @@ struct nvme_pmap_file;
 struct nvme_pmap_queue;
 struct nvme_pmap_queues;
 
-/* The longest time-out, in jiffies: a quarter of what the u32 of a deadline holds. */
+/* The longest time-out, in jiffies: a quarter of the range of a u32 deadline. */
 #define PMAP_MAX_TIMEOUT ((u32)BIT(30))
 
 /**
  * struct nvme_pmap_slot - a place for a command in flight on a queue
- * @ioucmd: the command in flight, or NULL: free
- * @deadline: when it has timed out: the low half of jiffies, with PMAP_ABORTED for its
- *	lowest bit
- * @cid: the identifier of that command, or of the next: the number of the slot, and
- *	above it a generation, which changes when the command ends, so that what
- *	completes twice ends no other, nor does an Abort that comes late
+ * @ioucmd: the command in flight; NULL: the slot is free
+ * @deadline: time at which the command times out: the low 32 bits of jiffies, with
+ *	PMAP_ABORTED as bit 0
+ * @cid: identifier of the command, or of the next one.  The low bits are the number of
+ *	the slot.  The high bits are a generation, which changes when the command ends:
+ *	a duplicate completion or a late Abort then hits no other command.
  */
 struct nvme_pmap_slot {
 	struct io_uring_cmd *ioucmd;
@@ -71,58 +72,61 @@ struct nvme_pmap_slot {
 #define PMAP_ABORTED 1u
 
 /*
- * What the generation of a slot is advanced by.  Its lowest bit stays zero: no command
- * is to have the identifier FFFFh.
+ * Step of a slot's generation.  Its lowest bit stays zero, so that no command has the
+ * identifier FFFFh.
  */
 #define PMAP_NEXT_CID(mask) (2 * ((mask) + 1))
 
 /**
  * struct nvme_pmap_queue - an SQ/CQ pair
- * @slot: by the low bits of the command identifier; this and what follows up to
- *	@sq_lock is read by who submits and who completes, and written by neither
- * @cq: the CQ; NULL while nobody uses the queue.  Who looks without a lock is in an
- *	RCU read-side critical section: the memory is freed a grace period later
+ * @slot: slots, by the low bits of the command identifier.  Submission and completion
+ *	read @slot to @order; neither writes them.
+ * @cq: the CQ, or NULL without memory (@poll_lock and @cq_lock to write).  To read it
+ *	without a lock, enter an RCU read-side critical section: the memory is freed a
+ *	grace period after the pointer is cleared.
  * @mask: entries of the SQ, of the CQ, and slots, less one
- * @index: its place in the set
- * @polled: no interrupts; IOPOLL rings use it
- * @order: log2 of the entries; the phase tag changes with this bit of @cq_head
- * @sq_lock: guards this part, while @batch is idle or the
+ * @index: index in nvme_pmap_queues.queue
+ * @polled: the users are IOPOLL rings: no interrupt
+ * @order: log2 of the entries; this bit of @cq_head gives the phase tag
+ * @sq_lock: guards @live to @sq_event, while @batch is idle or the plug is the
  *	holder's own; process context only
- * @live: the controller has the pair, and takes commands
- * @sent: commands put into the SQ, free running; with @mask, its tail
- * @rung: of them, those that the controller has been told of
+ * @live: the controller has the pair, and submissions may use it
+ * @sent: commands written to the SQ, free running; modulo the entries, the tail
+ * @rung: @sent as last written to the doorbell
  * @sq: the SQ
- * @batch: see there
- * @slow_plug: plug of a batch that a task has waited for in vain, or NULL
- * @cb: tells of the end of the batch
- * @sq_db: its tail doorbell
- * @sq_shadow: its shadow doorbell, or NULL
- * @sq_event: the controller wants to hear when the tail passes this
- * @poll_lock: guards the rest together with @cq_lock; a poll holds this one alone, and
- *	leaves interrupts on
- * @cq_lock: an interrupt holds this one alone
- * @polls: the pair has no interrupt: polls may look
- * @cq_db: its head doorbell
- * @cq_shadow: its shadow doorbell, or NULL
- * @cq_event: as @sq_event
- * @cq_head: the next entry to look at, free running
- * @done: commands that have ended, free running; while somebody looks, less entries
- *	found that ended none
- * @seen: as many as the keeper saw when it last looked
- * @set: the controller's queues
- * @users: files that have it attached (set lock)
- * @idle: since when there are none, in jiffies
- * @draining: a detach waits until it is idle (set lock)
- * @qid: its identifier, or 0 (set lock to set, pair_lock to clear)
- * @irq: its pair has an interrupt; other than @polled where the pair is of a former user
- *	(pair_lock)
- * @vector: the interrupt vector
- * @cpu: the CPU that it was attached on
- * @stuck: what @rung was when the keeper last looked
- * @aborts: since the pair was created, commands of it may have been aborted
- * @create_failed: the controller refused it when nvme_pmap_queues.resets was one less
- * @delete_failed: likewise, it refused to delete it
- * @cq_memory: what @cq was or is, until it is freed
+ * @batch: the batch that owns the SQ
+ * @slow_plug: plug of a batch that a task waited for in vain, or NULL
+ * @cb: plug callback that ends the batch
+ * @sq_db: tail doorbell of the SQ
+ * @sq_shadow: shadow of @sq_db, or NULL
+ * @sq_event: write @sq_db when the tail passes this value
+ * @poll_lock: with @cq_lock, guards @polls to @seen.  A poll takes only this lock, and
+ *	leaves interrupts on.
+ * @cq_lock: see @poll_lock.  An interrupt takes only this lock.
+ * @polls: the pair has no interrupt, so polls may process the CQ
+ * @cq_db: head doorbell of the CQ
+ * @cq_shadow: shadow of @cq_db, or NULL
+ * @cq_event: write @cq_db when the head passes this value
+ * @cq_head: next entry of the CQ, free running
+ * @done: commands completed, free running (@poll_lock or @cq_lock to write).  It may
+ *	briefly read low while the CQ is processed.
+ * @seen: @done when the keeper last looked
+ * @set: the queues of the controller
+ * @users: files that have the queue attached (set lock)
+ * @idle: jiffies at which the last user left (set lock)
+ * @draining: a detach waits for the commands in flight (set lock)
+ * @irq: the pair has an interrupt.  It may disagree with @polled if the pair is a
+ *	former user's (pair_lock).
+ * @qid: queue identifier, or 0 without a pair (set lock to set, pair_lock to clear)
+ * @vector: interrupt vector
+ * @cpu: CPU of the task that attached the queue, or the CPU that it named
+ * @stuck: @rung when the keeper last looked
+ * @aborts: Aborts may have been sent for commands of this pair
+ * @create_failed: nvme_pmap_queues.resets plus one when the controller refused to
+ *	create the pair
+ * @delete_failed: nvme_pmap_queues.resets plus one when the controller refused to
+ *	delete the pair
+ * @cq_memory: memory of the CQ, also after @cq has been cleared
  * @sq_dma: DMA address of @sq
  * @cq_dma: DMA address of @cq
  */
@@ -147,7 +151,7 @@ struct nvme_pmap_queue {
 	__le32 *sq_event;
 
 	spinlock_t poll_lock ____cacheline_aligned_in_smp;
-	spinlock_t cq_lock; /* after the other */
+	spinlock_t cq_lock; /* taken after poll_lock */
 	bool polls;
 	void __iomem *cq_db;
 	__le32 *cq_shadow;
@@ -174,12 +178,13 @@ struct nvme_pmap_queue {
 };
 
 /**
- * struct nvme_pmap_queue_ops - what pci.c does for attach.c
- * @up: create the pair; set lock held.  0, -EAGAIN while the controller is being
- *	reset, -EUSERS without a queue ID left, -EIO, or a negative errno
- * @down: take it away, if it is there; set lock held, and the queue is idle.  0, -EAGAIN:
- *	not now, or a negative errno: not before the next reset
- * @keep: look after the queues now
+ * struct nvme_pmap_queue_ops - the functions of pci.c that attach.c calls
+ * @up: create the pair; set lock held.  Return 0, -EAGAIN: not now (a reset, a suspend,
+ *	too many creations), -EUSERS: no queue ID is left, -EIO: the controller refused,
+ *	or another negative errno.
+ * @down: delete the pair, if there is one; set lock held, the queue idle.  Return 0,
+ *	-EAGAIN: not now, or another error or NVMe status: not before the next reset.
+ * @keep: run the keeper soon
  */
 struct nvme_pmap_queue_ops {
 	int (*up)(struct nvme_pmap_queue *q);
@@ -188,30 +193,30 @@ struct nvme_pmap_queue_ops {
 };
 
 /**
- * struct nvme_pmap_queues - the queues of a controller
- * @lock: see the top of this file
- * @pair_lock: likewise
- * @dead: the controller is being removed
- * @asleep: the system goes to sleep: a controller that looks live may be in a power
- *	state, and is not spoken to (set lock)
+ * struct nvme_pmap_queues - the passthrough queues of a controller
+ * @lock: serialises admin commands about queues; see the top of this file
+ * @pair_lock: guards the pairs that the controller has; see the top of this file
+ * @dead: the controller is being removed (@lock)
+ * @asleep: the system is going to sleep: send no admin command, since a controller that
+ *	looks live may be in a low-power state (@lock)
  * @nr: objects in @queue
- * @granted: how many of them the controller has to spare
- * @base: queue ID of the first
- * @resets: how often the controller was disabled (pair_lock)
- * @life: what @resets was when the admin commands under way were decided (set lock)
+ * @granted: queues that the controller has to spare, at most @nr
+ * @base: queue ID of the first one
+ * @resets: how often the controller has been disabled (@pair_lock to write)
+ * @life: @resets when the present admin commands were decided on (@lock)
  * @depth: entries of a queue
- * @creations: so many in a time
- * @generation: of the command identifiers that the next queue begins with
- * @ops: pci.c
+ * @creations: rate limit for creating pairs
+ * @generation: first command identifier generation of the next queue (@lock)
+ * @ops: functions of pci.c
  * @dev: struct nvme_dev, for pci.c
- * @dma: for the memory
- * @db: the mapped doorbells of this set, for pci.c
- * @work: brings queues up after a reset, and sees to time-outs
- * @queue: the objects
+ * @dma: device that does the DMA
+ * @db: mapped doorbell registers, for pci.c
+ * @work: the keeper: brings queues up after a reset, and checks for time-outs
+ * @queue: the queue objects
  */
 struct nvme_pmap_queues {
-	struct mutex lock;	/* who sends admin commands about queues */
-	struct mutex pair_lock; /* what the controller has, and @resets */
+	struct mutex lock;	/* serialises admin commands about queues */
+	struct mutex pair_lock; /* guards the pairs and @resets */
 	bool dead;
 	bool asleep;
 	unsigned int nr;
@@ -232,11 +237,11 @@ struct nvme_pmap_queues {
 
 /**
  * nvme_pmap_shadow - write a shadow doorbell
- * @shadow: it, or NULL where the controller has none
- * @event: the value that the controller wants to hear of
+ * @shadow: the shadow doorbell, or NULL where the controller has none
+ * @event: the controller's EventIdx of that doorbell
  * @value: the new head or tail
  *
- * Return: whether the doorbell register has to be written as well.
+ * Return: whether the doorbell register must be written as well.
  */
 static inline bool nvme_pmap_shadow(__le32 *shadow, const __le32 *event,
 				    u16 value)
@@ -245,11 +250,14 @@ static inline bool nvme_pmap_shadow(__le32 *shadow, const __le32 *event,
 
 	if (!shadow)
 		return true;
-	/* the entries before the value that covers them */
+	/* the queue's entries before the shadow that covers them */
 	wmb();
 	old = le32_to_cpu(READ_ONCE(*shadow));
 	WRITE_ONCE(*shadow, cpu_to_le32(value));
-	/* the controller writes its event and then reads the value once more */
+	/*
+	 * the new shadow before the event: the controller writes the event, then reads
+	 * the shadow
+	 */
 	mb();
 	at = le32_to_cpu(READ_ONCE(*event));
 	return (u16)(value - at - 1) < (u16)(value - old);
@@ -257,11 +265,13 @@ static inline bool nvme_pmap_shadow(__le32 *shadow, const __le32 *event,
 
 static __always_inline bool nvme_pmap_slot_free(struct nvme_pmap_slot *slot)
 {
-	/* before the look at its @cid; pairs with nvme_pmap_release_slot() */
+	/*
+	 * before the load of @cid; pairs with the release in nvme_pmap_release_slot()
+	 */
 	return !smp_load_acquire(&slot->ioucmd);
 }
 
-/* For all but polls and interrupts: neither looks at the CQ meanwhile. */
+/* For callers other than polls and interrupts: keeps both away from the CQ. */
 static inline void nvme_pmap_lock_cq(struct nvme_pmap_queue *q)
 {
 	spin_lock(&q->poll_lock);
@@ -274,7 +284,7 @@ static inline void nvme_pmap_unlock_cq(struct nvme_pmap_queue *q)
 	spin_unlock(&q->poll_lock);
 }
 
-/* Commands in flight.  A hint without both locks. */
+/* Commands in flight; without sq_lock and a CQ lock, only a hint. */
 static inline u32 nvme_pmap_queue_busy(struct nvme_pmap_queue *q)
 {
 	return READ_ONCE(q->sent) - READ_ONCE(q->done);

@@ -1,32 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How many bytes a command makes the controller transfer.
+ * The number of bytes that a command makes the controller transfer.
  *
- * A PRP list carries no length: the controller takes it from the command, and
- * a command that asks for more than the list describes makes it run on into
- * whatever follows (CVE-2023-6238).  Nor may it ask for less: see
- * layout.h.  So the length is computed here from the command's own fields,
- * for each opcode whose definition gives one, and a command that exceeds its
- * data_len is refused.  Where a namespace's format leaves a doubt, so does the
- * answer (-EPERM).  Arithmetic only, no kernel services: tests/layout compiles
- * it in user space.
+ * A PRP list carries no length: the controller takes the length from the command.  A
+ * command that asks for more than the list describes makes the controller run on into
+ * the memory that follows (CVE-2023-6238).  A command must not ask for less either: see
+ * layout.h.  So the length is computed here from the fields of the command, for each
+ * opcode whose definition gives one, and a command that exceeds its data_len is
+ * refused.  If the namespace's format leaves a doubt, the answer is -EPERM.  Arithmetic
+ * only, no kernel services: tests/layout compiles it in user space.
  *
- * Sources: NVMe base specification 2.0 (reservations, I/O management, data
- * transfer bits of the opcode), NVM command set 1.0 (read, write, compare,
- * dataset management, copy), ZNS command set 1.1 (zone management, append).
+ * Sources: NVMe base specification 2.0 (reservations, I/O management, data transfer
+ * bits of the opcode), NVM command set 1.0 (read, write, compare, dataset management,
+ * copy), ZNS command set 1.1 (zone management, append).
  */
 #ifndef _NVME_PMAP_XFER_H
 #define _NVME_PMAP_XFER_H
 
-/* Opcodes that not every kernel's linux/nvme.h names. */
+/* Opcodes that some kernels' linux/nvme.h does not name. */
 enum {
 	PMAP_OP_IO_MGMT_RECV = 0x12,
 	PMAP_OP_COPY = 0x19,
 };
 
 /*
- * Zone Send Actions without data.  Set Zone Descriptor Extension (10h) has data,
- * of a size that the driver does not keep; others are not defined.
+ * Zone Send Actions without data.  Set Zone Descriptor Extension (10h) has data, of a
+ * size that the driver does not keep; the others are not defined.
  */
 enum {
 	PMAP_ZSA_CLOSE = 0x01,
@@ -35,11 +34,11 @@ enum {
 };
 
 /**
- * struct pmap_format - what of a namespace's format decides lengths
+ * struct pmap_format - the part of a namespace's format that decides lengths
  * @csi: command set identifier
  * @lba_shift: log2 of the bytes of a logical block; less than 9 if not known
  * @ms: metadata bytes of a logical block
- * @pi_size: bytes of protection information in them; zero where it is off, or
+ * @pi_size: bytes of protection information in the metadata; zero if it is off, or
  *	hidden from the driver (disable_pi_offsets, storage tags)
  * @ext: metadata is transferred as part of an extended logical block
  */
@@ -64,12 +63,12 @@ static inline s64 pmap_xfer_blocks(const struct pmap_format *f, u8 opcode,
 	u32 blocks = (cdw12 & 0xffff) + 1;
 	u64 bytes = pmap_xfer_plain(cdw12, f->lba_shift);
 	bool pract = cdw12 & ((u32)NVME_RW_PRINFO_PRACT << 16);
-	/* where the driver sees PI, and where PRACT is defined at all */
+	/* the driver sees the PI, and PRACT is defined for the opcode */
 	bool sure = f->pi_size && opcode != nvme_cmd_compare;
 	/* the controller inserts and strips metadata that is all PI */
 	bool stripped = pract && sure && f->ms == f->pi_size;
 
-	/* nobody may send these: the metadata pointer is zero, an address */
+	/* refused for all: the metadata pointer is zero, which is an address */
 	if (f->ms && !f->ext && !stripped)
 		return -EPROTONOSUPPORT;
 	if (f->lba_shift < 9 || (f->ms && pract && !sure))
@@ -94,7 +93,7 @@ static inline s64 pmap_xfer_zns(u8 opcode, const __le32 cdw[6])
 	}
 }
 
-/* Copy: source ranges, of the size that the descriptor format says. */
+/* Copy: source ranges, whose size depends on the descriptor format. */
 static inline s64 pmap_xfer_copy(u32 cdw12)
 {
 	u32 ranges = (cdw12 & 0xff) + 1;
@@ -111,7 +110,7 @@ static inline s64 pmap_xfer_copy(u32 cdw12)
 	}
 }
 
-/* Every opcode but those that move blocks; out of line, off the hot path. */
+/* All opcodes that do not move blocks; out of line, off the hot path. */
 static noinline s64 pmap_xfer_other(u8 csi, u8 opcode, const __le32 cdw[6])
 {
 	/* data transfer bits 00b: no data, in every standard opcode */
@@ -136,7 +135,7 @@ static noinline s64 pmap_xfer_other(u8 csi, u8 opcode, const __le32 cdw[6])
 	return csi == NVME_CSI_ZNS ? pmap_xfer_zns(opcode, cdw) : -EPERM;
 }
 
-/* Does the command transfer exactly what its fields say, or at most that? */
+/* Does the command transfer exactly the length of its fields, or at most that? */
 static inline bool pmap_xfer_exact(u8 opcode)
 {
 	switch (opcode) {
@@ -156,9 +155,8 @@ static inline bool pmap_xfer_exact(u8 opcode)
  * @opcode: I/O command set opcode
  * @cdw: command dwords 10 to 15
  *
- * Return: bytes; -EPERM where the definition of the command does not tell, or
- * is not known; -EPROTONOSUPPORT where it would also transfer metadata through
- * a separate buffer.
+ * Return: bytes; -EPERM if the command is unknown, or its definition gives no length;
+ * -EPROTONOSUPPORT if it would also transfer metadata through a separate buffer.
  */
 static inline s64 pmap_xfer(const struct pmap_format *f, u8 opcode,
 			    const __le32 cdw[6])
