@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Buffers of io_uring's that the driver holds; see adopt.h. */
+/* io_uring's buffers that the driver holds; see adopt.h. */
 #include <linux/hashtable.h>
 #include <linux/io_uring_types.h>
 #include <linux/memcontrol.h>
@@ -14,22 +14,22 @@
 #include "nvme.h"
 #include "adopt.h"
 
-/* Buffers of a user that one call of io_uring_register() looks at. */
+/* Buffers that one io_uring_register() call checks. */
 #define PMAP_ACCOUNT_SCAN 512u
 
 /* Folios that are unpinned without a pause. */
 #define PMAP_UNPIN_BATCH 512u
 
-/* A task that submits must not wait for memory, nor be killed for it. */
+/* A submission must neither wait for memory nor run the OOM killer. */
 #define PMAP_ADOPT_GFP (GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN)
 
 /**
- * struct nvme_pmap_account - what the driver holds of a user
- * @node: on the list of accounts
- * @user: whose
- * @pages: pages that io_uring has charged, or had
- * @users: adopted buffers
- * @charged: those that io_uring had when they were last looked at
+ * struct nvme_pmap_account - the buffers that the driver holds for one user
+ * @node: entry in nvme_pmap_accounts
+ * @user: the user, with a reference
+ * @pages: pages of the buffers, as io_uring charged them
+ * @users: number of buffers
+ * @charged: buffers not yet seen to be given up by io_uring
  */
 struct nvme_pmap_account {
 	struct list_head node;
@@ -41,7 +41,7 @@ struct nvme_pmap_account {
 
 static DEFINE_HASHTABLE(nvme_pmap_adopted_table, 10);
 static LIST_HEAD(nvme_pmap_accounts);
-/* Guards both, and what is in them. */
+/* Guards the table, the list and all objects in them. */
 static DEFINE_SPINLOCK(nvme_pmap_adopt_lock);
 
 static struct nvme_pmap_account *
@@ -80,7 +80,7 @@ static void nvme_pmap_account_drop(struct nvme_pmap_account *acct)
 	kfree(acct);
 }
 
-/* Into the account of its user, if that has room. */
+/* Enter the buffer in the account of its user, if that has room. */
 static int nvme_pmap_account_add(struct nvme_pmap_adopted *a)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
@@ -112,7 +112,7 @@ static void nvme_pmap_account_remove(struct nvme_pmap_adopted *a)
 	nvme_pmap_account_drop(a->account);
 }
 
-/* What io_uring does with the last reference, once. */
+/* Uncharge the user, as io_uring does with the last reference; only once. */
 static void nvme_pmap_uncharge_given_up(struct nvme_pmap_adopted *a)
 {
 	lockdep_assert_held(&nvme_pmap_adopt_lock);
@@ -123,7 +123,7 @@ static void nvme_pmap_uncharge_given_up(struct nvme_pmap_adopted *a)
 	atomic_long_sub(a->imu->acct_pages, &a->user->locked_vm);
 }
 
-/* Give the reference back.  Return: whether it was the last. */
+/* Put the reference on io_uring's object.  Return: whether it was the last. */
 static bool nvme_pmap_put_imu(struct nvme_pmap_adopted *a)
 {
 	bool last = true;
@@ -141,7 +141,7 @@ static bool nvme_pmap_put_imu(struct nvme_pmap_adopted *a)
 }
 
 /**
- * nvme_pmap_note_given_up - io_uring has let go of a buffer
+ * nvme_pmap_note_given_up - uncharge a buffer that io_uring has let go of
  * @a: the buffer, whose mapping is about to end
  */
 void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a)
@@ -151,7 +151,7 @@ void nvme_pmap_note_given_up(struct nvme_pmap_adopted *a)
 	spin_unlock(&nvme_pmap_adopt_lock);
 }
 
-/* Each has its turn, if not in this call, in one of the next. */
+/* Check the next PMAP_ACCOUNT_SCAN buffers; later calls check the others. */
 static void nvme_pmap_scan_account(struct nvme_pmap_account *acct)
 {
 	unsigned int left = min(acct->users, PMAP_ACCOUNT_SCAN);
@@ -168,8 +168,9 @@ static void nvme_pmap_scan_account(struct nvme_pmap_account *acct)
 }
 
 /*
- * Has the call made io_uring let go of buffers, or has it failed where it would not, had
- * that been seen?  Then it succeeds when it is made again.
+ * Can uncharging help after this call?  Yes if io_uring may have let go of buffers, or
+ * if a registration failed for lack of room, which buffers let go of earlier may still
+ * take up: then the program's next try succeeds.
  */
 static bool nvme_pmap_may_release(unsigned int opcode, long ret)
 {
@@ -189,8 +190,8 @@ static bool nvme_pmap_may_release(unsigned int opcode, long ret)
 }
 
 /*
- * A program has unregistered buffers, or put others in their place: what io_uring has
- * let go of is uncharged when its call returns.
+ * A program has unregistered or replaced buffers: uncharge those that io_uring has let
+ * go of, before the call returns.
  */
 static void nvme_pmap_trace_register(void *data, void *ring,
 				     unsigned int opcode, unsigned int nr_files,
@@ -208,7 +209,7 @@ static void nvme_pmap_trace_register(void *data, void *ring,
 	spin_unlock(&nvme_pmap_adopt_lock);
 }
 
-/* io_uring's tracepoint, with our probe; NULL: not yet. */
+/* io_uring's tracepoint, with our probe; NULL: not registered. */
 static struct tracepoint *nvme_pmap_watched;
 static DEFINE_MUTEX(nvme_pmap_watching);
 
@@ -221,10 +222,10 @@ static void nvme_pmap_match_tracepoint(struct tracepoint *tp, void *data)
 }
 
 /**
- * nvme_pmap_watch - be told when programs unregister buffers
+ * nvme_pmap_watch - probe the tracepoint of io_uring_register()
  *
- * Once for the module: code is patched for it.  Where it cannot be had, charges of
- * mapped buffers end up to a second late.
+ * Done once for the module, since it patches code.  Without the tracepoint, mapped
+ * buffers are uncharged up to a second late.
  */
 void nvme_pmap_watch(void)
 {
@@ -243,7 +244,7 @@ void nvme_pmap_watch(void)
 }
 
 /**
- * nvme_pmap_unwatch - the module goes
+ * nvme_pmap_unwatch - remove the probe: the module goes
  */
 void nvme_pmap_unwatch(void)
 {
@@ -267,7 +268,7 @@ nvme_pmap_adopted_find(const struct io_mapped_ubuf *imu)
 	return NULL;
 }
 
-/* The buffer's first user; the command keeps io_uring's own reference meanwhile. */
+/* The driver's first reference on a buffer; the command holds io_uring's meanwhile. */
 static struct nvme_pmap_adopted *nvme_pmap_adopt_new(const struct io_kiocb *req)
 {
 	struct nvme_pmap_adopted *a = kzalloc(sizeof(*a), PMAP_ADOPT_GFP);
@@ -294,15 +295,15 @@ static struct nvme_pmap_adopted *nvme_pmap_adopt_new(const struct io_kiocb *req)
 }
 
 /**
- * nvme_pmap_adopt - hold the buffer of a command that is being submitted
- * @req: the command; its buffer is one that io_uring imports for it
+ * nvme_pmap_adopt - take a reference on the buffer of a command being submitted
+ * @req: the command; io_uring imports its buffer for it
  *
- * One that is held already, for another file or another controller, is shared.
+ * If the driver holds the buffer already, for another file or controller, it is shared.
  *
  * Context: never waits.
  *
- * Return: the buffer, for nvme_pmap_disown(); -EDQUOT: the driver's account of the user
- * has no room; -ENOMEM.
+ * Return: the buffer, for nvme_pmap_disown(); -EDQUOT: the user's account has no room;
+ * -ENOMEM.
  */
 struct nvme_pmap_adopted *nvme_pmap_adopt(const struct io_kiocb *req)
 {
@@ -316,7 +317,7 @@ struct nvme_pmap_adopted *nvme_pmap_adopt(const struct io_kiocb *req)
 	return a;
 }
 
-/* The last reference was ours: what io_buffer_unmap() does then. */
+/* The driver put the last reference: do what io_buffer_unmap() does. */
 static void nvme_pmap_free_ubuf(const struct nvme_pmap_adopted *a)
 {
 	struct io_mapped_ubuf *imu = a->imu;
@@ -333,10 +334,10 @@ static void nvme_pmap_free_ubuf(const struct nvme_pmap_adopted *a)
 }
 
 /**
- * nvme_pmap_disown - a mapping of the buffer has ended
+ * nvme_pmap_disown - put a reference of nvme_pmap_adopt()
  * @a: the buffer
  *
- * Context: process; may take a while where io_uring has let go of a large one.
+ * Context: process; freeing a large buffer that io_uring has let go of takes a while.
  */
 void nvme_pmap_disown(struct nvme_pmap_adopted *a)
 {
@@ -361,7 +362,7 @@ void nvme_pmap_disown(struct nvme_pmap_adopted *a)
 }
 
 /**
- * nvme_pmap_adopted_memcg - whose memory describes the buffer
+ * nvme_pmap_adopted_memcg - the memory cgroup to charge for a buffer's mapping
  * @a: the buffer
  *
  * Return: the memory cgroup of the process that registered it, with a reference; or

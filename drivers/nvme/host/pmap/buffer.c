@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A registered buffer of a file: what commands hold, on a mapping that others may have
- * as well.
+ * A registered buffer of a file.  Commands hold references on it; other files may share
+ * its mapping.
  */
 #include <linux/slab.h>
 
@@ -17,7 +17,7 @@ static void nvme_pmap_buffer_idle(struct percpu_ref *ref)
 	complete_all(&container_of(ref, struct nvme_pmap, ref)->idle);
 }
 
-/* From now on the removal of the controller ends the buffer. */
+/* Let the removal of the controller find the buffer. */
 static int nvme_pmap_enlist_buffer(struct nvme_pmap *pmap)
 {
 	struct nvme_pmap_ctrl *pc = pmap->map->pc;
@@ -33,10 +33,10 @@ static int nvme_pmap_enlist_buffer(struct nvme_pmap *pmap)
 }
 
 /**
- * nvme_pmap_buffer_create - a buffer for commands of a file
+ * nvme_pmap_buffer_create - make a buffer for the commands of a file
  * @pf: the file
  * @addr: user address of its first byte
- * @map: its mapping, complete: used up, also by a failure
+ * @map: its mapping, complete; taken over, also on failure
  *
  * Return: the buffer, ready to be published, or an ERR_PTR.
  */
@@ -74,8 +74,9 @@ put:
 }
 
 /**
- * nvme_pmap_buffer_kill - no new commands; @pmap->idle completes when the last ended
- * @pmap: the buffer; killing it twice is harmless
+ * nvme_pmap_buffer_kill - let no new command use a buffer
+ * @pmap: the buffer; @pmap->idle completes after its last command.  Killing it twice is
+ *	harmless.
  */
 void nvme_pmap_buffer_kill(struct nvme_pmap *pmap)
 {
@@ -84,14 +85,14 @@ void nvme_pmap_buffer_kill(struct nvme_pmap *pmap)
 }
 
 /**
- * nvme_pmap_buffer_destroy - the end of a buffer that no command uses
+ * nvme_pmap_buffer_destroy - free a buffer that no command uses
  * @pmap: the buffer; idle if it was killed, and no longer in the table
  */
 void nvme_pmap_buffer_destroy(struct nvme_pmap *pmap)
 {
 	struct nvme_pmap_ctrl *pc = pmap->map->pc;
 
-	/* the removal of the controller finds it until now, and may have killed it */
+	/* until here the removal of the controller finds the buffer, and may kill it */
 	mutex_lock(&pc->lock);
 	list_del_init(&pmap->node);
 	mutex_unlock(&pc->lock);
@@ -99,13 +100,13 @@ void nvme_pmap_buffer_destroy(struct nvme_pmap *pmap)
 		wait_for_completion(&pmap->idle);
 	percpu_ref_exit(&pmap->ref);
 	nvme_pmap_map_put(pmap->map);
-	/* a look-up may still be reading it to see that it is dead */
+	/* a look-up may still read it, and see that it is dead */
 	kfree_rcu(pmap, rcu);
 }
 
 /**
- * nvme_pmap_end_buffers - a controller goes: wait until no command uses a buffer of it
- * @pc: the controller; its commands have been cancelled
+ * nvme_pmap_end_buffers - wait until no command uses a buffer of a controller
+ * @pc: the controller, which is being removed; its commands have been cancelled
  *
  * Context: pc->lock held.
  */
@@ -114,7 +115,7 @@ void nvme_pmap_end_buffers(struct nvme_pmap_ctrl *pc)
 	struct nvme_pmap *pmap;
 
 	lockdep_assert_held(&pc->lock);
-	/* one RCU grace period for all rather than one for each */
+	/* one RCU grace period for all of them */
 	list_for_each_entry(pmap, &pc->pmaps, node)
 		nvme_pmap_buffer_kill(pmap);
 	while (!list_empty(&pc->pmaps)) {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The registry of controllers that buffers can be mapped against.
+ * The registry of controllers that buffers can be mapped for.
  *
- * A side table rather than a member of struct nvme_ctrl: every transport's
- * module embeds that struct, and those modules stay the distribution's.  Only
- * pci.c registers, because only its requests carry a ready data pointer through
- * to the device when they have no bio.
+ * It is a side table, not a member of struct nvme_ctrl: every transport's module embeds
+ * that struct, and those modules stay the distribution's.  Only pci.c registers: only
+ * its requests carry a ready data pointer to the device without a bio.
  */
 #include <linux/dma-mapping.h>
 #include <linux/dmapool.h>
@@ -23,7 +22,7 @@ static DEFINE_MUTEX(nvme_pmap_ctrls_lock);
 
 struct workqueue_struct *nvme_pmap_wq;
 
-/* With the first controller. */
+/* Allocate the workqueue, for the first controller. */
 static bool nvme_pmap_make_wq(void)
 {
 	mutex_lock(&nvme_pmap_ctrls_lock);
@@ -35,7 +34,7 @@ static bool nvme_pmap_make_wq(void)
 }
 
 /**
- * nvme_pmap_ctrl_exit - the module goes, no controller is left
+ * nvme_pmap_ctrl_exit - free the workqueue: the module goes, no controller is left
  */
 void nvme_pmap_ctrl_exit(void)
 {
@@ -49,7 +48,7 @@ void nvme_pmap_ctrl_exit(void)
  * @dev: the device that does its DMA
  * @queues: its passthrough queues, or NULL; freed with the state
  *
- * Return: the state, which nobody finds yet; or NULL.
+ * Return: the state, not published yet; or NULL.
  */
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_alloc(struct nvme_ctrl *ctrl,
 					    struct device *dev,
@@ -78,7 +77,7 @@ struct nvme_pmap_ctrl *nvme_pmap_ctrl_alloc(struct nvme_ctrl *ctrl,
 }
 
 /**
- * nvme_pmap_ctrl_publish - from now on the state of a controller is found
+ * nvme_pmap_ctrl_publish - let look-ups find the state of a controller
  * @pc: the state
  */
 void nvme_pmap_ctrl_publish(struct nvme_pmap_ctrl *pc)
@@ -101,10 +100,10 @@ static struct nvme_pmap_ctrl *nvme_pmap_ctrl_find(struct nvme_ctrl *ctrl)
 }
 
 /**
- * nvme_pmap_ctrl_unpublish - from now on the state of a controller is not found
+ * nvme_pmap_ctrl_unpublish - stop look-ups from finding the state of a controller
  * @ctrl: the controller
  *
- * Return: the state, with the reference that the registry had; or NULL.
+ * Return: the state, with the registry's reference; or NULL.
  */
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_unpublish(struct nvme_ctrl *ctrl)
 {
@@ -119,7 +118,7 @@ struct nvme_pmap_ctrl *nvme_pmap_ctrl_unpublish(struct nvme_ctrl *ctrl)
 }
 
 /**
- * nvme_pmap_ctrl_has_prp - has any buffer of the controller the PRP form?
+ * nvme_pmap_ctrl_has_prp - does any buffer of the controller have the PRP form?
  * @ctrl: the controller
  */
 bool nvme_pmap_ctrl_has_prp(struct nvme_ctrl *ctrl)
@@ -138,8 +137,8 @@ bool nvme_pmap_ctrl_has_prp(struct nvme_ctrl *ctrl)
  * nvme_pmap_ctrl_get - find a controller's state and take a reference
  * @ctrl: the controller, held by the caller
  *
- * Return: the state, or NULL for a controller that never offered itself, or
- * whose removal is complete.
+ * Return: the state; or NULL if the controller never offered itself, or its removal is
+ * complete.
  */
 struct nvme_pmap_ctrl *nvme_pmap_ctrl_get(struct nvme_ctrl *ctrl)
 {
@@ -172,7 +171,7 @@ void nvme_pmap_ctrl_put(struct nvme_pmap_ctrl *pc)
  * nvme_pmap_ctrl_find_rcu - find a controller's state without a lock
  * @ctrl: the controller, held by the caller
  *
- * Context: RCU read-side critical section, for as long as the state is looked at.
+ * Context: RCU read-side critical section, for as long as the caller uses the state.
  *
  * Return: the state, perhaps of a controller that is being removed; or NULL.
  */
@@ -203,8 +202,8 @@ void nvme_pmap_ctrl_unprepare(struct nvme_pmap_ctrl *pc)
 }
 
 /*
- * MDTS, which the stock driver does not keep: it lowers max_hw_sectors to what
- * one dma_map_sg() does fast, a limit that mappings made beforehand don't have.
+ * Read MDTS, which the stock driver does not keep.  It lowers max_hw_sectors to the
+ * size that one dma_map_sg() does fast; mappings made beforehand have no such limit.
  */
 static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
 {
@@ -231,10 +230,8 @@ static int nvme_pmap_identify(struct nvme_pmap_ctrl *pc)
 }
 
 /**
- * nvme_pmap_ctrl_reset - ask again for what the controller may say otherwise now
- * @ctrl: the controller, in a reset: it answers, and has no queue yet
- *
- * Firmware that has been activated may have another MDTS.
+ * nvme_pmap_ctrl_reset - read MDTS again: newly activated firmware may have changed it
+ * @ctrl: the controller, in a reset: it answers, and has no I/O queue yet
  */
 void nvme_pmap_ctrl_reset(struct nvme_ctrl *ctrl)
 {
@@ -242,7 +239,7 @@ void nvme_pmap_ctrl_reset(struct nvme_ctrl *ctrl)
 
 	if (!pc)
 		return;
-	/* one that fails will not fail alone: the reset does, with its reason */
+	/* if this fails, so does the reset, and says why */
 	if (READ_ONCE(pc->max_transfer))
 		nvme_pmap_identify(pc);
 	nvme_pmap_ctrl_put(pc);
@@ -261,7 +258,7 @@ static int nvme_pmap_ctrl_fill(struct nvme_pmap_ctrl *pc)
 					PMAP_SLOT_SIZE, PMAP_SLOT_SIZE, 0);
 	if (!pc->page_pool)
 		return -ENOMEM;
-	/* a descriptor a page, and one more where the ends are inside pages */
+	/* a descriptor per page, and one more if the ends are inside pages */
 	sgl_size = (PMAP_MAX_TRANSFER / PMAP_SLOT_SIZE + 1) *
 		   sizeof(struct nvme_sgl_desc);
 	pc->sgl_pool = dma_pool_create("nvme pmap sgl", pc->dev,
@@ -275,19 +272,19 @@ static int nvme_pmap_ctrl_fill(struct nvme_pmap_ctrl *pc)
 }
 
 /**
- * nvme_pmap_ctrl_prepare - allocate what mappings need, at the first use
+ * nvme_pmap_ctrl_prepare - allocate the resources for mappings, at the first use
  * @pc: the controller
  *
  * A controller that nobody uses through the overlay costs nothing but @pc.
  *
- * Return: 0; -ENODEV when it is being removed; -ENOMEM; or the error of an
- * Identify command.
+ * Return: 0; -ENODEV if it is being removed; -ENOMEM; or the error of an Identify
+ * command.
  */
 int nvme_pmap_ctrl_prepare(struct nvme_pmap_ctrl *pc)
 {
 	int ret = 0;
 
-	/* not under the lock: an admin command can take as long as a reset */
+	/* without the lock: an admin command can take as long as a reset */
 	if (!READ_ONCE(pc->max_transfer))
 		ret = nvme_pmap_identify(pc);
 	if (ret)

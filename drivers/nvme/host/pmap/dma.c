@@ -2,15 +2,15 @@
 /*
  * Making and ending a persistent mapping.
  *
- * Pages are DMA-mapped in chunks that are aligned in the user's address space,
- * so that with an IOMMU every chunk is one run of I/O virtual addresses.  The
- * scatterlist that the DMA API wants for unmapping is not kept (it would double
- * the memory per page): it is written again into the controller's scratch from
- * the pages, and from where each chunk begins.  The lists say where pages are as
- * well, but without an IOMMU the device could have written there.
+ * Pages are DMA-mapped in chunks that are aligned in the user's address space, so that
+ * with an IOMMU every chunk is one run of I/O virtual addresses.  The DMA API wants the
+ * scatterlist back for unmapping.  It is not kept, which would double the memory per
+ * page, but rebuilt in the controller's scratch from the pages and the address of each
+ * chunk.  The lists hold the addresses as well, but without an IOMMU the device could
+ * have overwritten them.
  *
- * With one, it can only read them: they are ordinary memory, and mapped when they are
- * complete.
+ * With an IOMMU the device can only read the lists: they are ordinary memory, and
+ * mapped when they are complete.
  */
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
@@ -27,20 +27,23 @@
 #include "map.h"
 
 /*
- * There is nothing to synchronise, or the mapping is refused; and then what a
- * bounce buffer holds must not be copied over the user's memory either.
+ * A mapping that would need CPU syncs is refused.  When it is unmapped after the
+ * refusal, a bounce buffer must not be copied over the user's memory either.
  */
 #define PMAP_DMA_ATTRS (DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN)
 
-/* Lists that are mapped, or freed, in one go; of more, memory is asked for in turns. */
+/*
+ * Lists mapped or freed in one hold of the lock.  More lists than these are allocated
+ * without the lock.
+ */
 #define PMAP_LISTS_TURN 64u
 
 /* A block of SGL descriptors: 128 KiB, 8192 slots, 32 MiB of buffer. */
 #define PMAP_SGL_MAX_SHIFT 13
 
 /*
- * The chunk that begins at page @first: up to the next aligned address, or all
- * of a buffer that is no larger than a chunk.
+ * Pages of the chunk that begins at page @first: up to the next aligned address, or the
+ * whole of a buffer that is no larger than a chunk.
  */
 static u32 nvme_pmap_chunk_pages(const struct nvme_pmap_map *map, u32 first)
 {
@@ -52,7 +55,7 @@ static u32 nvme_pmap_chunk_pages(const struct nvme_pmap_map *map, u32 first)
 	return min(room, map->nr_pages - first);
 }
 
-/* Bytes of list @i: all are alike but the last block of SGL descriptors. */
+/* Bytes of list @i: the same for all, except the last block of SGL descriptors. */
 static size_t nvme_pmap_list_size(const struct nvme_pmap_map *map, u32 i)
 {
 	u32 slots = map->l.nr_slots - (i << map->l.list_shift);
@@ -64,8 +67,8 @@ static size_t nvme_pmap_list_size(const struct nvme_pmap_map *map, u32 i)
 }
 
 /*
- * Describe the pages of a chunk, neighbours as one entry.  The same pages give
- * the same entries each time, which is what unmapping relies on.
+ * Fill the scratch scatterlist with the pages of a chunk, neighbours as one entry.  The
+ * same pages always give the same entries, which unmapping relies on.
  */
 static u32 nvme_pmap_fill_sg(struct nvme_pmap_map *map, u32 first, u32 nr)
 {
@@ -90,9 +93,9 @@ static u32 nvme_pmap_fill_sg(struct nvme_pmap_map *map, u32 first, u32 nr)
 }
 
 /*
- * Does the device see the very page?  It does not where the mapping bounces
- * (swiotlb, confidential guests) or caches need care, and then data would have
- * to be synchronised around every command.
+ * Does the device access the page itself?  Not if the mapping bounces (swiotlb,
+ * confidential guests) or caches need maintenance: then data would need a sync around
+ * every command.
  */
 static bool nvme_pmap_reaches(struct device *dev, struct iommu_domain *domain,
 			      struct scatterlist *sg)
@@ -105,7 +108,7 @@ static bool nvme_pmap_reaches(struct device *dev, struct iommu_domain *domain,
 	return dma_to_phys(dev, sg_dma_address(sg)) == sg_phys(sg);
 }
 
-/* A turn of them, the last first; when the pages are not mapped any more. */
+/* Free a turn of lists, the last first.  The pages have been unmapped. */
 static void nvme_pmap_free_some_lists(struct nvme_pmap_map *map)
 {
 	u32 turn = PMAP_LISTS_TURN;
@@ -121,7 +124,7 @@ static void nvme_pmap_free_some_lists(struct nvme_pmap_map *map)
 	}
 }
 
-/* They will not change any more, and need not be synchronised.  A turn of them. */
+/* Map a turn of lists.  They do not change any more, so they need no sync. */
 static int nvme_pmap_map_some_lists(struct nvme_pmap_map *map)
 {
 	struct device *dev = map->pc->dev;
@@ -144,7 +147,7 @@ static int nvme_pmap_map_some_lists(struct nvme_pmap_map *map)
 	return 0;
 }
 
-/* Lists that are not the mapping's yet; the first @nr have memory. */
+/* Free lists that the mapping does not own yet; the first @nr have memory. */
 static void nvme_pmap_drop_lists(const struct nvme_pmap_map *map,
 				 struct pmap_list *list, u32 nr)
 {
@@ -159,7 +162,7 @@ static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
 					       u8 shift, u32 list_size)
 {
 	u32 nr = pmap_nr_lists(map->l.nr_slots, shift), i;
-	/* fail rather than have others killed for it */
+	/* fail rather than run the OOM killer */
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
 	struct pmap_list *list;
 
@@ -167,12 +170,12 @@ static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
 	map->l.list_slots = 1u << shift;
 	map->l.list_mask = map->l.list_slots - 1;
 	map->list_size = list_size;
-	/* a smaller block will do: don't press memory for a large one */
+	/* a smaller block will do: do not reclaim hard for a large one */
 	gfp |= list_size > PAGE_SIZE ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
 	/*
-	 * One more, of zeroes: a wrong guess of the bounds check of a command may
-	 * look at the slot behind the last.
+	 * One more element, zeroed: after a mispredicted bounds check, a command may
+	 * read the slot after the last one.
 	 */
 	list = kvcalloc(nr + 1, sizeof(*list),
 			nvme_pmap_gfp(map->adopted) | __GFP_NOWARN);
@@ -193,8 +196,8 @@ static struct pmap_list *nvme_pmap_alloc_lists(struct nvme_pmap_map *map,
 }
 
 /*
- * SGL: blocks as large as memory allows, since slices across two blocks are slow; if
- * smaller ones will do, which are more, for who is not in a hurry.
+ * SGL blocks are as large as memory allows, since slices across two blocks are slow.
+ * @smaller: if memory is short, try smaller blocks, of which more are needed.
  */
 static struct pmap_list *nvme_pmap_alloc_form(struct nvme_pmap_map *map,
 					      bool smaller)
@@ -223,8 +226,9 @@ static void nvme_pmap_take_lists(struct nvme_pmap_map *map,
 }
 
 /*
- * The lists are needed now.  Return: 0, -ENOMEM, or -EAGAIN: they are so many, or memory
- * is so short, that nvme_pmap_get_lists() is to get them without the lock.
+ * Make sure that there are lists.  Return: 0, -ENOMEM, or -EAGAIN: there are so many,
+ * or memory is so short, that nvme_pmap_get_lists() must allocate them without the
+ * lock.
  */
 static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
 {
@@ -244,7 +248,7 @@ static int nvme_pmap_need_lists(struct nvme_pmap_map *map)
 	return 0;
 }
 
-/* Until they are the mapping's, its end does not know of them. */
+/* Allocate lists without the lock, and free them if the mapping cannot own them. */
 static int nvme_pmap_get_lists(struct nvme_pmap_map *map)
 {
 	struct pmap_list *list = nvme_pmap_alloc_form(map, true);
@@ -265,7 +269,7 @@ static int nvme_pmap_get_lists(struct nvme_pmap_map *map)
 	return ret;
 }
 
-/* From here on a list says where slots are; the first @slots were one run. */
+/* Go over from one run to a list, with @slots slots that were one run. */
 static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
 {
 	int ret = nvme_pmap_need_lists(map);
@@ -278,8 +282,9 @@ static int nvme_pmap_start_sgl(struct nvme_pmap_map *map, u32 slots)
 }
 
 /*
- * Before a command can name the buffer.  Who changes formats and sees none, need not
- * wait for commands; those of this one see that.
+ * Count a mapping in the PRP form, before a command can name the buffer.  Either a
+ * task that calls nvme_pmap_change_formats() then reads this count and waits for
+ * commands, or the commands on this mapping read the stale format.
  */
 static void nvme_pmap_count_prp(struct nvme_pmap_map *map)
 {
@@ -287,13 +292,13 @@ static void nvme_pmap_count_prp(struct nvme_pmap_map *map)
 		return;
 	map->prp = true;
 	atomic_inc(&map->pc->prp);
-	/* pairs with the barrier in nvme_pmap_change_formats() */
+	/* pairs with the smp_mb() in nvme_pmap_change_formats() */
 	smp_mb__after_atomic();
 }
 
 /*
- * Design, section 4: one run, SGL list, PRP list, in this order.  An SGL buffer
- * begins as one run and goes over to a list at the first break.
+ * The order of choice is one run, SGL list, PRP list (design, section 4).  An SGL
+ * buffer begins as one run and goes over to a list at the first break.
  */
 static int nvme_pmap_start_lists(struct nvme_pmap_map *map, u32 flags)
 {
@@ -345,10 +350,10 @@ static int nvme_pmap_note_chunk(struct nvme_pmap_map *map, u32 first,
 	struct scatterlist *sg = sgt->sgl;
 	int ret;
 
-	/* an untrusted device: mapped page by page, and marked so in the list */
+	/* an untrusted device: the IOMMU code maps it page by page, and marks that */
 	if (sg_dma_is_swiotlb(sg))
 		return -ENXIO;
-	/* one run, or each entry where it is; no other could be written again */
+	/* one run, or a segment per entry: unmapping can rebuild no other */
 	if (sgt->nents != (map->chunk_dma ? 1 : sgt->orig_nents))
 		return -ENXIO;
 
@@ -386,7 +391,7 @@ static int nvme_pmap_map_chunk(struct nvme_pmap_map *map, u32 first, u32 nr)
 		return 0;
 	}
 	dma_unmap_sgtable(dev, &sgt, DMA_BIDIRECTIONAL, PMAP_DMA_ATTRS);
-	/* it may be done once more, with lists */
+	/* the caller may map the chunk again, with lists */
 	map->next_dma = next;
 	return ret;
 }
@@ -400,7 +405,7 @@ static void nvme_pmap_unmap_chunk(struct nvme_pmap_map *map, u32 chunk,
 	u32 i;
 
 	sgt.orig_nents = nvme_pmap_fill_sg(map, first, nr);
-	/* as nvme_pmap_note_chunk() found it; what follows a run has no length */
+	/* as nvme_pmap_note_chunk() found it; after a run, entries have no length */
 	if (map->chunk_dma) {
 		sg_dma_address(sg) = map->chunk_dma[chunk];
 		sg_dma_len(sg) = nr << PAGE_SHIFT;
@@ -413,13 +418,12 @@ static void nvme_pmap_unmap_chunk(struct nvme_pmap_map *map, u32 chunk,
 }
 
 /**
- * nvme_pmap_unmap_some - unmap a chunk of pages, in the steps in which it was mapped, or
- *	a turn of lists
+ * nvme_pmap_unmap_some - unmap one chunk of pages, or else free a turn of lists
  * @map: the mapping
  *
  * Context: pc->lock held, so that the device stays.
  *
- * Return: whether that was all.
+ * Return: whether everything is unmapped and freed.
  */
 bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
 {
@@ -438,7 +442,7 @@ bool nvme_pmap_unmap_some(struct nvme_pmap_map *map)
 	return map->nr_unmapped == map->nr_mapped && !map->nr_lists;
 }
 
-/* With an IOMMU, where chunks are is in no other place that the device cannot write. */
+/* With an IOMMU, unmapping takes each chunk's address from here, not from a list. */
 static int nvme_pmap_alloc_chunks(struct nvme_pmap_map *map)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(map->pc->dev);
@@ -446,7 +450,7 @@ static int nvme_pmap_alloc_chunks(struct nvme_pmap_map *map)
 	if (map->chunk_dma || !domain ||
 	    !(domain->type & __IOMMU_DOMAIN_PAGING))
 		return 0;
-	/* neither the first nor the last has to be whole */
+	/* the first chunk and the last may both be partial */
 	map->chunk_dma = kvcalloc(map->nr_pages / PMAP_CHUNK_PAGES + 2,
 				  sizeof(*map->chunk_dma),
 				  nvme_pmap_gfp(map->adopted) | __GFP_NOWARN);
@@ -474,7 +478,7 @@ static int nvme_pmap_map_step(struct nvme_pmap_map *map, u32 flags)
 	return nvme_pmap_map_chunk(map, done, nvme_pmap_chunk_pages(map, done));
 }
 
-/* Bytes that the device reads to find the buffer. */
+/* Bytes of the lists, which the device reads. */
 static u64 nvme_pmap_list_total(const struct nvme_pmap_map *map)
 {
 	u64 bytes = 0;
@@ -485,7 +489,7 @@ static u64 nvme_pmap_list_total(const struct nvme_pmap_map *map)
 	return bytes;
 }
 
-/* All pages are mapped: what the device reads is complete, charged, and mapped. */
+/* All pages are mapped: complete and charge the lists, then map a turn of them. */
 static int nvme_pmap_finish_step(struct nvme_pmap_map *map)
 {
 	int ret = 0;
@@ -505,7 +509,7 @@ static int nvme_pmap_finish_step(struct nvme_pmap_map *map)
  * @map: the mapping, pinned
  * @flags: NVME_PMAP_REG_*
  *
- * Return: 0, or an errno: nvme_pmap_unmap_some() ends what has been mapped.
+ * Return: 0, or an errno: then nvme_pmap_unmap_some() ends the partial mapping.
  */
 int nvme_pmap_dma_map(struct nvme_pmap_map *map, u32 flags)
 {
@@ -534,10 +538,10 @@ int nvme_pmap_dma_map(struct nvme_pmap_map *map, u32 flags)
 }
 
 /**
- * nvme_pmap_init_layout - what is known of a mapping before its pages
+ * nvme_pmap_init_layout - set the fields that do not depend on the pages
  * @map: the mapping
  * @addr: user address of the buffer
- * @len: its bytes
+ * @len: bytes of the buffer
  */
 void nvme_pmap_init_layout(struct nvme_pmap_map *map, u64 addr, u64 len)
 {
@@ -571,7 +575,7 @@ u64 nvme_pmap_count_list_bytes(const struct nvme_pmap_map *map)
 }
 
 /**
- * nvme_pmap_unmap_rest - what is left when pages and lists are gone; idempotent
+ * nvme_pmap_unmap_rest - free the rest after pages and lists are gone; idempotent
  * @map: the mapping
  *
  * Context: pc->lock held, so that the device stays.

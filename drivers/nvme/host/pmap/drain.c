@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * For those who wait for commands that others have sent: a batch may stay with its task,
- * and commands of IOPOLL rings end only when somebody polls.
+ * Help for tasks that wait for other tasks' commands: a task may keep its batch, and
+ * commands of IOPOLL rings end only when a task polls.
  */
 #include <linux/blk-mq.h>
 
@@ -12,8 +12,10 @@
 #include "queue.h"
 
 /**
- * nvme_pmap_revoke_batches - end what batches know of a controller's namespaces
+ * nvme_pmap_revoke_batches - end all batches on a controller's queues
  * @ctrl: the controller
+ *
+ * A batch relies on a format that it read earlier.
  */
 void nvme_pmap_revoke_batches(struct nvme_ctrl *ctrl)
 {
@@ -42,12 +44,12 @@ static void nvme_pmap_drain_hctxs(struct request_queue *q)
 }
 
 /**
- * nvme_pmap_drain_file - look for completions that the caller waits for
- * @pf: the file that the commands came by
+ * nvme_pmap_drain_file - look for completions of a file's commands
+ * @pf: the file's state
  * @q: the namespace's request queue
  *
- * Commands of IOPOLL rings end only when somebody polls, and the caller may be the only
- * one who would.
+ * The caller waits for them.  Commands of IOPOLL rings end only when a task polls, and
+ * the caller may be the only one that does.
  */
 void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q)
 {
@@ -59,8 +61,8 @@ void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q)
 }
 
 /**
- * nvme_pmap_drain_ns - the same for the commands of all files
- * @ns: their namespace
+ * nvme_pmap_drain_ns - look for completions of all files' commands
+ * @ns: the namespace
  */
 void nvme_pmap_drain_ns(struct nvme_ns *ns)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The life of a mapping.  It is shared by the files that use one buffer of io_uring's
- * on one controller, and ends with the last of them.
+ * The life of a mapping.  The files that use one io_uring buffer on one controller
+ * share it; the last of them ends it.
  */
 #include <linux/slab.h>
 
@@ -11,7 +11,7 @@
 #include "ctrl.h"
 #include "map.h"
 
-/* From now on the removal of the controller ends the mapping. */
+/* Let the removal of the controller find the mapping. */
 static int nvme_pmap_enlist_map(struct nvme_pmap_map *map)
 {
 	struct nvme_pmap_ctrl *pc = map->pc;
@@ -29,7 +29,7 @@ static int nvme_pmap_enlist_map(struct nvme_pmap_map *map)
 	return ret;
 }
 
-/* Nothing is mapped any more; idempotent. */
+/* The last step after all is unmapped; idempotent. */
 static void nvme_pmap_delist_map(struct nvme_pmap_map *map)
 {
 	lockdep_assert_held(&map->pc->lock);
@@ -39,7 +39,7 @@ static void nvme_pmap_delist_map(struct nvme_pmap_map *map)
 	nvme_pmap_unmap_rest(map);
 }
 
-/* Unmap and unpin what no command uses, of a device that stays; idempotent. */
+/* Unmap and unpin a mapping that no command uses; idempotent. */
 static void nvme_pmap_map_strip(struct nvme_pmap_map *map)
 {
 	while (!nvme_pmap_unmap_some(map))
@@ -48,12 +48,12 @@ static void nvme_pmap_map_strip(struct nvme_pmap_map *map)
 	nvme_pmap_unpin(map);
 }
 
-/* The end of a mapping that nobody has any more. */
+/* End a mapping that has no references. */
 static void nvme_pmap_map_free(struct nvme_pmap_map *map)
 {
 	bool done;
 
-	/* others have their turn in between, as with registrations */
+	/* let others take the lock between steps, as in a registration */
 	do {
 		mutex_lock(&map->pc->lock);
 		done = nvme_pmap_unmap_some(map);
@@ -62,7 +62,7 @@ static void nvme_pmap_map_free(struct nvme_pmap_map *map)
 		mutex_unlock(&map->pc->lock);
 		cond_resched();
 	} while (!done);
-	/* the removal of the controller has done so, or does not find it any more */
+	/* no lock: removal has unpinned the mapping, or no longer finds it */
 	nvme_pmap_unpin(map);
 	if (map->adopted)
 		nvme_pmap_auto_uncharge(map->pc, map->nr_pages);
@@ -75,7 +75,7 @@ static void nvme_pmap_map_release(struct kref *ref)
 }
 
 /**
- * nvme_pmap_map_put - give a mapping back; the last one ends it
+ * nvme_pmap_map_put - put a reference on a mapping; the last one ends it
  * @map: the mapping
  */
 void nvme_pmap_map_put(struct nvme_pmap_map *map)
@@ -102,8 +102,8 @@ nvme_pmap_map_alloc(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
 }
 
 /*
- * A mapping that is pinned, and that others may find.  @adopted, if any, is used up,
- * also by a failure.
+ * Pin a mapping and let others find it.  Takes over the caller's @adopted, if any, also
+ * on failure.
  */
 static struct nvme_pmap_map *
 nvme_pmap_map_begin(struct nvme_pmap_ctrl *pc, u64 addr, u64 len,
@@ -137,7 +137,10 @@ disown:
 	return ERR_PTR(ret);
 }
 
-/* One that has begun, by whomever.  Return: it when it is complete, or an ERR_PTR. */
+/*
+ * Wait until a mapping that this or another task has begun is complete.  Return: the
+ * mapping, or an ERR_PTR.
+ */
 static struct nvme_pmap_map *nvme_pmap_map_await(struct nvme_pmap_map *map)
 {
 	int error;
@@ -150,7 +153,7 @@ static struct nvme_pmap_map *nvme_pmap_map_await(struct nvme_pmap_map *map)
 	return ERR_PTR(error);
 }
 
-/* The pages and the lists of one that has begun. */
+/* Map the pages and write the lists of a mapping that has begun. */
 static struct nvme_pmap_map *nvme_pmap_map_finish(struct nvme_pmap_map *map,
 						  u32 flags)
 {
@@ -176,7 +179,7 @@ struct nvme_pmap_map *nvme_pmap_map_create(struct nvme_pmap_ctrl *pc,
 	return IS_ERR(map) ? map : nvme_pmap_map_finish(map, reg->flags);
 }
 
-/* The mapping of a buffer of io_uring's, perhaps not complete, referenced; or NULL. */
+/* Find the mapping of an io_uring buffer and take a reference; it may be incomplete. */
 static struct nvme_pmap_map *
 nvme_pmap_map_find(struct nvme_pmap_ctrl *pc,
 		   const struct nvme_pmap_adopted *adopted)
@@ -194,11 +197,11 @@ nvme_pmap_map_find(struct nvme_pmap_ctrl *pc,
 }
 
 /**
- * nvme_pmap_map_share - the mapping of a buffer of io_uring's, made if there is none
+ * nvme_pmap_map_share - find the mapping of an io_uring buffer, or make it
  * @pc: the controller, prepared
- * @adopted: the buffer as io_uring has it: used up, also by a failure
+ * @adopted: io_uring's buffer; taken over, also on failure
  *
- * Who comes while it is being made waits for it.
+ * If another task is making the mapping, this waits for it.
  *
  * Return: the mapping, for nvme_pmap_map_put(), or an ERR_PTR.
  */
@@ -221,8 +224,8 @@ struct nvme_pmap_map *nvme_pmap_map_share(struct nvme_pmap_ctrl *pc,
 }
 
 /**
- * nvme_pmap_end_mappings - a controller goes, and no command uses a mapping of it
- * @pc: the controller
+ * nvme_pmap_end_mappings - end all mappings of a controller that is being removed
+ * @pc: the controller; no command uses a mapping
  *
  * Context: pc->lock held.
  */

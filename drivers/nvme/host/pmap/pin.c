@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pinning of user memory, and its charge.
+ * Pins user memory, and charges for it.
  *
- * The charge goes where io_uring's registered buffers put theirs, so that one
- * RLIMIT_MEMLOCK bounds both: the user's locked_vm, and VmPin of the process.
+ * The charge goes to the same counters as for io_uring's registered buffers, so that
+ * one RLIMIT_MEMLOCK bounds both: the user's locked_vm, and VmPin of the process.
  *
- * A buffer that io_uring has registered is pinned and charged already: the auto door
- * holds io_uring's object (adopt.h), and only lists its pages.
+ * A buffer registered with io_uring is pinned and charged already: the auto door holds
+ * io_uring's object (adopt.h), and only lists its pages.
  */
 #include <linux/cred.h>
 #include <linux/mm.h>
@@ -23,10 +23,10 @@
 #include "ctrl.h"
 #include "map.h"
 
-/* Pages asked for at a time: a fatal signal is noticed in between. */
+/* Pages pinned at a time; between batches a fatal signal is noticed. */
 #define PMAP_PIN_BATCH 512u
 
-/* Pages whose pointers fill a page. */
+/* Page pointers that fit in a page. */
 #define PMAP_PAGES_PER_PAGE (PAGE_SIZE / sizeof(struct page *))
 
 /* As __io_account_mem(). */
@@ -53,7 +53,10 @@ static void nvme_pmap_uncharge_user(struct nvme_pmap_map *map)
 	map->user = NULL;
 }
 
-/* As with io_uring, CAP_IPC_LOCK spares the user: its other processes would have less. */
+/*
+ * As in io_uring, CAP_IPC_LOCK skips the user's charge, which would leave less for the
+ * user's other processes.
+ */
 static int nvme_pmap_charge(struct nvme_pmap_map *map)
 {
 	int ret;
@@ -81,15 +84,16 @@ static void nvme_pmap_uncharge(struct nvme_pmap_map *map)
 }
 
 /**
- * nvme_pmap_charge_lists - charge for what describes a buffer, if it is much
- * @map: the buffer, pinned and mapped
- * @bytes: of its lists
+ * nvme_pmap_charge_lists - charge for the lists of a buffer, if they are large
+ * @map: the mapping, pinned and mapped
+ * @bytes: size of the lists
  *
- * A user could have as much of them as of memory, in buffers of a page each.  Up to
- * a percent goes with the buffer; all of it is charged to the memory cgroup.
+ * With buffers of one page each, the lists would take as much memory as the buffers.
+ * Lists of up to a percent of the buffer are free; all are charged to the memory
+ * cgroup.
  *
- * Context: pc->lock held: the removal of the controller may uncharge it all.
- * Return: 0 or -EDQUOT; nvme_pmap_unpin() takes it back.
+ * Context: pc->lock held: the removal of the controller may uncharge the mapping.
+ * Return: 0 or -EDQUOT; nvme_pmap_unpin() uncharges.
  */
 int nvme_pmap_charge_lists(struct nvme_pmap_map *map, u64 bytes)
 {
@@ -118,7 +122,7 @@ static int nvme_pmap_pin_pages(struct nvme_pmap_map *map, u64 addr)
 	u32 done = 0;
 	long n;
 
-	/* what wraps around has another name in mm */
+	/* for a range that wraps around, mm has another errno */
 	if (!access_ok(u64_to_user_ptr(addr), (u64)map->nr_pages << PAGE_SHIFT))
 		return -EFAULT;
 	while (done < map->nr_pages) {
@@ -143,15 +147,15 @@ unpin:
 	return n ?: -EFAULT;
 }
 
-/* Memory for the list of its pages. */
+/* Allocate the array of page pointers. */
 static int nvme_pmap_alloc_pages(struct nvme_pmap_map *map)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 
-	/* the list of its pages alone would have others killed for room */
+	/* an array of over a quarter of memory would make the OOM killer run */
 	if (map->nr_pages / PMAP_PAGES_PER_PAGE > totalram_pages() / 4)
 		return -ENOMEM;
-	/* fail rather than have others killed: for vmalloc(), and who did not ask */
+	/* fail rather than run the OOM killer, in vmalloc() or for the auto door */
 	if (map->adopted)
 		gfp |= __GFP_NORETRY;
 	else if (map->nr_pages > KMALLOC_MAX_SIZE / sizeof(*map->pages))
@@ -160,7 +164,7 @@ static int nvme_pmap_alloc_pages(struct nvme_pmap_map *map)
 	return map->pages ? 0 : -ENOMEM;
 }
 
-/* What io_uring has pinned for the buffer. */
+/* List the pages that io_uring has pinned for the buffer. */
 static int nvme_pmap_list_adopted(struct nvme_pmap_map *map)
 {
 	const struct io_mapped_ubuf *imu = map->adopted->imu;
@@ -171,7 +175,7 @@ static int nvme_pmap_list_adopted(struct nvme_pmap_map *map)
 	if (pmap_bvec_pages(imu->bvec, imu->nr_bvecs, map->pages,
 			    map->nr_pages))
 		return 0;
-	/* not a buffer of io_uring's as this driver knows them */
+	/* io_uring's layout of buffers is not the one that this driver knows */
 	WARN_ON_ONCE(1);
 	kvfree(map->pages);
 	map->pages = NULL;
@@ -179,14 +183,14 @@ static int nvme_pmap_list_adopted(struct nvme_pmap_map *map)
 }
 
 /**
- * nvme_pmap_pin - pin the pages of a buffer and charge for them
- * @map: the buffer; nr_pages is set
+ * nvme_pmap_pin - pin the pages of a mapping and charge for them
+ * @map: the mapping; nr_pages is set
  * @addr: user address, at the start of a page
  *
- * One that is adopted from io_uring has been pinned and charged.
+ * Pages adopted from io_uring are pinned and charged already.
  *
- * Return: 0, -EDQUOT, -ENOMEM, -EINTR to a dying task, or what mm says of memory
- * that it does not pin: mostly -EFAULT.
+ * Return: 0, -EDQUOT, -ENOMEM, -EINTR to a dying task, or mm's errno for memory that it
+ * does not pin, mostly -EFAULT.
  */
 int nvme_pmap_pin(struct nvme_pmap_map *map, u64 addr)
 {
@@ -214,8 +218,8 @@ uncharge:
 }
 
 /**
- * nvme_pmap_unpin - give back what nvme_pmap_pin() took; idempotent
- * @map: the buffer, no longer mapped
+ * nvme_pmap_unpin - undo nvme_pmap_pin(); idempotent
+ * @map: the mapping, no longer DMA-mapped
  */
 void nvme_pmap_unpin(struct nvme_pmap_map *map)
 {
