@@ -239,7 +239,7 @@ void nvme_pmap_watch(void)
 	    !tracepoint_probe_register(tp, nvme_pmap_trace_register, NULL))
 		nvme_pmap_watched = tp;
 	if (!nvme_pmap_watched)
-		pr_warn_once("pmap: io_uring does not tell of its buffers\n");
+		pr_warn_once("pmap: no tracepoint: buffers uncharged late\n");
 	mutex_unlock(&nvme_pmap_watching);
 }
 

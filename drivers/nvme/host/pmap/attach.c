@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which file uses which passthrough queue: attaching, detaching, sharing, and
- * the memory of queues that are in use.
+ * Which file uses which passthrough queue: attach, detach, sharing, and the memory of
+ * queues in use.
  */
 #include <linux/cred.h>
 #include <linux/dma-mapping.h>
@@ -20,7 +20,7 @@
 static unsigned int pmap_queue_linger_ms = 1000;
 module_param(pmap_queue_linger_ms, uint, 0644);
 MODULE_PARM_DESC(pmap_queue_linger_ms,
-		 "ms for which a passthrough queue is kept for its next user");
+		 "ms to keep an unused passthrough queue for its next user");
 
 static size_t nvme_pmap_sq_bytes(const struct nvme_pmap_queues *set)
 {
@@ -32,7 +32,10 @@ static size_t nvme_pmap_cq_bytes(const struct nvme_pmap_queues *set)
 	return set->depth * sizeof(struct nvme_completion);
 }
 
-/* Whoever still looks for completions has the lock, and sees none next. */
+/*
+ * Clear the CQ pointer: a task that still processes the CQ holds the lock, the next one
+ * sees NULL.
+ */
 static void nvme_pmap_queue_hide_cq(struct nvme_pmap_queue *q)
 {
 	nvme_pmap_lock_cq(q);
@@ -40,7 +43,10 @@ static void nvme_pmap_queue_hide_cq(struct nvme_pmap_queue *q)
 	nvme_pmap_unlock_cq(q);
 }
 
-/* A grace period after it was hidden: see nvme_pmap_cqe_pending().  Idempotent. */
+/*
+ * Free the memory a grace period after nvme_pmap_queue_hide_cq(), for
+ * nvme_pmap_cqe_pending().  Idempotent.
+ */
 static void nvme_pmap_queue_drop_memory(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
@@ -57,7 +63,7 @@ static void nvme_pmap_queue_drop_memory(struct nvme_pmap_queue *q)
 	q->slot = NULL;
 }
 
-/* Nobody uses the queue, nor does the controller. */
+/* Free the memory of a queue that neither a file nor the controller uses. */
 static void nvme_pmap_queue_free_memory(struct nvme_pmap_queue *q)
 {
 	nvme_pmap_queue_hide_cq(q);
@@ -66,8 +72,8 @@ static void nvme_pmap_queue_free_memory(struct nvme_pmap_queue *q)
 }
 
 /*
- * No identifiers that the last queue of this number has just had: what is left of its
- * commands, an Abort perhaps, means those.
+ * Number the slots with identifiers that the last queue of this number has not just
+ * used: leftovers of its commands, such as an Abort, name those.
  */
 static void nvme_pmap_number_slots(struct nvme_pmap_queue *q)
 {
@@ -83,7 +89,7 @@ static int nvme_pmap_queue_alloc_memory(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
 
-	/* its last user has left it */
+	/* the memory of the last user, who left it */
 	if (q->cq)
 		return 0;
 	q->slot = kvcalloc(set->depth, sizeof(*q->slot),
@@ -95,7 +101,7 @@ static int nvme_pmap_queue_alloc_memory(struct nvme_pmap_queue *q)
 					  GFP_KERNEL | __GFP_NOWARN);
 	nvme_pmap_lock_cq(q);
 	WRITE_ONCE(q->cq, q->cq_memory);
-	/* zeroes are no entries in the first round; it may stay down for long */
+	/* zeroed entries are no new ones in the first round; the queue may stay down */
 	q->cq_head = 0;
 	nvme_pmap_unlock_cq(q);
 	if (q->slot && q->sq && q->cq_memory) {
@@ -106,7 +112,10 @@ static int nvme_pmap_queue_alloc_memory(struct nvme_pmap_queue *q)
 	return -ENOMEM;
 }
 
-/* A reset waits for the lock; its device may be where memory swaps to. */
+/*
+ * Take the set lock, and allocate without I/O: a reset waits for the lock, and memory
+ * may be swapped to its device.
+ */
 static int nvme_pmap_queues_lock(struct nvme_pmap_queues *set,
 				 unsigned int *noio)
 {
@@ -139,11 +148,11 @@ static u16 nvme_pmap_qid(const struct nvme_pmap_queue *q)
 }
 
 /**
- * nvme_pmap_queues_available - queues that files could attach now
- * @set: the controller's, or NULL
+ * nvme_pmap_queues_available - count the queues that files could attach now
+ * @set: the controller's queues, or NULL
  * @pf: a file's state, or NULL
- * @irq: (out) identifier of its queue for rings that do not poll, or 0
- * @polled: (out) and of that for rings that do
+ * @irq: (out) identifier of the file's queue for rings that do not poll, or 0
+ * @polled: (out) identifier of the file's queue for rings that poll, or 0
  *
  * Return: their number, or -EINTR.
  */
@@ -169,15 +178,15 @@ int nvme_pmap_queues_available(struct nvme_pmap_queues *set,
 }
 
 /*
- * How good is it for a new user?  Best is a pair that the last one has left, and that
- * only has to be let go on; then one to be created; then another's, which is deleted
- * first if it is of the other kind.
+ * How good is the queue for a new user?  Zero: not at all.  Best is a former user's
+ * pair of the same kind and CPU, which only has to go live again; then a new pair; then
+ * a pair of another CPU or kind, which may have to be deleted first.
  */
 static unsigned int nvme_pmap_queue_rank(const struct nvme_pmap_queue *q,
 					 bool polled, unsigned int cpu,
 					 bool more)
 {
-	/* or a task has its batch still, or the controller may have the pair */
+	/* in use, or a task still has its batch, or the controller may have the pair */
 	if (q->users || READ_ONCE(q->batch.state) != PMAP_BATCH_IDLE ||
 	    q->delete_failed == READ_ONCE(q->set->resets) + 1)
 		return 0;
@@ -211,10 +220,10 @@ nvme_pmap_choose_queue(struct nvme_pmap_queues *set, bool polled,
 }
 
 /**
- * nvme_pmap_queue_free_if_idle - delete a queue that nobody has used for a while
- * @q: the queue, without users; the lock of the set is held
+ * nvme_pmap_queue_free_if_idle - delete a queue that has had no user for a while
+ * @q: the queue, without users; the caller holds the set lock
  *
- * Return: jiffies until it may be done, or MAX_JIFFY_OFFSET: it is.
+ * Return: jiffies until the next try, or MAX_JIFFY_OFFSET: the queue is deleted.
  */
 unsigned long nvme_pmap_queue_free_if_idle(struct nvme_pmap_queue *q)
 {
@@ -226,7 +235,7 @@ unsigned long nvme_pmap_queue_free_if_idle(struct nvme_pmap_queue *q)
 		return MAX_JIFFY_OFFSET;
 	if (time_before(jiffies, q->idle + linger))
 		return q->idle + linger - jiffies;
-	/* what the controller refuses to delete stays, until the next reset */
+	/* if the controller refuses, the queue stays until the next reset */
 	if (q->set->ops->down(q))
 		return HZ;
 	nvme_pmap_queue_free_memory(q);
@@ -235,8 +244,9 @@ unsigned long nvme_pmap_queue_free_if_idle(struct nvme_pmap_queue *q)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_free_if_idle);
 
 /*
- * The last user is gone, or was never to be.  The pair is kept for a moment: a program
- * that attaches and detaches over and over has no queue created for that.
+ * The last user has left, or the first one failed to attach.  The pair is kept for a
+ * while, so that a program that attaches and detaches in a loop does not create and
+ * delete queues.
  */
 static void nvme_pmap_queue_last_user(struct nvme_pmap_queue *q)
 {
@@ -248,7 +258,7 @@ static void nvme_pmap_queue_last_user(struct nvme_pmap_queue *q)
 		q->set->ops->keep(q->set);
 }
 
-/* A queue for its first user. */
+/* Choose a queue and attach its first user. */
 static struct nvme_pmap_queue *
 nvme_pmap_queue_first_user(struct nvme_pmap_queues *set,
 			   const struct nvme_pmap_attach *att)
@@ -270,7 +280,7 @@ nvme_pmap_queue_first_user(struct nvme_pmap_queues *set,
 	q->users = 1;
 	q->create_failed = 0;
 	ret = set->ops->up(q);
-	/* during a reset: it comes up afterwards, until then blk-mq serves */
+	/* during a reset: the queue comes up later, until then blk-mq serves */
 	if (!ret || ret == -EAGAIN) {
 		set->ops->keep(set);
 		return q;
@@ -279,7 +289,7 @@ nvme_pmap_queue_first_user(struct nvme_pmap_queues *set,
 	return ERR_PTR(ret);
 }
 
-/* The queue of the file @fd, which must be one of the same controller. */
+/* Attach to the queue of the file @fd, which must be of the same controller. */
 static struct nvme_pmap_queue *
 nvme_pmap_queue_next_user(struct nvme_pmap_queues *set, struct file *file,
 			  int fd, bool polled)
@@ -293,7 +303,7 @@ nvme_pmap_queue_next_user(struct nvme_pmap_queues *set, struct file *file,
 	if (other->f_op != file->f_op)
 		goto put;
 	pf = nvme_pmap_file(other);
-	/* queues change hands under the lock of their set, which is held */
+	/* the set lock is held: pf->queue does not change */
 	if (!pf || pf->pc->queues != set || !pf->queue[polled])
 		goto put;
 	q = pf->queue[polled];
@@ -334,8 +344,8 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
  * nvme_pmap_attach - NVME_PMAP_IOC_ATTACH
  * @file: the open /dev/ngXnY
  * @pf: its state
- * @att: the checked argument
- * @by_door: the auto door asks, and not the program
+ * @att: the argument, checked
+ * @by_door: the caller is the auto door, not the program
  *
  * Return: 0, or an errno that linux/nvme_pmap.h lists.
  */
@@ -357,8 +367,8 @@ int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 }
 
 /*
- * Commands of IOPOLL rings end only when somebody polls.  Not under the lock of
- * the set: a command that never ends is ended by those who take it.
+ * Wait for the commands in flight; those of IOPOLL rings end only when a task polls.
+ * Not under the set lock: the keeper takes it to end a command that hangs.
  */
 static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 {
@@ -373,7 +383,7 @@ static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 	return 0;
 }
 
-/* What stock said to a caller was said for a file that goes. */
+/* Forget stock's answer for a caller: it was about a file that leaves the queue. */
 static void nvme_pmap_queue_drop_cred(struct nvme_pmap_queue *q)
 {
 	const struct cred *cred;
@@ -400,7 +410,7 @@ static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
 	mutex_lock(&set->lock);
 	q->draining = false;
 	if (ret) {
-		/* it stays attached: live again, unless a reset came */
+		/* still attached: live again, unless a reset came */
 		if (!set->dead)
 			set->ops->up(q);
 		return ret;
@@ -432,9 +442,9 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
  * nvme_pmap_detach - NVME_PMAP_IOC_DETACH
  * @pf: the file's state, or NULL
  * @polled: which of its queues
- * @by_door: the auto door asks: only for one that it has attached
+ * @by_door: the caller is the auto door: detach only a queue that it attached
  *
- * Return: 0; -ENOTCONN; -EALREADY: another thread is at it; -ERESTARTSYS.
+ * Return: 0; -ENOTCONN; -EALREADY: another thread is detaching it; -ERESTARTSYS.
  */
 int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door)
 {
@@ -458,8 +468,8 @@ int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door)
 }
 
 /*
- * Whoever has handed the last commands of a file over gives back what they held
- * afterwards, under the lock of their queue: of any that the file ever had.
+ * A task that has handed over the last commands of a file still puts their references
+ * afterwards, under the CQ lock.  Wait for it, on any queue that the file may have had.
  */
 static void nvme_pmap_queues_sync_cq(struct nvme_pmap_queues *set)
 {
@@ -472,8 +482,8 @@ static void nvme_pmap_queues_sync_cq(struct nvme_pmap_queues *set)
 }
 
 /**
- * nvme_pmap_detach_all - the file is closed
- * @pf: its state; none of its commands is in flight
+ * nvme_pmap_detach_all - detach the queues of a file that is closed
+ * @pf: the file's state; none of its commands is in flight
  */
 void nvme_pmap_detach_all(struct nvme_pmap_file *pf)
 {
@@ -489,13 +499,13 @@ void nvme_pmap_detach_all(struct nvme_pmap_file *pf)
 }
 
 /**
- * nvme_pmap_queues_alloc - the queue objects of a new controller
- * @ops: what pci.c does
- * @dev: for it
+ * nvme_pmap_queues_alloc - allocate the queue objects of a new controller
+ * @ops: the functions of pci.c
+ * @dev: struct nvme_dev, for @ops
  * @dma: the device that does the DMA
- * @nr: how many at most
+ * @nr: most queues
  *
- * Return: the set, or NULL: the controller then works without.
+ * Return: the set, or NULL: the controller then works without queues.
  */
 struct nvme_pmap_queues *
 nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
@@ -514,7 +524,7 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 	set->dma = dma;
 	mutex_init(&set->lock);
 	mutex_init(&set->pair_lock);
-	/* all of them twice: files come and go, and so does the controller */
+	/* all queues twice a second: files come and go, and controllers reset */
 	ratelimit_state_init(&set->creations, HZ, 2 * nr);
 	ratelimit_set_flags(&set->creations, RATELIMIT_MSG_ON_RELEASE);
 	for (i = 0; i < nr; i++) {
@@ -530,10 +540,10 @@ nvme_pmap_queues_alloc(const struct nvme_pmap_queue_ops *ops, void *dev,
 EXPORT_SYMBOL_GPL(nvme_pmap_queues_alloc);
 
 /**
- * nvme_pmap_queues_kill - the controller is gone for good
- * @set: its queues; disabled, and every command has ended
+ * nvme_pmap_queues_kill - end the queues of a controller that is gone for good
+ * @set: its queues; the controller is disabled, and every command has ended
  *
- * Files may still point at them; they find nothing there.
+ * Files may still point at the queues; they find no CQ there.
  */
 void nvme_pmap_queues_kill(struct nvme_pmap_queues *set)
 {
@@ -543,7 +553,7 @@ void nvme_pmap_queues_kill(struct nvme_pmap_queues *set)
 	set->dead = true;
 	for (i = 0; i < set->nr; i++)
 		nvme_pmap_queue_hide_cq(&set->queue[i]);
-	/* one grace period for all */
+	/* one grace period for all of them */
 	synchronize_rcu();
 	for (i = 0; i < set->nr; i++)
 		nvme_pmap_queue_drop_memory(&set->queue[i]);

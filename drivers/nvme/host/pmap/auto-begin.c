@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How a file gets its auto door: by the first of its commands that could use one, which
- * does not wait for it.
+ * How a file gets its auto door: the first command that could use it starts a work, and
+ * does not wait.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -14,7 +14,7 @@
 #include "ctrl.h"
 #include "file.h"
 
-/* A file's first command with a fixed buffer: what it needs is made here. */
+/* Make the state and the auto door of a file. */
 static void nvme_pmap_auto_begin_work(struct work_struct *work)
 {
 	struct nvme_pmap_ctrl *pc = container_of(work, struct nvme_pmap_ctrl,
@@ -25,27 +25,27 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 	struct mem_cgroup *old = set_active_memcg(pc->begin_memcg);
 	struct nvme_pmap_file *pf = NULL;
 
-	/* the file holds the controller, and this finds out that it is gone */
+	/* the file holds pc->ctrl; this fails if the controller was removed */
 	if (!nvme_pmap_ctrl_prepare(pc))
 		pf = nvme_pmap_file_get(file, ns, pc, PMAP_AUTO_GFP);
 	if (!pf || nvme_pmap_auto_file_make(pf))
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
 	set_active_memcg(old);
 	mem_cgroup_put(pc->begin_memcg);
-	/* pairs with the cmpxchg() of the next */
+	/* pairs with the cmpxchg() in nvme_pmap_auto_begin() */
 	smp_store_release(&pc->begin_file, NULL);
 	nvme_pmap_ctrl_put(pc);
-	/* and with the file the module may go */
+	/* after the last file the module may go */
 	fput(file);
 }
 
 /**
- * nvme_pmap_auto_begin - a file should have what the auto door needs; not at once
+ * nvme_pmap_auto_begin - have a work give a file its auto door
  * @ctrl: the controller of its namespace
  * @file: the open file, held by a command
  *
- * One file of a controller at a time; the others ask again with their next command.
- * Where it fails nobody tries for a second.
+ * One file of a controller at a time; other files ask again with their next command.
+ * After a failure there is no try for a second.
  */
 void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 {
@@ -56,7 +56,7 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 	if (pc && (READ_ONCE(pc->mode) == NVME_PMAP_AUTO_OFF ||
 		   READ_ONCE(pc->begin_file) ||
 		   time_before(jiffies, READ_ONCE(pc->begin_at)) ||
-		   /* or it is being removed */
+		   /* the controller's state is being freed */
 		   !kref_get_unless_zero(&pc->ref)))
 		pc = NULL;
 	rcu_read_unlock();
@@ -68,18 +68,18 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 		return;
 	}
 	get_file(file);
-	/* who opens many files pays for what each takes */
+	/* the program that opens files pays for their state */
 	pc->begin_memcg = get_mem_cgroup_from_mm(current->mm);
 	/*
-	 * Which has the reference on the controller's state now.  It speaks to the
-	 * controller, which a suspended one is not to hear.
+	 * The work takes over the reference on @pc.  It sends an admin command, which a
+	 * suspended controller must not get: the workqueue is freezable.
 	 */
 	queue_work(nvme_pmap_wq, &pc->begin);
 }
 
 /**
- * nvme_pmap_auto_start - a controller that does as the module was told
- * @pc: the controller
+ * nvme_pmap_auto_start - set up the auto door of a new controller
+ * @pc: the controller's state
  */
 void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
 {
@@ -89,8 +89,8 @@ void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
 }
 
 /**
- * nvme_pmap_auto_stop - a controller that is being removed
- * @pc: the controller, which nobody finds any more
+ * nvme_pmap_auto_stop - switch the auto door off for good
+ * @pc: the state of a controller that is being removed, already unpublished
  */
 void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc)
 {

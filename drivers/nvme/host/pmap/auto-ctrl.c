@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The auto door of a controller: what the operator sets and sees, and who tells the
- * files that mappings are to end.
+ * The auto door of a controller: the operator's settings and counters.  A change of a
+ * setting tells the files which mappings must end.
  */
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
@@ -16,7 +16,7 @@
 static char *pmap_auto_mode = "on";
 module_param(pmap_auto_mode, charp, 0444);
 MODULE_PARM_DESC(pmap_auto_mode,
-		 "fixed buffers of unmodified programs: off, on, or queue");
+		 "auto door (io_uring fixed buffers): off, on, or queue");
 
 static int nvme_pmap_auto_set(const char *value,
 			      const struct kernel_param *param);
@@ -29,12 +29,12 @@ static unsigned int pmap_auto_max_mib;
 module_param_cb(pmap_auto_max_mib, &nvme_pmap_auto_ops, &pmap_auto_max_mib,
 		0644);
 MODULE_PARM_DESC(pmap_auto_max_mib,
-		 "MiB of them that a controller keeps (0: an eighth of memory)");
+		 "auto door: most MiB per controller (0: 1/8 of memory)");
 
 static unsigned int pmap_auto_idle_s = 10;
 module_param_cb(pmap_auto_idle_s, &nvme_pmap_auto_ops, &pmap_auto_idle_s, 0644);
 MODULE_PARM_DESC(pmap_auto_idle_s,
-		 "seconds after which one that is not used is given back");
+		 "auto door: seconds until an unused buffer is unmapped");
 
 const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES] = {
 	[NVME_PMAP_AUTO_OFF] = "off",
@@ -43,15 +43,15 @@ const char *const nvme_pmap_auto_modes[PMAP_AUTO_MODES] = {
 };
 
 /*
- * Where it is shut for all, stock commands do not pay for it.  Not a static key:
- * QEMU's TCG does not survive code that is changed under it for long.  So many
- * controllers have opened it; the mutex guards both, and their modes.
+ * False: stock commands do not pay for the door.  Not a static key: QEMU's TCG does not
+ * survive code that is patched for long.  The count is of controllers with an open
+ * door; the mutex guards both, and the controllers' modes.
  */
 bool nvme_pmap_auto_open __read_mostly;
 static unsigned int nvme_pmap_auto_opened;
 static DEFINE_MUTEX(nvme_pmap_auto_switching);
 
-/* The auto doors of all files: for those who end mappings of many. */
+/* The auto doors of all files, to notify them. */
 static LIST_HEAD(nvme_pmap_auto_files);
 static DEFINE_SPINLOCK(nvme_pmap_auto_files_lock);
 
@@ -70,7 +70,7 @@ u8 nvme_pmap_auto_default(void)
 	return NVME_PMAP_AUTO_OFF;
 }
 
-/* Pages that the auto door may hold for one controller. */
+/* Most pages that the auto door may hold for one controller. */
 static unsigned long nvme_pmap_auto_limit(void)
 {
 	unsigned long mib = READ_ONCE(pmap_auto_max_mib);
@@ -79,9 +79,9 @@ static unsigned long nvme_pmap_auto_limit(void)
 }
 
 /**
- * nvme_pmap_auto_uncharge - give back what nvme_pmap_auto_charge() took
+ * nvme_pmap_auto_uncharge - undo nvme_pmap_auto_charge()
  * @pc: the controller
- * @pages: their number
+ * @pages: number of pages
  */
 void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages)
 {
@@ -89,11 +89,11 @@ void nvme_pmap_auto_uncharge(struct nvme_pmap_ctrl *pc, unsigned long pages)
 }
 
 /**
- * nvme_pmap_auto_charge - the auto door is to hold more pages for a controller
- * @pc: the controller
- * @pages: their number
+ * nvme_pmap_auto_charge - charge pages that the auto door is about to map
+ * @pc: the controller's state
+ * @pages: number of pages
  *
- * Return: 0, or -EDQUOT: not so many.
+ * Return: 0, or -EDQUOT: over the limit.
  */
 int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages)
 {
@@ -105,7 +105,7 @@ int nvme_pmap_auto_charge(struct nvme_pmap_ctrl *pc, unsigned long pages)
 }
 
 /**
- * nvme_pmap_auto_interval - jiffies between rounds, in which mappings age
+ * nvme_pmap_auto_interval - jiffies from one round, in which mappings age, to the next
  */
 unsigned long nvme_pmap_auto_interval(void)
 {
@@ -114,7 +114,7 @@ unsigned long nvme_pmap_auto_interval(void)
 	return idle * HZ / PMAP_AUTO_ROUNDS;
 }
 
-/* Which way the commands of a file went, of those that went this one. */
+/* Commands of a file that took this path. */
 static u64 nvme_pmap_file_path_count(const struct nvme_pmap_file *pf,
 				     enum nvme_pmap_path path)
 {
@@ -127,7 +127,7 @@ static u64 nvme_pmap_file_path_count(const struct nvme_pmap_file *pf,
 }
 
 /**
- * nvme_pmap_auto_file_enlist - from now on a file's auto door is told what to do
+ * nvme_pmap_auto_file_enlist - put a file's auto door on the list of all
  * @af: the file's auto door
  */
 void nvme_pmap_auto_file_enlist(struct nvme_pmap_auto_file *af)
@@ -138,8 +138,8 @@ void nvme_pmap_auto_file_enlist(struct nvme_pmap_auto_file *af)
 }
 
 /**
- * nvme_pmap_auto_file_delist - the file is being released; its counts stay
- * @af: the file's auto door
+ * nvme_pmap_auto_file_delist - take a file's auto door off the list; its counts stay
+ * @af: the file's auto door; the file is being released
  */
 void nvme_pmap_auto_file_delist(struct nvme_pmap_auto_file *af)
 {
@@ -153,7 +153,7 @@ void nvme_pmap_auto_file_delist(struct nvme_pmap_auto_file *af)
 	spin_unlock(&nvme_pmap_auto_files_lock);
 }
 
-/* The files of a controller, or all, are to look what is to end or to be retried. */
+/* Set a flag of the files of a controller (NULL: of all files), and run their works. */
 static void nvme_pmap_auto_notify_files(const struct nvme_pmap_ctrl *pc,
 					int flag)
 {
@@ -169,7 +169,7 @@ static void nvme_pmap_auto_notify_files(const struct nvme_pmap_ctrl *pc,
 	spin_unlock(&nvme_pmap_auto_files_lock);
 }
 
-/* From now on, for what is mapped already as well. */
+/* A new setting applies to existing mappings as well. */
 static int nvme_pmap_auto_set(const char *value,
 			      const struct kernel_param *param)
 {
@@ -181,8 +181,8 @@ static int nvme_pmap_auto_set(const char *value,
 }
 
 /**
- * nvme_pmap_auto_switch - the operator's choice for a controller
- * @pc: the controller
+ * nvme_pmap_auto_switch - set the mode of a controller's auto door
+ * @pc: the controller's state
  * @mode: enum nvme_pmap_auto_mode
  */
 void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
@@ -191,20 +191,20 @@ void nvme_pmap_auto_switch(struct nvme_pmap_ctrl *pc, u8 mode)
 
 	mutex_lock(&nvme_pmap_auto_switching);
 	old = xchg(&pc->mode, mode);
-	/* another chance, after memory that could not be reached */
+	/* try again, after memory that the device could not reach */
 	WRITE_ONCE(pc->unreachable, false);
 	nvme_pmap_auto_opened += mode != NVME_PMAP_AUTO_OFF;
 	nvme_pmap_auto_opened -= old != NVME_PMAP_AUTO_OFF;
 	WRITE_ONCE(nvme_pmap_auto_open, nvme_pmap_auto_opened);
 	mutex_unlock(&nvme_pmap_auto_switching);
-	/* what the mode does not allow is given back; they read it when they look */
+	/* the files' works read the new mode, and give back the rest */
 	nvme_pmap_auto_notify_files(pc, PMAP_AUTO_RETRY);
 }
 
 /**
- * nvme_pmap_auto_count - commands of all files of a controller, closed ones too
- * @pc: the controller
- * @path: which way they went
+ * nvme_pmap_auto_count - commands that took a path, also of files that are closed
+ * @pc: the controller's state
+ * @path: the path
  */
 u64 nvme_pmap_auto_count(const struct nvme_pmap_ctrl *pc,
 			 enum nvme_pmap_path path)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which mapping belongs to which buffer that io_uring has registered: made when the
- * buffer has been used enough, and ended when it is given up, idle, or told to end.
+ * Which mapping belongs to which buffer registered with io_uring.  A mapping is made
+ * when its buffer has been used enough.  It ends when io_uring lets go of the buffer,
+ * when the buffer is idle, or when the operator switches the door off.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -20,26 +21,33 @@
 #include "map.h"
 #include "queue.h"
 
-/* How soon to look again for commands on what is to end. */
+/* How soon to look again for evicted entries without commands. */
 #define PMAP_AUTO_SOON (HZ / 10 ?: 1)
 
-/* How soon to see that io_uring has let go of a buffer; a queue outlives the last. */
+/*
+ * How often to look for buffers that io_uring has let go of.  A file without buffers
+ * keeps its queue for as long.
+ */
 #define PMAP_AUTO_TICK HZ
 
-/* How long what cannot be mapped is not tried again. */
+/* How soon a refused buffer is tried again. */
 #define PMAP_AUTO_REFUSED (5 * HZ)
 
 /*
- * A buffer is mapped after two commands, and one more for each 64 KiB of it; a command
- * counts once more for each 64 KiB that it transfers.  Stock then has cost about what
- * the mapping will: a buffer that is used no more has at most doubled what it cost.
+ * A buffer is mapped after two commands, and one more for each 64 KiB of its length; a
+ * command counts once more for each 64 KiB that it transfers.  By then the stock path
+ * has cost about as much as the mapping will.  So a buffer that is not used any more
+ * has cost at most twice as much as on stock.
  */
 #define PMAP_AUTO_WAIT	     2
 #define PMAP_AUTO_WAIT_SHIFT 16
 
 /* ---- by commands ---- */
 
-/* An entry for a buffer that has none; NULL if another command is first. */
+/*
+ * Make an entry for a buffer.  Return: NULL without memory or room, or if another
+ * command was first.
+ */
 static struct nvme_pmap_auto_entry *
 nvme_pmap_auto_entry_new(struct nvme_pmap_auto_file *af,
 			 const struct io_mapped_ubuf *imu)
@@ -48,7 +56,7 @@ nvme_pmap_auto_entry_new(struct nvme_pmap_auto_file *af,
 
 	if (atomic_read(&af->nr) >= PMAP_AUTO_MAX)
 		return NULL;
-	/* no reclaim, nor is anybody killed, for what only makes things faster */
+	/* neither reclaim nor the OOM killer for a speed-up */
 	a = kzalloc(sizeof(*a), GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN);
 	if (!a)
 		return NULL;
@@ -62,12 +70,12 @@ nvme_pmap_auto_entry_new(struct nvme_pmap_auto_file *af,
 	}
 	atomic_inc(&af->nr);
 	llist_add(&a->fresh, &af->fresh);
-	/* where it ticks already, that will do */
+	/* if the work is pending, it comes soon enough */
 	queue_delayed_work(nvme_wq, &af->work, PMAP_AUTO_TICK);
 	return a;
 }
 
-/* The last count: the work is to map it. */
+/* The last count: let the work map the buffer. */
 static void nvme_pmap_auto_request_map(struct nvme_pmap_auto_file *af,
 				       struct nvme_pmap_auto_entry *a,
 				       const struct io_kiocb *req)
@@ -78,12 +86,12 @@ static void nvme_pmap_auto_request_map(struct nvme_pmap_auto_file *af,
 }
 
 /**
- * nvme_pmap_auto_count_down - a command on a buffer that has no mapping
+ * nvme_pmap_auto_count_down - count a command on a buffer that has no mapping
  * @pf: the file's state
- * @req: the command, which stock is going to serve
+ * @req: the command, which goes to stock
  * @len: bytes that it transfers
  *
- * Return: why.
+ * Return: why it goes to stock.
  */
 enum nvme_pmap_path nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
 					      const struct io_kiocb *req,
@@ -106,7 +114,7 @@ enum nvme_pmap_path nvme_pmap_auto_count_down(struct nvme_pmap_file *pf,
 		WRITE_ONCE(a->used, true);
 	if (atomic_read(&a->wait) <= 0)
 		goto unlock;
-	/* pairs with the xchg in nvme_pmap_auto_entry_expired(): one of them crosses zero */
+	/* pairs with the xchg in nvme_pmap_auto_entry_expired(): one crosses zero */
 	left = atomic_fetch_sub(weight, &a->wait);
 	if (left > 0 && left <= weight)
 		nvme_pmap_auto_request_map(af, a, req);
@@ -118,9 +126,9 @@ unlock:
 /* ---- by the file's work: mapping ---- */
 
 /*
- * Map a buffer that is adopted, unless that has been done for another file.
+ * Map an adopted buffer, or share the mapping that another file has made.
  *
- * Return: it as this file's, or an ERR_PTR.
+ * Return: the buffer for this file, or an ERR_PTR.
  */
 static struct nvme_pmap *nvme_pmap_auto_map(struct nvme_pmap_file *pf,
 					    struct nvme_pmap_adopted *adopted)
@@ -141,7 +149,7 @@ static struct nvme_pmap *nvme_pmap_auto_map(struct nvme_pmap_file *pf,
 	return pmap;
 }
 
-/* Return: the mapping of what a command has handed over, or NULL. */
+/* Map a buffer that a command has handed over.  Return: the buffer, or NULL. */
 static struct nvme_pmap *
 nvme_pmap_auto_map_one(struct nvme_pmap_file *pf,
 		       struct nvme_pmap_adopted *adopted)
@@ -159,7 +167,7 @@ nvme_pmap_auto_map_one(struct nvme_pmap_file *pf,
 	return IS_ERR(pmap) ? NULL : pmap;
 }
 
-/* Map what commands have handed over. */
+/* Map the buffers that commands have handed over. */
 static void nvme_pmap_auto_map_requested(struct nvme_pmap_auto_file *af)
 {
 	struct llist_node *want = llist_del_all(&af->want);
@@ -180,7 +188,7 @@ static void nvme_pmap_auto_map_requested(struct nvme_pmap_auto_file *af)
 
 /* ---- by the file's work: ending ---- */
 
-/* No new commands on it; the entry is gone for those who look up. */
+/* Take an entry out of the table: commands do not find it, nor get its buffer. */
 static void nvme_pmap_auto_entry_evict(struct nvme_pmap_auto_file *af,
 				       struct nvme_pmap_auto_entry *a)
 {
@@ -194,7 +202,7 @@ static void nvme_pmap_auto_entry_evict(struct nvme_pmap_auto_file *af,
 		nvme_pmap_buffer_kill(pmap);
 }
 
-/* The end of an entry that has left the table, and that no command uses. */
+/* Free an entry that has left the table, and that no command uses. */
 static void nvme_pmap_auto_entry_free(struct nvme_pmap_auto_entry *a)
 {
 	struct nvme_pmap *pmap = rcu_dereference_protected(a->pmap, true);
@@ -210,7 +218,7 @@ static bool nvme_pmap_auto_entry_lost(struct nvme_pmap *pmap)
 {
 	bool lost;
 
-	/* the removal of the controller may end it at any time */
+	/* the removal of the controller may end the buffer at any time */
 	if (!percpu_ref_tryget_live(&pmap->ref))
 		return true;
 	lost = nvme_pmap_given_up(pmap->map->adopted);
@@ -220,7 +228,7 @@ static bool nvme_pmap_auto_entry_lost(struct nvme_pmap *pmap)
 	return lost;
 }
 
-/* Has it not been used for so many rounds? */
+/* Has the entry been unused for enough rounds? */
 static bool nvme_pmap_auto_entry_idle(struct nvme_pmap_auto_entry *a)
 {
 	if (!READ_ONCE(a->used))
@@ -230,7 +238,7 @@ static bool nvme_pmap_auto_entry_idle(struct nvme_pmap_auto_entry *a)
 	return false;
 }
 
-/* Is it to end?  @all: whatever it is; @retry: what was refused; @round: what is old. */
+/* Must the entry go?  @all: any entry; @retry: a refused one; @round: an idle one. */
 static bool nvme_pmap_auto_entry_expired(struct nvme_pmap_auto_entry *a,
 					 bool all, bool retry, bool round)
 {
@@ -243,11 +251,11 @@ static bool nvme_pmap_auto_entry_expired(struct nvme_pmap_auto_entry *a,
 		return true;
 	if (!all && !(round && nvme_pmap_auto_entry_idle(a)))
 		return false;
-	/* or it has been handed over since */
+	/* or a command has handed the entry over meanwhile */
 	return pmap || atomic_xchg(&a->wait, 0) > 0;
 }
 
-/* One visit to each: evict what is to end. */
+/* Visit each entry, and evict the ones that must go. */
 static void nvme_pmap_auto_age_entries(struct nvme_pmap_auto_file *af)
 {
 	bool all = READ_ONCE(af->pf->pc->mode) == NVME_PMAP_AUTO_OFF;
@@ -259,7 +267,7 @@ static void nvme_pmap_auto_age_entries(struct nvme_pmap_auto_file *af)
 	if (round)
 		af->aged = jiffies;
 	if (round || retry) {
-		/* there may be a queue to be had by now */
+		/* a queue may be free by now */
 		clear_bit(PMAP_AUTO_TRIED_QUEUE, &af->flags);
 		clear_bit(PMAP_AUTO_TRIED_QUEUE_POLLED, &af->flags);
 	}
@@ -270,7 +278,7 @@ static void nvme_pmap_auto_age_entries(struct nvme_pmap_auto_file *af)
 	}
 }
 
-/* Free those whose last command has ended. */
+/* Free evicted entries whose last command has ended. */
 static void nvme_pmap_auto_free_idle(struct nvme_pmap_auto_file *af)
 {
 	struct nvme_pmap_auto_entry *a, *next;
@@ -283,12 +291,12 @@ static void nvme_pmap_auto_free_idle(struct nvme_pmap_auto_file *af)
 	}
 }
 
-/* What commands have added since. */
+/* Collect the entries that commands have added. */
 static void nvme_pmap_auto_collect_fresh(struct nvme_pmap_auto_file *af)
 {
 	struct nvme_pmap_auto_entry *a;
 
-	/* the first: its age is looked at from now on */
+	/* the first entries: their age counts from now on */
 	if (list_empty(&af->all))
 		af->aged = jiffies;
 	llist_for_each_entry(a, llist_del_all(&af->fresh), fresh)
@@ -297,7 +305,7 @@ static void nvme_pmap_auto_collect_fresh(struct nvme_pmap_auto_file *af)
 
 /* ---- by the file's work: queues ---- */
 
-/* May the file have queues of the door's?  For a tick there may be nothing to use them. */
+/* May the file keep the door's queues?  Also for a tick without any entry. */
 static bool nvme_pmap_auto_wants_queue(const struct nvme_pmap_auto_file *af)
 {
 	return READ_ONCE(af->pf->pc->mode) == NVME_PMAP_AUTO_QUEUE &&
@@ -306,8 +314,8 @@ static bool nvme_pmap_auto_wants_queue(const struct nvme_pmap_auto_file *af)
 }
 
 /*
- * Give back the queues that were attached here, if they are not wanted.  Return:
- * when to look again for one that stays, or 0.
+ * Detach the queues that the auto door attached, if they are not wanted.  Return:
+ * jiffies until the next look at a queue that stays, or 0.
  */
 static unsigned long
 nvme_pmap_auto_detach_unused(struct nvme_pmap_auto_file *af)
@@ -319,15 +327,15 @@ nvme_pmap_auto_detach_unused(struct nvme_pmap_auto_file *af)
 	for (polled = 0; polled < PMAP_QUEUE_KINDS; polled++) {
 		if (!READ_ONCE(pf->by_door[polled]))
 			continue;
-		/* for each: the one before may have taken its time */
+		/* for each kind: detaching the other may have taken long */
 		if (nvme_pmap_auto_wants_queue(af)) {
 			again = again ?: PMAP_AUTO_TICK;
 			continue;
 		}
-		/* the program is about to detach it, and may not */
+		/* the program is detaching it, but may give up */
 		if (nvme_pmap_detach(pf, polled, true) == -EALREADY)
 			again = PMAP_AUTO_SOON;
-		/* at once, if there is something to use it again */
+		/* a new entry may attach a queue at once */
 		clear_bit(PMAP_AUTO_TRIED_QUEUE + polled, &af->flags);
 	}
 	return again;
@@ -341,7 +349,7 @@ static void nvme_pmap_auto_file_work(struct work_struct *work)
 	unsigned long again = 0;
 
 	nvme_pmap_auto_map_requested(af);
-	/* not before: what was handed over has been added by then */
+	/* after the mapping: each mapped entry is on the list by then */
 	nvme_pmap_auto_collect_fresh(af);
 	nvme_pmap_auto_age_entries(af);
 	nvme_pmap_auto_free_idle(af);
@@ -350,7 +358,7 @@ static void nvme_pmap_auto_file_work(struct work_struct *work)
 	if (!list_empty(&af->ending))
 		again = PMAP_AUTO_SOON;
 	again = min_not_zero(again, nvme_pmap_auto_detach_unused(af));
-	/* not sooner than somebody has asked for meanwhile */
+	/* does not delay a run that somebody has asked for meanwhile */
 	if (again)
 		queue_delayed_work(nvme_wq, &af->work, again);
 }
@@ -368,25 +376,28 @@ static void nvme_pmap_auto_attach_work(struct work_struct *work)
 	struct file *file = af->attach_file;
 
 	nvme_pmap_attach(file, af->pf, &att, true);
-	/* not to be missed by who switches the door, nor when nothing uses it */
+	/*
+	 * Pairs with the xchg() in nvme_pmap_auto_switch(): this sees the new mode, or
+	 * the file's work sees the queue.  The tick detaches a queue that nothing uses.
+	 */
 	smp_mb();
 	if (READ_ONCE(af->pf->pc->mode) != NVME_PMAP_AUTO_QUEUE)
 		nvme_pmap_auto_file_kick(af, 0);
 	else
 		queue_delayed_work(nvme_wq, &af->work, PMAP_AUTO_TICK);
 	clear_bit_unlock(PMAP_AUTO_ATTACHING, &af->flags);
-	/* which may be the last, and end all this */
+	/* this may be the last reference, and free @af */
 	fput(file);
 }
 
 /**
- * nvme_pmap_auto_request_queue - a file should have a queue; not at once
- * @pf: its state
+ * nvme_pmap_auto_request_queue - have a queue attached to a file, by a work
+ * @pf: the file's state
  * @file: the open file, held by a command
  * @polled: which kind of queue
  *
- * Without one left, commands go by blk-mq; it is tried again in the next round, or
- * when the operator writes the door.
+ * If no queue is left, commands go over blk-mq.  The next try is in the next round, or
+ * when the operator changes a setting of the auto door.
  */
 void nvme_pmap_auto_request_queue(struct nvme_pmap_file *pf, struct file *file,
 				  bool polled)
@@ -400,14 +411,14 @@ void nvme_pmap_auto_request_queue(struct nvme_pmap_file *pf, struct file *file,
 	set_bit(PMAP_AUTO_TRIED_QUEUE + polled, &af->flags);
 	af->attach_file = get_file(file);
 	af->attach_polled = polled;
-	/* the queue's vector is that of the CPU that attaches */
+	/* the queue gets the vector of the CPU that attaches it */
 	schedule_work_on(raw_smp_processor_id(), &af->attach);
 }
 
 /* ---- the door of a file ---- */
 
 /**
- * nvme_pmap_auto_file_make - the auto door of a file, unless it has one
+ * nvme_pmap_auto_file_make - give a file its auto door, unless it has one
  * @pf: the file's state
  *
  * Return: 0 or -ENOMEM.
@@ -416,7 +427,7 @@ int nvme_pmap_auto_file_make(struct nvme_pmap_file *pf)
 {
 	struct nvme_pmap_auto_file *af;
 
-	/* only the controller's work makes them */
+	/* only the controller's work calls this */
 	if (pf->auto_file)
 		return 0;
 	nvme_pmap_watch();
@@ -443,8 +454,8 @@ int nvme_pmap_auto_file_make(struct nvme_pmap_file *pf)
 }
 
 /**
- * nvme_pmap_auto_file_free - the file is being released, no command is in flight
- * @pf: its state
+ * nvme_pmap_auto_file_free - free the auto door of a file that is being released
+ * @pf: the file's state; no command is in flight
  */
 void nvme_pmap_auto_file_free(struct nvme_pmap_file *pf)
 {
@@ -454,7 +465,7 @@ void nvme_pmap_auto_file_free(struct nvme_pmap_file *pf)
 	if (!af)
 		return;
 	nvme_pmap_auto_file_delist(af);
-	/* it has given back the file, but may not have returned yet */
+	/* it has put the file, but may still be running */
 	cancel_work_sync(&af->attach);
 	cancel_delayed_work_sync(&af->work);
 
@@ -463,7 +474,7 @@ void nvme_pmap_auto_file_free(struct nvme_pmap_file *pf)
 			nvme_pmap_disown(a->adopted);
 	nvme_pmap_auto_collect_fresh(af);
 	list_splice(&af->all, &af->ending);
-	/* before its entries: it may be about to grow */
+	/* before its entries: its own work may be about to move them */
 	rhashtable_destroy(&af->table);
 	list_for_each_entry_safe(a, next, &af->ending, node)
 		nvme_pmap_auto_entry_free(a);

@@ -15,7 +15,7 @@
 #include "file.h"
 #include "format.h"
 
-/* Entries of the first table; it doubles when they are used up. */
+/* Entries of the first table. */
 #define PMAP_TABLE_MIN 16u
 
 /**
@@ -36,7 +36,7 @@ struct nvme_pmap_table *nvme_pmap_alloc_table(u32 nr, gfp_t gfp)
 }
 
 /**
- * nvme_pmap_file_free - the state of a file that is closed, or was never to be
+ * nvme_pmap_file_free - free the state of a file that is closed, or failed to get one
  * @pf: the state
  */
 void nvme_pmap_file_free(struct nvme_pmap_file *pf)
@@ -48,7 +48,7 @@ void nvme_pmap_file_free(struct nvme_pmap_file *pf)
 	kfree(pf);
 }
 
-/* Somebody without any capability, to ask with; made with the first file. */
+/* Credentials without any capability, for asking stock; made with the first file. */
 const struct cred *nvme_pmap_nobody;
 
 static bool nvme_pmap_make_nobody(void)
@@ -61,7 +61,7 @@ static bool nvme_pmap_make_nobody(void)
 	if (!cred)
 		return false;
 	cap_clear(cred->cap_effective);
-	/* another file may be first */
+	/* another file was first */
 	if (cmpxchg(&nvme_pmap_nobody, NULL, cred))
 		put_cred(cred);
 	return true;
@@ -97,7 +97,7 @@ nvme_pmap_file_alloc(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc, gfp_t gfp)
 	return NULL;
 }
 
-/* The file's state; made at the first call that needs it. */
+/* Find the file's state, or make it at the first call that needs it. */
 struct nvme_pmap_file *nvme_pmap_file_get(struct file *file, struct nvme_ns *ns,
 					  struct nvme_pmap_ctrl *pc, gfp_t gfp)
 {

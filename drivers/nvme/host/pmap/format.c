@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Which formats of namespaces are known: see format.h.
- */
+/* Which formats of namespaces the driver knows: see format.h. */
 #include <linux/hashtable.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -13,30 +11,30 @@
 #include "format.h"
 #include "hooks.h"
 
-/* At least between two scans that are asked for; and a turn of those who wait. */
+/* Least time between two scans that are asked for; waiting commands look as often. */
 #define PMAP_SCAN_EVERY (HZ / 20 ?: 1)
 
-/* How long the next change lets commands go first that waited for the last. */
+/* How long a change lets commands go first that waited for the last one. */
 #define PMAP_CHANGE_PATIENCE (HZ / 2)
 
-/* So many scans for a change that no command waits for, and how far apart. */
+/* Scans after a change that no command asks for: how many, how far apart. */
 #define PMAP_RESCANS	  10
 #define PMAP_RESCAN_EVERY (HZ / 10 ?: 1)
 
-/* How long scans may fail before those who wait for one fail as well. */
+/* How long scans may fail before the commands that wait for one fail too. */
 #define PMAP_SCAN_PATIENCE (10 * HZ)
 
 /**
  * struct nvme_pmap_change - an admin command that may change formats, under way
  * @node: in nvme_pmap_changes
- * @subsys: whose; only to be compared
+ * @subsys: its subsystem; only for comparison
  */
 struct nvme_pmap_change {
 	struct list_head node;
 	struct nvme_subsystem *subsys;
 };
 
-/* The same of a request that nobody waits for. */
+/* A change by a request that no task waits for. */
 struct nvme_pmap_async_change {
 	struct nvme_pmap_change change;
 	struct work_struct work;
@@ -46,22 +44,21 @@ struct nvme_pmap_async_change {
 };
 
 /*
- * Guards the table and all that is in it; and what a scan writes into a struct
- * nvme_ns_head, which paths share.  Taken with queues frozen: nobody waits for a
- * command while he holds it.
+ * Guards the table and the objects in it, and the format fields of struct nvme_ns_head,
+ * which paths share.  Taken with queues frozen: its holder must not wait for a command.
  */
 static DEFINE_MUTEX(nvme_pmap_ns_lock);
 static DEFINE_HASHTABLE(nvme_pmap_ns_table, 6);
 static u64 nvme_pmap_nr_changes;
 
-/* Changes end in interrupts. */
+/* The changes under way.  One may end in an interrupt. */
 static LIST_HEAD(nvme_pmap_changes);
 static DEFINE_SPINLOCK(nvme_pmap_changes_lock);
 
-/* Open files of all namespaces (nvme_pmap_changes_lock); without one there is no work. */
+/* Open files of all namespaces (nvme_pmap_changes_lock); without one no rescan runs. */
 static unsigned int nvme_pmap_ns_files;
 static void nvme_pmap_rescan(struct work_struct *work);
-/* Not while the system sleeps. */
+/* On a freezable workqueue: not while the system sleeps. */
 static DECLARE_DELAYED_WORK(nvme_pmap_rescan_work, nvme_pmap_rescan);
 
 static void nvme_pmap_kick_rescan(void)
@@ -71,7 +68,7 @@ static void nvme_pmap_kick_rescan(void)
 		mod_delayed_work(nvme_pmap_wq, &nvme_pmap_rescan_work, 0);
 }
 
-/* Those who wait for a format. */
+/* The tasks that wait for a format. */
 static DECLARE_WAIT_QUEUE_HEAD(nvme_pmap_ns_wait);
 
 static bool nvme_pmap_changing(const struct nvme_subsystem *subsys)
@@ -103,34 +100,34 @@ static struct nvme_pmap_ns *nvme_pmap_ns_make(struct nvme_ns *ns)
 	struct nvme_pmap_ns *pn;
 
 	lockdep_assert_held(&nvme_pmap_ns_lock);
-	/* others wait for the lock with a queue frozen, which reclaim may need */
+	/* other tasks wait for the lock with a queue frozen that reclaim may need */
 	pn = kzalloc(sizeof(*pn), GFP_NOIO);
 	if (!pn)
 		return NULL;
 	pn->ns = ns;
 	pn->subsys = ns->head->subsys;
 	pn->asked = jiffies - PMAP_SCAN_EVERY;
-	/* no blocks of any size, until a scan has read it */
+	/* no block size, until a scan has read it */
 	pn->word = (u64)ns->head->ids.csi << PMAP_FORMAT_CSI;
 	hash_add(nvme_pmap_ns_table, &pn->node, (unsigned long)ns);
 	return pn;
 }
 
 /**
- * nvme_pmap_ns_ask - the scan is about to ask the device for the format
+ * nvme_pmap_ns_ask - a scan is about to read the format from the device
  * @ns: the namespace; no other scan of this path is under way
  *
- * Context: queues may be frozen, but not this one.
+ * Context: other queues may be frozen, this one is not.
  */
 void nvme_pmap_ns_ask(struct nvme_ns *ns)
 {
 	struct nvme_pmap_ns *pn;
 
-	/* no buffer is mapped against these */
+	/* no buffer is mapped for these */
 	if (ns->ctrl->ops->flags & NVME_F_FABRICS)
 		return;
 	mutex_lock(&nvme_pmap_ns_lock);
-	/* without memory, the first open file will have to ask */
+	/* without memory, nvme_pmap_ns_get() tries again */
 	pn = nvme_pmap_ns_find(ns) ?: nvme_pmap_ns_make(ns);
 	if (pn)
 		pn->missed = nvme_pmap_changing(pn->subsys);
@@ -138,24 +135,24 @@ void nvme_pmap_ns_ask(struct nvme_ns *ns)
 }
 
 /**
- * nvme_pmap_ns_write - the scan is about to write the format into the head
+ * nvme_pmap_ns_write - a scan is about to write the format into the head
  *
- * Other paths' scans write there as well: nvme_pmap_ns_read() is to see what this
- * one wrote, and is what ends it.
+ * Scans of other paths write there as well: the lock, which nvme_pmap_ns_read()
+ * releases, makes that function see this scan's format.
  */
 void nvme_pmap_ns_write(void)
 {
 	mutex_lock(&nvme_pmap_ns_lock);
 }
 
-/* The format as stock has it. */
+/* Pack the format in stock's head. */
 static u64 nvme_pmap_head_word(const struct nvme_ns_head *head)
 {
 	u64 word = head->lba_shift;
 
 	word |= (u64)head->ids.csi << PMAP_FORMAT_CSI;
 	word |= (u64)head->ms << PMAP_FORMAT_MS;
-	/* stock sets it for any metadata, with or without PI */
+	/* stock sets pi_size for any metadata, with or without PI */
 	if (head->pi_type)
 		word |= (u64)head->pi_size << PMAP_FORMAT_PI;
 	if (head->features & NVME_NS_EXT_LBAS)
@@ -164,7 +161,7 @@ static u64 nvme_pmap_head_word(const struct nvme_ns_head *head)
 }
 
 /**
- * nvme_pmap_ns_read - the scan has written the format into the head
+ * nvme_pmap_ns_read - a scan has written the format into the head
  * @ns: the namespace, frozen
  */
 void nvme_pmap_ns_read(struct nvme_ns *ns)
@@ -184,7 +181,7 @@ void nvme_pmap_ns_read(struct nvme_ns *ns)
 
 /**
  * nvme_pmap_ns_free - a namespace is about to be freed
- * @ns: the namespace, which nobody has open
+ * @ns: the namespace; no file has it open
  */
 void nvme_pmap_ns_free(struct nvme_ns *ns)
 {
@@ -199,10 +196,10 @@ void nvme_pmap_ns_free(struct nvme_ns *ns)
 }
 
 /**
- * nvme_pmap_ns_get - what is known of a namespace, for an open file
+ * nvme_pmap_ns_get - the object of a namespace, for an open file
  * @ns: the namespace; it stays while it is open
  *
- * Return: that, or NULL without memory.
+ * Return: the object, or NULL without memory.
  */
 struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
 {
@@ -212,7 +209,7 @@ struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
 	pn = nvme_pmap_ns_find(ns);
 	if (!pn) {
 		pn = nvme_pmap_ns_make(ns);
-		/* the scan had no memory for it; what happened since is not known */
+		/* the scan had no memory for it: a change may have been missed */
 		if (pn)
 			pn->word |= PMAP_FORMAT_STALE;
 	}
@@ -220,7 +217,7 @@ struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
 		pn->files++;
 		spin_lock_irq(&nvme_pmap_changes_lock);
 		nvme_pmap_ns_files++;
-		/* a change that nobody had asked a scan for, or in vain */
+		/* no scan was asked for after the change, or none succeeded */
 		if (pmap_format_stale(pn->word)) {
 			pn->rescans = 0;
 			nvme_pmap_kick_rescan();
@@ -232,7 +229,7 @@ struct nvme_pmap_ns *nvme_pmap_ns_get(struct nvme_ns *ns)
 }
 
 /**
- * nvme_pmap_ns_put - give it back; the module may go after the last
+ * nvme_pmap_ns_put - put the object; after the last one the module may go
  * @pn: from nvme_pmap_ns_get()
  */
 void nvme_pmap_ns_put(struct nvme_pmap_ns *pn)
@@ -248,14 +245,14 @@ void nvme_pmap_ns_put(struct nvme_pmap_ns *pn)
 	if (!last)
 		return;
 	cancel_delayed_work_sync(&nvme_pmap_rescan_work);
-	/* for a file that has come meanwhile */
+	/* a file may have been opened meanwhile */
 	spin_lock_irq(&nvme_pmap_changes_lock);
 	nvme_pmap_kick_rescan();
 	spin_unlock_irq(&nvme_pmap_changes_lock);
 }
 
 /**
- * nvme_pmap_ns_scan - ask for a scan, if one would help, and not too often
+ * nvme_pmap_ns_scan - ask for a scan, unless it is useless or too soon
  * @pn: of an open file
  */
 void nvme_pmap_ns_scan(struct nvme_pmap_ns *pn)
@@ -269,26 +266,26 @@ void nvme_pmap_ns_scan(struct nvme_pmap_ns *pn)
 	nvme_queue_scan(pn->ns->ctrl);
 }
 
-/* Has a scan now every chance to succeed? */
+/* Should a scan succeed now? */
 static bool nvme_pmap_ns_may_scan(const struct nvme_pmap_ns *pn)
 {
 	return nvme_ctrl_state(pn->ns->ctrl) == NVME_CTRL_LIVE &&
 	       !nvme_pmap_changing(pn->subsys);
 }
 
-/* Is a scan owed to the open files of a path, by nobody but us? */
+/* Do open files of a path need a scan that only the rescan work asks for? */
 static bool nvme_pmap_ns_owed(const struct nvme_pmap_ns *pn)
 {
-	/* the end of a change that is under way comes back here */
+	/* the end of a change that is under way starts the work again */
 	return pn->files && pmap_format_stale(pn->word) &&
 	       pn->rescans < PMAP_RESCANS && !nvme_pmap_changing(pn->subsys) &&
 	       !nvme_state_terminal(pn->ns->ctrl);
 }
 
 /*
- * What open files use is to be known soon, though no command waits for it: those with
- * SGLs do not, nor do those of the auto door.  A scan may fail, or be cut short; while
- * the controller is being reset, or activates firmware, there is none.
+ * Open files need the format soon, even if no command waits for it: commands with SGLs
+ * do not wait, nor do the auto door's.  Scans are repeated, since one may fail or be
+ * cut short, and none runs during a reset or firmware activation.
  */
 static void nvme_pmap_rescan(struct work_struct *work)
 {
@@ -321,10 +318,10 @@ static bool nvme_pmap_ns_known(const struct nvme_pmap_ns *pn)
  * nvme_pmap_ns_await - wait until the format is known
  * @pn: of an open file
  *
- * As long as the change takes, or a reset; not so long for a scan that fails.
+ * Waits as long as a change or a reset takes, but not so long for failing scans.
  *
- * Context: a worker of io_uring; nothing is held that a scan waits for.
- * Return: 0; -EINTR; -ENODEV; or -EBUSY: it cannot be read.
+ * Context: an io-wq thread; a scan waits for nothing that it holds.
+ * Return: 0; -EINTR; -ENODEV; or -EBUSY: the format cannot be read.
  */
 int nvme_pmap_ns_await(struct nvme_pmap_ns *pn)
 {
@@ -351,8 +348,8 @@ int nvme_pmap_ns_await(struct nvme_pmap_ns *pn)
 }
 
 /*
- * Commands that a format cannot be changed by.  What is not known to be one, changes
- * it: opcodes of vendors, and of specifications to come.
+ * May the command change a format?  Yes, unless it is known not to: a vendor's opcodes
+ * may, and those of future specifications.
  */
 static bool nvme_pmap_may_change(struct nvme_ctrl *ctrl, u8 opcode)
 {
@@ -389,7 +386,7 @@ static bool nvme_pmap_may_change(struct nvme_ctrl *ctrl, u8 opcode)
 	}
 }
 
-/* No format of the subsystem is known from here on. */
+/* Make all formats of the subsystem stale.  Return: the number of the change. */
 static u64 nvme_pmap_change_formats(struct nvme_pmap_change *change)
 {
 	struct nvme_pmap_ns *pn;
@@ -406,22 +403,22 @@ static u64 nvme_pmap_change_formats(struct nvme_pmap_change *change)
 			continue;
 		pn->missed = true;
 		pn->rescans = 0;
-		/* of what has no blocks there is nothing to forget */
+		/* without a block size the format is unknown already */
 		if ((u8)pn->word)
 			WRITE_ONCE(pn->word, pn->word | PMAP_FORMAT_STALE);
 	}
 	mutex_unlock(&nvme_pmap_ns_lock);
 	/*
-	 * Who maps a buffer in the PRP form after this sees it; pairs with
-	 * nvme_pmap_count_prp().
+	 * Pairs with nvme_pmap_count_prp(): the caller's look at the count sees a new
+	 * PRP mapping, or the commands on that mapping see the stale words.
 	 */
 	smp_mb();
 	return nr;
 }
 
 /*
- * A path whose commands may have been checked before change @nr, with a reference.
- * Those of one that nobody has open have ended.
+ * Find a path with commands that may have been checked before change @nr, and take a
+ * reference.  The commands of a path without open files have ended.
  */
 static struct nvme_ns *nvme_pmap_ns_undrained(struct nvme_subsystem *subsys,
 					      u64 nr)
@@ -438,8 +435,8 @@ static struct nvme_ns *nvme_pmap_ns_undrained(struct nvme_subsystem *subsys,
 }
 
 /*
- * Commands of IOPOLL rings end only when somebody polls, and who waits here may be
- * the only one who would.
+ * Commands of IOPOLL rings end only when a task polls, and this task may be the only
+ * one that does.
  */
 static void nvme_pmap_ns_drain(struct nvme_ns *ns)
 {
@@ -449,7 +446,7 @@ static void nvme_pmap_ns_drain(struct nvme_ns *ns)
 	blk_mq_unfreeze_queue(ns->queue);
 }
 
-/* All commands that were checked before change @nr have ended after this. */
+/* Wait until all commands that were checked before change @nr have ended. */
 static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
 {
 	struct nvme_pmap_ns *pn;
@@ -461,7 +458,7 @@ static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
 		nvme_pmap_revoke_batches(ns->ctrl);
 		nvme_pmap_ns_drain(ns);
 		mutex_lock(&nvme_pmap_ns_lock);
-		/* the reference keeps it */
+		/* the reference on @ns keeps it */
 		pn = nvme_pmap_ns_find(ns);
 		if (pn)
 			pn->drained = max(pn->drained, nr);
@@ -486,8 +483,8 @@ static bool nvme_pmap_waited_for(struct nvme_subsystem *subsys)
 }
 
 /*
- * One change after the other would leave no time for a scan in between.  Where the
- * controller's commands exclude scans, the lock for that is held, and is fair.
+ * Leave time for a scan between two changes.  If the command's effects exclude scans,
+ * stock holds the scan lock, which is fair.
  */
 static void nvme_pmap_change_in_turn(struct nvme_ctrl *ctrl, u8 opcode)
 {
@@ -510,7 +507,7 @@ static void nvme_pmap_change_begin(struct nvme_pmap_change *change,
 	nvme_pmap_drain(change->subsys, nvme_pmap_change_formats(change));
 }
 
-/* The device has done what it did; scans tell from now on. */
+/* The device has completed the command: from now on scans read the new format. */
 static void nvme_pmap_change_end(struct nvme_pmap_change *change)
 {
 	unsigned long flags;
@@ -519,7 +516,7 @@ static void nvme_pmap_change_end(struct nvme_pmap_change *change)
 	list_del(&change->node);
 	nvme_pmap_kick_rescan();
 	spin_unlock_irqrestore(&nvme_pmap_changes_lock, flags);
-	/* who waits asks for a scan as well */
+	/* the waiting tasks ask for a scan too */
 	wake_up_all(&nvme_pmap_ns_wait);
 }
 
@@ -532,7 +529,7 @@ static bool nvme_pmap_rq_may_change(struct request *req)
 }
 
 /**
- * nvme_pmap_execute_rq - as nvme_execute_rq(), of a command of user space
+ * nvme_pmap_execute_rq - nvme_execute_rq() for a command of user space
  * @req: the request
  *
  * Return: an NVMe status, or an errno.
@@ -562,20 +559,19 @@ static enum rq_end_io_ret nvme_pmap_async_end_io(struct request *req,
 	return end_io(req, err);
 }
 
-/* The one who has sent it must not wait. */
+/* The submitter must not wait; this work does. */
 static void nvme_pmap_async_work(struct work_struct *work)
 {
 	struct nvme_pmap_async_change *async =
 		container_of(work, struct nvme_pmap_async_change, work);
 
 	nvme_pmap_change_begin(&async->change, async->req);
-	/* it may end, and be freed, before this returns */
+	/* the request may end, and @async be freed, before this returns */
 	blk_execute_rq_nowait(async->req, false);
 }
 
 /**
- * nvme_pmap_execute_other_nowait - as blk_execute_rq_nowait(), of a command of user
- *	space
+ * nvme_pmap_execute_other_nowait - blk_execute_rq_nowait() for a user's command
  * @req: the request, with its end_io
  */
 void nvme_pmap_execute_other_nowait(struct request *req)
@@ -597,6 +593,6 @@ void nvme_pmap_execute_other_nowait(struct request *req)
 	req->end_io = nvme_pmap_async_end_io;
 	req->end_io_data = async;
 	INIT_WORK(&async->work, nvme_pmap_async_work);
-	/* it waits, and a suspended controller is not to hear it */
+	/* freezable: the work waits, and must not talk to a suspended controller */
 	queue_work(READ_ONCE(nvme_pmap_wq) ?: nvme_wq, &async->work);
 }

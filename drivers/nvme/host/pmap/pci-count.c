@@ -10,7 +10,7 @@ MODULE_PARM_DESC(pmap_queues, "passthrough queues to ask a controller for");
 static unsigned int pmap_reserve;
 module_param(pmap_reserve, uint, 0444);
 MODULE_PARM_DESC(pmap_reserve,
-		 "of them, those that the block device is to leave");
+		 "passthrough queues that the block device must leave free");
 
 #define PMAP_MAX_QUEUES 256
 

@@ -6,7 +6,7 @@
 
 static unsigned int pmap_queue_depth = 1024;
 module_param(pmap_queue_depth, uint, 0444);
-MODULE_PARM_DESC(pmap_queue_depth, "entries of a passthrough queue at most");
+MODULE_PARM_DESC(pmap_queue_depth, "most entries of a passthrough queue");
 
 /*
  * The controller is about to be disabled: no command goes to a queue after this.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * NVME_PMAP_IOC_REGISTER and _UNREGISTER: buffers come into the table of a file, and go.
- */
+/* NVME_PMAP_IOC_REGISTER and _UNREGISTER: the buffers in the table of a file. */
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/pagemap.h>
@@ -32,7 +30,7 @@ static struct nvme_pmap *nvme_pmap_entry(struct nvme_pmap_file *pf, u32 index)
 					 lockdep_is_held(&pf->lock));
 }
 
-/* Make room for @index: a larger copy, published whole. */
+/* Make room for @index: publish a larger copy of the table. */
 static int nvme_pmap_grow(struct nvme_pmap_file *pf, u32 index)
 {
 	struct nvme_pmap_table *old = nvme_pmap_table_locked(pf), *new;
@@ -70,7 +68,7 @@ static void nvme_pmap_account_buffer(struct nvme_pmap_file *pf,
 {
 	s64 bytes = (s64)pmap->l.nr_slots << PMAP_SLOT_SHIFT;
 
-	/* fdinfo reads them without the lock */
+	/* fdinfo reads these without the lock */
 	WRITE_ONCE(pf->nr, pf->nr + sign);
 	WRITE_ONCE(pf->pinned, pf->pinned + sign * bytes);
 	WRITE_ONCE(pf->list_bytes,
@@ -78,11 +76,11 @@ static void nvme_pmap_account_buffer(struct nvme_pmap_file *pf,
 }
 
 /*
- * Publish a finished buffer, after telling user space of it: once it is in the
- * table, another thread may use it, and end it.
+ * Publish a finished buffer.  User space gets its index first: once the buffer is in
+ * the table, another thread may use it, and end it.
  *
- * Return: 0, an errno, or -EAGAIN: user space could not be told without waiting for
- * a page of its memory, which is not to be done under the lock.
+ * Return: 0, an errno, or -EAGAIN: writing the answer needs a page fault, which must
+ * not be taken under the lock.
  */
 static int nvme_pmap_try_insert(struct nvme_pmap_file *pf,
 				struct nvme_pmap *pmap,
@@ -106,7 +104,10 @@ static int nvme_pmap_try_insert(struct nvme_pmap_file *pf,
 	return ret;
 }
 
-/* Until the answer is in memory: whoever takes that away again only holds up itself. */
+/*
+ * Repeat until the answer is in memory; a program that keeps evicting the page delays
+ * only itself.
+ */
 static int nvme_pmap_insert(struct nvme_pmap_file *pf, struct nvme_pmap *pmap,
 			    struct nvme_pmap_register *reg, void __user *uarg)
 {
@@ -140,7 +141,7 @@ static int nvme_pmap_check_register(struct nvme_pmap_ctrl *pc,
 		return -EINVAL;
 	if (reg->flags & NVME_PMAP_REG_SGL_LIST && !sgl)
 		return -EOPNOTSUPP;
-	/* not to be chosen by those whom the controller should hold in check */
+	/* with PRPs the controller does not check the length: not for everybody */
 	if (reg->flags & NVME_PMAP_REG_PRP && sgl && !capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (reg->reserved[0] | reg->reserved[1])
@@ -207,8 +208,8 @@ static int nvme_pmap_wait_idle(struct nvme_pmap *pmap, struct request_queue *q)
 }
 
 /*
- * Take a buffer off the table once it is idle.  The entry stays, dead, while a
- * call waits: the index must not be given away before the memory is free.
+ * Take a buffer off the table once it is idle.  While a call waits, the entry stays,
+ * dead: its index must not be reused before the memory is free.
  */
 static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			    u32 index)
@@ -226,7 +227,7 @@ static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	nvme_pmap_buffer_kill(pmap);
 	mutex_unlock(&pf->lock);
 
-	/* restarted by the kernel where only task work came in between */
+	/* the kernel restarts the call if only task work interrupted it */
 	ret = nvme_pmap_wait_idle(pmap, ns->queue);
 
 	mutex_lock(&pf->lock);
@@ -261,8 +262,8 @@ long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 }
 
 /**
- * nvme_pmap_unregister_all - the buffers in the table of a file that is closed
- * @pf: its state; none of its commands is in flight
+ * nvme_pmap_unregister_all - end the buffers in the table of a file that is closed
+ * @pf: the file's state; none of its commands is in flight
  */
 void nvme_pmap_unregister_all(struct nvme_pmap_file *pf)
 {
