@@ -1,5 +1,5 @@
-// The file operations of /dev/ngXnY: the doors, the end of an open file, and
-// what /proc shows of it; and where the scan learns the format of a namespace.
+// The file operations of /dev/ngXnY: the doors, the end of an open file, and its
+// fdinfo.  Also the places where a scan learns the format of a namespace.
 //
 // proof: nvme_ns_chr_release: nvme_pmap_release(file);
 // proof: nvme_ns_chr_fops: .show_fdinfo = nvme_pmap_show_fdinfo,
@@ -13,17 +13,19 @@
 // proof: nvme_core_exit: nvme_pmap_exit();
 // proof: -: #include "pmap/hooks.h"
 //
-// Before anything that it uses goes:
+// nvme_pmap_exit() comes before the end of anything that it uses:
 // order: nvme_core_exit: { nvme_pmap_exit(); nvme_exit_auth();
 //
-// While the file still holds its namespace; and every call of a file is one of these:
+// nvme_pmap_release() runs while the file still holds its namespace.  The file
+// operations that can be called are all listed here:
 // order: nvme_ns_chr_release: { ... nvme_pmap_release(file); nvme_ns_release(
 // proof: nvme_ns_chr_fops: .release = nvme_ns_chr_release, .unlocked_ioctl = nvme_ns_chr_ioctl, .compat_ioctl = compat_ptr_ioctl,
 // users: nvme_ns_chr_fops: nvme_add_ns_cdev
 // users: nvme_ns_chr_release: nvme_ns_chr_fops
 //
-// Asked before the device is, and told between the two of which the first takes a lock
-// and the second gives it back, with the queue frozen:
+// nvme_pmap_ns_ask() comes before stock's Identify.  Stock writes the format with the
+// queue frozen, between nvme_pmap_ns_write(), which takes a lock, and
+// nvme_pmap_ns_read(), which releases it:
 // order: nvme_update_ns_info_block: { .... nvme_pmap_ns_ask(ns); ret = nvme_identify_ns(ns->ctrl, info->nsid, &id); .... blk_mq_freeze_queue(ns->disk->queue); nvme_pmap_ns_write(); ns->head->lba_shift = id->lbaf[lbaf].ds; ... nvme_configure_metadata(ns->ctrl, ns->head, id, nvm, info); nvme_pmap_ns_read(ns);
 // users: nvme_update_ns_info_block: nvme_update_ns_info
 // users: nvme_configure_metadata: nvme_update_ns_info_block

@@ -1,5 +1,5 @@
-// The control door on /dev/ngXnY, and a plain refusal on the multipath head,
-// which has no single controller to map against.
+// The control door on /dev/ngXnY.  The multipath head refuses its calls: it has no
+// single controller to map against.
 //
 // proof: nvme_ns_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg);
 // proof: nvme_ns_head_chr_ioctl: if (nvme_pmap_is_ioctl(cmd)) return -EXDEV;
@@ -10,13 +10,13 @@
 // under: nvme_ns_head_chr_ioctl: #ifdef CONFIG_NVME_MULTIPATH
 // under: nvme_ns_head_chr_uring_cmd: #ifdef CONFIG_NVME_MULTIPATH
 //
-// Before stock looks at the command; and these are the only ones to be called:
+// The hooks come before stock looks at the command.  No other function gets it:
 // order: nvme_ns_chr_ioctl: { ... if (nvme_pmap_is_ioctl(cmd)) return nvme_pmap_ioctl(file, cmd, arg); if (is_ctrl_ioctl(cmd))
 // order: nvme_ns_head_chr_ioctl: { ... if (nvme_pmap_is_ioctl(cmd)) return -EXDEV; srcu_idx = srcu_read_lock(&head->srcu);
 // users: nvme_ns_chr_ioctl: nvme_ns_chr_fops
 //
-// A command that may change formats is ours to send, between stock's freeze and its
-// scan, and none goes another way (nvmet's does, in a module of its own):
+// The overlay sends a command that may change formats, between stock's freeze and its
+// scan.  No such command takes another path (nvmet's does, in a module of its own):
 // order: nvme_submit_user_cmd: effects = nvme_passthru_start(ctrl, ns, cmd->common.opcode); ret = nvme_pmap_execute_rq(req); ... if (effects) nvme_passthru_end(ctrl, ns, effects, cmd, ret); return ret; }
 // users: nvme_passthru_start: nvme_submit_user_cmd, nvmet_passthru_execute_cmd_work
 // users: nvme_passthru_end: nvme_submit_user_cmd, nvmet_passthru_execute_cmd_work
@@ -62,7 +62,7 @@ identifier ns, ioucmd, issue_flags;
  ...>
  }
 
-// Admin commands that may change formats, by either way.
+// Admin commands that may change formats, by ioctl and by io_uring.
 @@
 identifier req, ret;
 @@

@@ -1,6 +1,6 @@
-// A controller offers itself when it is live, and takes itself back when it is
-// disabled and nothing is in flight; passthrough queues are asked for beside
-// those of blk-mq, and go down when the controller is disabled.
+// A controller offers itself when it is live, and withdraws when it is disabled and
+// nothing is in flight.  The driver asks for passthrough queues together with
+// blk-mq's; they go down when the controller is disabled.
 //
 // proof: nvme_probe: nvme_pmap_pci_add(dev);
 // proof: nvme_remove: nvme_pmap_pci_del(dev);
@@ -15,25 +15,26 @@
 // proof: nvme_reset_work: nvme_pmap_sync(dev);
 // proof: -: #include "pmap/pci.h"
 //
-// After the last that can fail, and before namespaces are looked for:
+// nvme_pmap_pci_add() comes after the last call that can fail, and before the scan:
 // order: nvme_probe: result = nvme_setup_io_queues(dev); .... if (!nvme_change_ctrl_state(&dev->ctrl, NVME_CTRL_LIVE)) .... pci_set_drvdata(pdev, dev); nvme_pmap_pci_add(dev); nvme_start_ctrl(&dev->ctrl); ... return 0;
 // proof: nvme_driver: .probe = nvme_probe, .remove = nvme_remove,
 //
-// Whatever happens before: disabled for good, and all that DMA needs still there:
+// At nvme_pmap_pci_del(), on every path, the controller is disabled for good, and all
+// resources of DMA still exist:
 // order: nvme_remove: { ... nvme_stop_ctrl(&dev->ctrl); ... nvme_remove_namespaces(&dev->ctrl); ... nvme_dev_disable(dev, true); nvme_pmap_pci_del(dev); nvme_free_host_mem(dev); ... nvme_dev_remove_admin(dev); ... nvme_dbbuf_dma_free(dev); ... nvme_free_queues(dev, 0); ... nvme_dev_unmap(dev); ... nvme_uninit_ctrl(&dev->ctrl); }
 //
-// As many as there is room for, and no other number later:
+// nr_allocated_queues is the room in the array, and is not changed later:
 // order: nvme_pci_alloc_dev: dev->nr_allocated_queues = nvme_max_io_queues(dev) + 1 + nvme_pmap_queues_wanted(); dev->queues = kcalloc_node(dev->nr_allocated_queues,
 // proof: nvme_pci_alloc_dev: dev->nr_allocated_queues =
 //
-// Before any queue is created, and by nobody else:
+// The number of queues is set before any queue is created, and nowhere else:
 // order: nvme_setup_io_queues: result = nvme_pmap_set_queue_count(dev, &nr_io_queues); if (result < 0) return result; .... result = nvme_create_io_queues(dev);
 // users here: nvme_set_queue_count: -
 // users here: nvme_create_io_queues: nvme_setup_io_queues
 //
-// Stopped before the controller is, with a lock that is given back when it is
-// disabled and does no DMA; under stock's own lock; and there is no other way to
-// disable it:
+// Under stock's shutdown_lock: the queues are stopped before the controller is, and
+// pair_lock is taken.  It is released when the controller is disabled and does no
+// DMA.  No other function disables the controller:
 // order: nvme_dev_disable: { ... mutex_lock(&dev->shutdown_lock); ... nvme_quiesce_io_queues(&dev->ctrl); nvme_pmap_queues_stop(dev); ... if (!dead && dev->ctrl.queue_count > 0) { nvme_delete_io_queues(dev); nvme_disable_ctrl(&dev->ctrl, shutdown); ... nvme_suspend_io_queues(dev); ... pci_free_irq_vectors(pdev); ... if (pci_is_enabled(pdev)) pci_disable_device(pdev); ... nvme_reap_pending_cqes(dev); nvme_pmap_queues_cancel(dev); ... nvme_cancel_tagset(&dev->ctrl); ... mutex_unlock(&dev->shutdown_lock); }
 // users here: nvme_disable_ctrl: nvme_pci_configure_admin_queue, nvme_dev_disable
 // users here: pci_disable_device: nvme_pci_enable, nvme_dev_disable
@@ -75,7 +76,7 @@ identifier pdev, dev;
 +struct nvme_pmap_pci pmap;
  };
 
-// In the life of the controller in which they were decided.
+// No admin command about our queues is sent after the next disable.
 @@
 identifier dev, id, opcode, c;
 @@
@@ -99,7 +100,7 @@ identifier dev, qid, c;
  ...>
  }
 
-// Time-outs of before are over when the controller is connected again.
+// Earlier time-outs have been handled when the controller is connected again.
 @@
 identifier work;
 expression dev;
@@ -113,7 +114,7 @@ expression dev;
  ...>
  }
 
-// Room for their shadow doorbells.
+// Room for the shadow doorbells of passthrough queues.
 @@
 identifier dev;
 @@
