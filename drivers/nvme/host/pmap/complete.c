@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The end of a pmap command: what it holds while it is in flight, and how its
- * completion finds the ring.
+ * The end of a pmap command: the references that it holds in flight, and the way of its
+ * completion to the ring.
  */
 #include <linux/dmapool.h>
 #include <linux/io_uring/cmd.h>
@@ -14,10 +14,10 @@
 #include "layout.h"
 #include "map.h"
 
-/* List pages of the largest transfer, PMAP_MAX_TRANSFER and a page. */
+/* List pages of the largest transfer: PMAP_MAX_TRANSFER and a page. */
 #define PMAP_BUILT_MAX 5
 
-/* A list that was built for one command. */
+/* A list that is built for one command. */
 struct nvme_pmap_built {
 	struct dma_pool *pool;
 	u32 nr;
@@ -26,9 +26,9 @@ struct nvme_pmap_built {
 
 /*
  * Our part of struct io_uring_cmd.  @built is read when the command ends, before
- * @result is written.  The request is not kept: it may be freed at any time by
- * whoever polls, so that a ring that polls needs the hardware queue's number.
- * @worker is for commands that go by blk-mq; a passthrough queue takes no others.
+ * @result is written.  There is no pointer to the request: any poller may free it at
+ * any time.  So a ring that polls needs the number of the hardware queue.  @worker is
+ * for commands that go over blk-mq; a passthrough queue takes none from a worker.
  */
 struct nvme_pmap_pdu {
 	struct nvme_pmap *pmap;
@@ -37,11 +37,11 @@ struct nvme_pmap_pdu {
 		u64 result;
 	};
 	int status;
-	u32 route;   /* where it went: see below */
+	u32 route;   /* the queue; see below */
 	bool worker; /* issued by an io-wq thread, without the ring's lock */
 };
 
-/* By blk-mq: hctx->queue_num; else the passthrough queue by its index. */
+/* Over blk-mq: hctx->queue_num; else the index of the passthrough queue. */
 #define PMAP_BY_BLK_MQ BIT(31)
 
 static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)
@@ -49,7 +49,7 @@ static struct nvme_pmap_pdu *nvme_pmap_pdu(struct io_uring_cmd *ioucmd)
 	return io_uring_cmd_to_pdu(ioucmd, struct nvme_pmap_pdu);
 }
 
-/* The state of the file that a command holds; made before any command. */
+/* The state of the file that a command holds; it exists before any command. */
 static struct nvme_pmap_file *
 nvme_pmap_cmd_file(const struct io_uring_cmd *ioucmd)
 {
@@ -68,9 +68,8 @@ static void nvme_pmap_free_built(struct nvme_pmap_built *built)
 }
 
 /*
- * The outcome of a request.  Where the controller did not answer, the request
- * still has the result of the command before, which may have been another
- * user's.
+ * The outcome of a request.  If the controller did not answer, the request still has
+ * the result of an earlier command, perhaps of another user.
  */
 static int nvme_pmap_rq_status(struct request *req, blk_status_t err,
 			       u64 *result)
@@ -100,13 +99,13 @@ static void nvme_pmap_task_cb(struct io_uring_cmd *ioucmd,
 }
 
 /*
- * To the ring of a command that ended by an interrupt, a reset, or a poll of
- * another ring or a block device.
+ * Hand a command over to its ring: an interrupt, a reset, or a poll of another ring or
+ * of a block device found its end.
  *
- * A ring that polls finds what is marked as over when it looks next; without
- * its lock, its caches stay untouched.  Task work would not do: the worker that
- * ends a ring with IORING_SETUP_DEFER_TASKRUN polls until nothing is left, and
- * runs no task work meanwhile.
+ * If the ring polls, the command is marked as completed, and the ring's next poll finds
+ * it; the ring's caches stay untouched, since its lock is not held.  Task work would
+ * not do: when a ring with IORING_SETUP_DEFER_TASKRUN is torn down, a worker polls
+ * until nothing is left, and runs no task work meanwhile.
  */
 static void nvme_pmap_complete_deferred(struct io_uring_cmd *ioucmd, int status,
 					u64 result)
@@ -138,8 +137,8 @@ static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
 }
 
 /*
- * One of ours, issued under the lock of @ring?  One with a built list still
- * needs its buffer (and the controller behind it) when its request ends.
+ * Is it a pmap command issued under the lock of @ring?  Not with a built list: that
+ * needs the buffer (and the controller behind it) until the request ends.
  */
 static bool nvme_pmap_completes_here(struct request *req,
 				     struct io_ring_ctx *ring)
@@ -150,7 +149,7 @@ static bool nvme_pmap_completes_here(struct request *req,
 	       likely(!nvme_pmap_pdu(req->end_io_data)->built);
 }
 
-/* The request has its status and its DMA is over: tell the ring at once. */
+/* The request has its status and its DMA is over: complete the command at once. */
 static void nvme_pmap_complete_direct(struct request *req,
 				      struct io_uring_cmd *ioucmd)
 {
@@ -163,9 +162,9 @@ static void nvme_pmap_complete_direct(struct request *req,
 }
 
 /*
- * End the commands of @ring that a poll has found, and give back their
- * references on buffers, those of neighbours together.  The commands hold their
- * file, and with it the buffers, until the caller takes them off its list.
+ * Complete the commands of @ring that a poll has found, and put their references on
+ * buffers, together for neighbours on one buffer.  The commands hold their file, and
+ * with it the buffers, until the caller takes them off its list.
  */
 static int nvme_pmap_complete_polled(struct io_ring_ctx *ring,
 				     struct io_comp_batch *iob)
@@ -194,9 +193,9 @@ static int nvme_pmap_complete_polled(struct io_ring_ctx *ring,
 }
 
 /*
- * As blk_rq_poll(), but of a queue: the request may be gone, and its hctx.  Once,
- * since io_uring asks again: it knows when a command has ended elsewhere, or a
- * freeze or a reset waits for the reference taken here.
+ * As blk_rq_poll(), but for a hardware queue: the request and its hctx may be gone.  It
+ * polls once.  io_uring asks again, and knows when a command has ended elsewhere; and a
+ * freeze or a reset may wait for the reference taken here.
  */
 static int nvme_pmap_poll_hctx(struct request_queue *q, u16 hw_queue,
 			       struct io_comp_batch *iob)
@@ -204,13 +203,13 @@ static int nvme_pmap_poll_hctx(struct request_queue *q, u16 hw_queue,
 	struct blk_mq_hw_ctx *hctx;
 	int found = 0;
 
-	/* while this is held, the hardware queues stay */
+	/* while the reference is held, the hardware queues stay */
 	if (!percpu_ref_tryget(&q->q_usage_counter))
 		return 0;
 	hctx = pmap_hctx(q, hw_queue);
 	if (hctx && hctx->type == HCTX_TYPE_POLL)
 		found = q->mq_ops->poll(hctx, iob);
 	percpu_ref_put(&q->q_usage_counter);
-	/* a transport's own errors are not for whoever polls */
+	/* a transport's own errors are not for the poller */
 	return max(found, 0);
 }

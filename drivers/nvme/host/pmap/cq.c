@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Entries out of the CQ of a passthrough queue, to the rings of their commands.
+ * Completion: entries out of the CQ of a passthrough queue, to the rings of their
+ * commands.
  */
 #include "nvme.h"
 #include "buffer.h"
@@ -12,9 +13,8 @@
 #include "queue.h"
 
 /*
- * Commands in a row on one buffer, or none: what they hold is given back together.
- * The first is the one numbered @from.  It stays in registers: nobody takes its
- * address.
+ * Neighbours on one buffer, or NULL: their references are put together.  The first one
+ * has the number @from.  The run stays in registers: nothing takes its address.
  */
 struct nvme_pmap_ref_run {
 	struct nvme_pmap *pmap;
@@ -22,8 +22,9 @@ struct nvme_pmap_ref_run {
 };
 
 /*
- * The commands may have ended, and their file been closed, when they were handed
- * over: see nvme_pmap_queues_sync_cq().  @direct says how many were not.
+ * Put the references of @ended commands, of which the polling ring has completed
+ * @direct.  The commands are handed over, so their file may be closed by now:
+ * nvme_pmap_queues_sync_cq() waits for this.
  */
 static noinline void nvme_pmap_put_completed(struct nvme_pmap *pmap,
 					     unsigned long ended,
@@ -36,7 +37,7 @@ static noinline void nvme_pmap_put_completed(struct nvme_pmap *pmap,
 	pmap_ref_put_many(&pmap->ref, ended);
 }
 
-/* The run ends before @to; @polls as in nvme_pmap_complete_queued(). */
+/* End the run before @to; @polls as in nvme_pmap_complete_queued(). */
 static __always_inline void
 nvme_pmap_put_run(const struct nvme_pmap_ref_run *run, u32 to, bool polls)
 {
@@ -46,7 +47,7 @@ nvme_pmap_put_run(const struct nvme_pmap_ref_run *run, u32 to, bool polls)
 		nvme_pmap_put_completed(run->pmap, ended, polls ? ended : 0);
 }
 
-/* The command numbered @at is on @pmap: one more of the run, or the first. */
+/* Command number @at is on @pmap: it extends the run, or begins another. */
 static __always_inline void nvme_pmap_note_run(struct nvme_pmap_ref_run *run,
 					       u32 at, struct nvme_pmap *pmap,
 					       bool polls)
@@ -58,7 +59,7 @@ static __always_inline void nvme_pmap_note_run(struct nvme_pmap_ref_run *run,
 	run->from = at;
 }
 
-/* One for another ring than that which polls, which counts it as its own. */
+/* Complete another ring's command, and take it off the count of direct ones. */
 static noinline void nvme_pmap_complete_other_ring(struct io_uring_cmd *ioucmd,
 						   int status, u64 result)
 {
@@ -67,8 +68,8 @@ static noinline void nvme_pmap_complete_other_ring(struct io_uring_cmd *ioucmd,
 }
 
 /*
- * The DMA of a command is over.  Where a ring @polls, that is @ring, its lock is
- * held, and it may be told at once of what is its own; others get it handed over.
+ * The DMA of a command is over.  If @polls, @ring polls and its lock is held: its own
+ * commands are completed at once.  All others are handed over.
  */
 static __always_inline void
 nvme_pmap_complete_queued(struct io_uring_cmd *ioucmd, int status, u64 result,
@@ -87,11 +88,11 @@ static __always_inline void nvme_pmap_release_slot(struct nvme_pmap_queue *q,
 						   struct nvme_pmap_slot *slot)
 {
 	slot->cid += PMAP_NEXT_CID(q->mask);
-	/* @cid before; pairs with the acquire in nvme_pmap_slot_free() */
+	/* after the store of @cid; pairs with the acquire in nvme_pmap_slot_free() */
 	smp_store_release(&slot->ioucmd, NULL);
 }
 
-/* An entry about a command that is not in flight. */
+/* A CQ entry for a command that is not in flight. */
 static noinline void nvme_pmap_bad_cqe(const struct nvme_pmap_queue *q, u16 id)
 {
 	dev_warn_ratelimited(q->set->dma,
@@ -107,7 +108,7 @@ static __always_inline void nvme_pmap_ring_cq(struct nvme_pmap_queue *q)
 		writel(head, q->cq_db);
 }
 
-/* The command in flight that has this identifier, or NULL. */
+/* The command in flight with this identifier, or NULL. */
 static __always_inline struct io_uring_cmd *
 nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 {
@@ -116,14 +117,14 @@ nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 	return likely(slot->cid == id) ? slot->ioucmd : NULL;
 }
 
-/* Return: entries found. */
+/* Process the new entries of the CQ.  Return: their number. */
 static __always_inline int nvme_pmap_process_cq(struct nvme_pmap_queue *q,
 						bool polls,
 						struct io_ring_ctx *ring)
 {
 	const struct nvme_completion *cqe = &q->cq[q->cq_head & q->mask];
 	const struct nvme_completion *end = q->cq + q->mask + 1;
-	/* new entries have the tag 1 in the first round */
+	/* new entries have phase tag 1 in the first round */
 	u32 phase = ~(q->cq_head >> q->order), found = 0, status;
 	struct nvme_pmap_ref_run run = {};
 
@@ -166,14 +167,14 @@ static __always_inline int nvme_pmap_process_cq(struct nvme_pmap_queue *q,
 	return found;
 }
 
-/* By those who are no ring. */
+/* For callers other than a ring's poll. */
 static noinline int nvme_pmap_process_cq_locked(struct nvme_pmap_queue *q)
 {
 	return nvme_pmap_process_cq(q, false, NULL);
 }
 
 /**
- * nvme_pmap_queue_process_cq - hand over what has completed on a queue
+ * nvme_pmap_queue_process_cq - hand over the completions of a queue
  * @q: the queue
  *
  * Context: process.
@@ -193,7 +194,7 @@ int nvme_pmap_queue_process_cq(struct nvme_pmap_queue *q)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_process_cq);
 
 /**
- * nvme_pmap_queue_irq - the same, by the handler of the interrupt of its pair
+ * nvme_pmap_queue_irq - hand over the completions of a queue, in its interrupt
  * @q: the queue
  *
  * Return: entries found in the CQ.
@@ -211,7 +212,7 @@ int nvme_pmap_queue_irq(struct nvme_pmap_queue *q)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_irq);
 
 /**
- * nvme_pmap_queue_cancel - end what is left on a queue that is no longer live
+ * nvme_pmap_queue_cancel - end the commands left on a queue that is no longer live
  * @q: the queue; the controller is disabled, and does no DMA
  */
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q)
@@ -241,18 +242,18 @@ unlock:
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_cancel);
 
-/* When a command that begins now has timed out; @timeout_ms as it asks for. */
+/* The deadline of a command that begins now; @timeout_ms: its own time-out, or 0. */
 static u32 nvme_pmap_deadline(struct nvme_ns *ns, u32 timeout_ms)
 {
 	u64 timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
 				   ns->queue->rq_timeout;
 
-	/* which may be as long as an unsigned int is */
+	/* rq_timeout may be as large as an unsigned int */
 	timeout = min_t(u64, timeout, PMAP_MAX_TIMEOUT);
 	return round_up((u32)jiffies + (u32)timeout, PMAP_ABORTED + 1);
 }
 
-/* As blk-mq gives a request whose timer is set anew: the namespace's time-out. */
+/* As blk-mq when it restarts a request's timer: the namespace's time-out. */
 static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
@@ -261,7 +262,7 @@ static u32 nvme_pmap_more_time(const struct io_uring_cmd *ioucmd)
 	return nvme_pmap_deadline(ns, 0);
 }
 
-/* Return: the slot of a command that is overdue, or -ENOENT. */
+/* Return: the slot of an overdue command, or -ENOENT. */
 static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
 {
 	u32 i;
@@ -278,15 +279,14 @@ static int nvme_pmap_find_overdue(struct nvme_pmap_queue *q)
 }
 
 /**
- * nvme_pmap_queue_overdue - find a command that is overdue, and give it more time
+ * nvme_pmap_queue_overdue - find an overdue command, and give it more time
  * @q: the queue
- * @aborted: (out) whether it has been aborted
+ * @aborted: (out) whether the command has been aborted
  *
- * A completion that nobody has looked at is not a time-out.  Nor is it to wait
- * for a poller that sleeps: where nothing has ended since the last call, this
- * looks.
+ * A completion in the CQ is no time-out, and must not wait for a poller that sleeps: if
+ * nothing has ended since the last call, this processes the CQ.
  *
- * Return: its identifier, or -ENOENT: there is none.
+ * Return: the identifier of the command, or -ENOENT: there is none.
  */
 int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted)
 {
@@ -315,7 +315,7 @@ unlock:
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_overdue);
 
 /**
- * nvme_pmap_queue_aborted - an Abort has been tried for a command
+ * nvme_pmap_queue_aborted - note that an Abort has been tried for a command
  * @q: the queue
  * @cid: the identifier of the command, which may have ended
  */
@@ -332,8 +332,8 @@ void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid)
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_aborted);
 
 /*
- * Is there an entry to look at?  A hint: another may be at it.  Without the lock the
- * queue may be going, whose memory stays for a grace period.
+ * Does the CQ have a new entry?  A hint: another task may be processing it.  There is
+ * no lock, so the queue may be going; its memory stays for a grace period.
  */
 static __always_inline bool
 nvme_pmap_cqe_pending(const struct nvme_pmap_queue *q)
@@ -347,7 +347,7 @@ nvme_pmap_cqe_pending(const struct nvme_pmap_queue *q)
 	cq = READ_ONCE(q->cq);
 	if (likely(cq)) {
 		head = READ_ONCE(q->cq_head);
-		/* new entries have the tag 1 in the first round */
+		/* new entries have phase tag 1 in the first round */
 		status = le16_to_cpu(READ_ONCE(cq[head & q->mask].status));
 		pending = (status ^ head >> q->order) & 1;
 	}
@@ -356,8 +356,8 @@ nvme_pmap_cqe_pending(const struct nvme_pmap_queue *q)
 }
 
 /*
- * A ring looks.  Where another looks already, that one finds what there is; and
- * the memory of the queue is safe only under the lock.
+ * Poll the CQ for a ring.  If another task holds the lock, that task finds the entries.
+ * Only under the lock is the memory of the queue safe.
  */
 static noinline int nvme_pmap_poll_cq(struct nvme_pmap_queue *q,
 				      struct io_ring_ctx *ring)
@@ -366,7 +366,7 @@ static noinline int nvme_pmap_poll_cq(struct nvme_pmap_queue *q,
 
 	if (!nvme_pmap_cqe_pending(q) || !spin_trylock(&q->poll_lock))
 		return 0;
-	/* the command has ended, and its queue is another's by now? */
+	/* or the command has ended, and the queue has another user */
 	if (likely(q->cq && q->polls))
 		found = nvme_pmap_process_cq(q, true, ring);
 	spin_unlock(&q->poll_lock);
@@ -374,9 +374,9 @@ static noinline int nvme_pmap_poll_cq(struct nvme_pmap_queue *q,
 }
 
 /*
- * What a poll of a hardware queue finds may belong to any ring.  Commands of
- * this ring end on the spot: the caller holds the lock of the ring.  The others
- * go to where they belong, when the caller completes @iob.
+ * Poll a hardware queue, which may find commands of any ring.  This ring's commands are
+ * completed at once: the caller holds the lock of the ring.  The others are handed over
+ * when the caller completes @iob.
  */
 static noinline int nvme_pmap_iopoll_blk_mq(struct io_uring_cmd *ioucmd,
 					    struct io_comp_batch *iob,

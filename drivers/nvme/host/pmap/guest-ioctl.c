@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest of ioctl.c, at its end: what of ioctl.c the path of a command asks, where
- * ioctl.c keeps it to itself.
+ * The guest of ioctl.c, included at its end: lets the path of a command call static
+ * functions of ioctl.c.
  */
 #include "passthru.h"
 
@@ -19,7 +19,7 @@ bool nvme_pmap_stock_allows(struct nvme_ns *ns, u8 opcode, fmode_t mode)
 }
 
 /**
- * nvme_pmap_stock_checks - what stock asks of a ring before all else
+ * nvme_pmap_stock_checks - the checks that stock makes first, of the ring
  * @issue_flags: IO_URING_F_*
  *
  * Return: 0 or an errno.
@@ -29,6 +29,6 @@ int nvme_pmap_stock_checks(unsigned int issue_flags)
 	return nvme_uring_cmd_checks(issue_flags);
 }
 
-/* pmap_stock_queue() has the bytes behind it. */
+/* pmap_stock_queue() uses the bytes behind it. */
 static_assert(offsetofend(struct nvme_uring_cmd_pdu, status) <=
 	      sizeof_field(struct io_uring_cmd, pdu) - sizeof(u16));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest of pci.c, at its end: the pairs of passthrough queues.  All of it needs
- * struct nvme_dev, which pci.c keeps to itself.  Each file uses those before it and none
- * behind it.
+ * The guest of pci.c, included at its end: the pairs of passthrough queues.  All of it
+ * needs struct nvme_dev, which is private to pci.c.  Each file uses only the files
+ * before it.
  */
 #include "pci-count.c"
 #include "pci-admin.c"

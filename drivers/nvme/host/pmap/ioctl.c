@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The control door of /dev/ngXnY: the ioctls, and what a program or a person can
- * ask about an open file.
- */
+/* The control door of /dev/ngXnY: the ioctls, and an open file's fdinfo. */
 #include <linux/blkdev.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
@@ -18,7 +15,7 @@
 #include "layout.h"
 #include "queue.h"
 
-/* What the controller's queues are, and which of them the file has. */
+/* Describe the controller's queues, and the file's own. */
 static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,
 				  struct nvme_pmap_file *pf,
 				  struct nvme_pmap_query *q)
@@ -29,14 +26,14 @@ static int nvme_pmap_query_queues(struct nvme_pmap_queues *set,
 	if (free < 0)
 		return free;
 	q->queues_free = free;
-	/* a pair on the device is full with one entry empty */
+	/* a queue is full with one entry empty */
 	q->queue_depth = set && set->granted ? set->depth - 1 : 0;
 	if (q->queue_depth)
 		q->features |= NVME_PMAP_FEATURE_QUEUE;
 	return 0;
 }
 
-/* What pmap_xfer() says of commands on a namespace of this format. */
+/* The flags that predict pmap_xfer()'s answers for this format. */
 static u32 nvme_pmap_query_ns(const struct nvme_ns_head *head)
 {
 	bool pi = head->pi_type && head->pi_size;
@@ -60,7 +57,7 @@ static u32 nvme_pmap_query_ns(const struct nvme_ns_head *head)
 	return ns;
 }
 
-/* The namespace as it is now, as far as the driver knows it. */
+/* Describe the namespace's format as stock knows it now. */
 static void nvme_pmap_query_format(const struct nvme_ns_head *head,
 				   struct nvme_pmap_query *q)
 {
@@ -72,7 +69,7 @@ static void nvme_pmap_query_format(const struct nvme_ns_head *head,
 		q->lba_bytes += head->ms;
 }
 
-/* A PRP list may begin anywhere in a list page, where the controller allows it. */
+/* A PRP list may begin anywhere in a list page, unless a quirk wants it aligned. */
 static u32 nvme_pmap_max_prebuilt(const struct nvme_pmap_ctrl *pc)
 {
 	bool aligned = pc->ctrl->quirks & NVME_QUIRK_DMAPOOL_ALIGN_512;
@@ -140,7 +137,7 @@ static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
 	return sum;
 }
 
-/* However the commands of a form went. */
+/* Commands of a form, over blk-mq and over queues. */
 static u64 nvme_pmap_sum_form(const struct nvme_pmap_counts *sum,
 			      enum pmap_kind kind)
 {
@@ -171,7 +168,7 @@ static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
 		.sgl_list = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_LIST),
 		.sgl_run = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_RUN),
 		.built = nvme_pmap_sum_form(&sum, PMAP_KIND_BUILT),
-		/* one for another ring is taken off before it is counted */
+		/* another ring's command is subtracted before it is counted */
 		.direct = max_t(s64, sum.direct, 0),
 		.deferred = sum.deferred,
 		.queue = nvme_pmap_sum_queued(&sum),
@@ -211,9 +208,9 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 
 	if (!pf)
 		return;
-	/* after removal the buffers are shells that pin and map nothing */
+	/* after removal the buffers are empty: nothing is pinned or mapped */
 	dead = READ_ONCE(pf->pc->dead);
-	/* without the lock: who looks is not to wait for whoever grows the table */
+	/* no lock: a reader must not wait for a task that grows the table */
 	nvme_pmap_show(m, "buffers", READ_ONCE(pf->nr));
 	nvme_pmap_show(m, "pinned", dead ? 0 : READ_ONCE(pf->pinned));
 	nvme_pmap_show(m, "list_bytes", dead ? 0 : READ_ONCE(pf->list_bytes));
@@ -271,7 +268,7 @@ static long nvme_pmap_do_detach(struct nvme_pmap_file *pf,
 	return nvme_pmap_detach(pf, det->flags & NVME_PMAP_QUEUE_POLLED, false);
 }
 
-/* Each ioctl's structure; all begin with their size. */
+/* The argument of each ioctl; each begins with its size. */
 union nvme_pmap_arg {
 	u32 size;
 	struct nvme_pmap_query query;
@@ -283,8 +280,8 @@ union nvme_pmap_arg {
 };
 
 /*
- * From which size on a structure is accepted, and what the driver knows of it; by
- * the number of the call.
+ * By the number of the ioctl: the smallest size of its argument, and the size that the
+ * driver knows.
  */
 static const struct {
 	u16 min;
@@ -332,7 +329,7 @@ static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
 	long ret;
 
 	if (!pc) {
-		/* removed, or never offered: another transport */
+		/* removed; or another transport, which never offered itself */
 		if (nvme_pmap_file(file) || nvme_state_terminal(ns->ctrl))
 			return -ENODEV;
 		return -ENOTTY;
@@ -348,7 +345,7 @@ static long nvme_pmap_call(struct nvme_ns *ns, struct file *file,
  * nvme_pmap_ioctl - the pmap ioctls of /dev/ngXnY
  * @file: the open file
  * @cmd: one for which nvme_pmap_is_ioctl() is true
- * @arg: user pointer to the structure that belongs to @cmd
+ * @arg: user pointer to the argument of @cmd
  *
  * Return: 0 or an errno that linux/nvme_pmap.h lists.
  */
@@ -373,12 +370,12 @@ long nvme_pmap_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	ret = copy_struct_from_user(&karg, known, uarg, usize);
 	if (ret)
 		return ret;
-	/* the one that was looked at: it may stand otherwise there by now */
+	/* the size that was checked: user space may have changed it since */
 	karg.size = usize;
 	ret = nvme_pmap_call(ns, file, cmd, &karg, uarg);
 	/*
-	 * A registration is copied when it is published, and the end of one answers
-	 * nothing that could fail to be written.
+	 * A registration copies its answer when it publishes the buffer; the other
+	 * calls have no answer.
 	 */
 	if (!ret &&
 	    (cmd == NVME_PMAP_IOC_QUERY || cmd == NVME_PMAP_IOC_STATS) &&

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What begins and what ends, and in which order: a controller, an open file, the
- * module.  All other files are used here, and none uses this one.
+ * The begin and the end, in order, of a controller, an open file and the module.  This
+ * file uses all others; none uses it.
  */
 #include "nvme.h"
 #include "adopt.h"
@@ -20,7 +20,7 @@
  */
 void nvme_pmap_exit(void)
 {
-	/* what is on its workqueue may be about to return */
+	/* a work on its workqueue may be about to return */
 	nvme_pmap_ctrl_exit();
 	nvme_pmap_unwatch();
 	nvme_pmap_file_exit();
@@ -30,10 +30,10 @@ void nvme_pmap_exit(void)
  * nvme_pmap_ctrl_add - a live controller offers itself to the overlay
  * @ctrl: the controller
  * @dev: the device that does its DMA
- * @queues: its passthrough queues, or NULL; the overlay's if this succeeds
+ * @queues: its passthrough queues, or NULL; the overlay owns them if this succeeds
  *
- * Called at the end of probe.  Without memory the controller works as stock
- * and pmap ioctls on it answer ENOTTY.
+ * Called at the end of probe.  Without memory the controller works as on stock, and
+ * pmap ioctls on it answer ENOTTY.
  *
  * Return: 0 or -ENOMEM.
  */
@@ -58,8 +58,8 @@ EXPORT_SYMBOL_GPL(nvme_pmap_ctrl_add);
  * @ctrl: the controller
  *
  * Called in remove, when the device is disabled and all its requests have been
- * cancelled: references on pmaps are then on their way back, and nothing takes
- * new ones for long, since requests can no longer be allocated.  Afterwards the
+ * cancelled.  References on pmaps are then being put, and a task that takes a new one
+ * soon puts it again, since requests can no longer be allocated.  Afterwards the
  * buffers of open files are empty shells that answer ENODEV.
  */
 void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Mends of faults of stock in core.c; mends.h has those in ioctl.c. */
+/* Mends: repairs of stock bugs in core.c; mends.h has those in ioctl.c. */
 #include "nvme.h"
 #include "hooks.h"
 
-/* What stock releases a namespace's cdev_device with; the same for all. */
+/* Stock's release of a namespace's cdev_device; the same for all. */
 static void (*nvme_pmap_stock_cdev_rel)(struct device *dev);
 
 static void nvme_pmap_cdev_rel(struct device *dev)
@@ -19,9 +19,9 @@ static void nvme_pmap_cdev_rel(struct device *dev)
  * @ns: the namespace
  * @ret: what nvme_cdev_add() returned
  *
- * Stock frees a removed namespace, with the cdev in it, in the release of the
- * last open file; only then does the VFS put the cdev, and writes to freed
- * memory.  The device under the cdev lives until that put.
+ * Stock frees a removed namespace, with the cdev in it, in the release of the last open
+ * file; only then does the VFS put the cdev, and writes to freed memory.  The device
+ * under the cdev lives until that put.
  *
  * Return: @ret.
  */

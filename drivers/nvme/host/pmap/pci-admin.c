@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Admin commands about passthrough queues: in the
- * life of the controller in which they were decided, or not at all.  In the next
- * one a queue must not be created before the controller has been asked for queues, and
- * an identifier means another queue.
+ * Admin commands about passthrough queues.  A command reaches the controller before the
+ * next disable, or not at all: after a reset a queue must not be created before the
+ * controller has been asked for queues, and an identifier means another queue.
  */
 
 struct nvme_pmap_wait {
@@ -22,8 +21,8 @@ static enum rq_end_io_ret nvme_pmap_admin_end(struct request *req,
 }
 
 /*
- * With the lock no disable begins, so that the command is the controller's, or has
- * failed, before one does.
+ * Start the command, unless a disable has begun since it was decided on.  pair_lock
+ * keeps a new disable out until the controller has the command, or it has failed.
  */
 static bool nvme_pmap_start_admin(struct nvme_pmap_queues *set,
 				  struct request *req, bool creates)
@@ -41,8 +40,8 @@ static bool nvme_pmap_start_admin(struct nvme_pmap_queues *set,
 }
 
 /*
- * Others may have all tags for as long as they like.  What creates a CQ, the first of
- * a pair, is tried again by who wants it; the rest has to come.
+ * Other users may hold all admin tags for long.  A Create CQ, the first command for a
+ * pair, then fails, and its caller tries again; the other commands wait for a tag.
  */
 static struct request *nvme_pmap_alloc_admin(struct nvme_pmap_queues *set,
 					     struct nvme_command *c)
@@ -82,7 +81,7 @@ static int nvme_pmap_submit_admin(struct nvme_pmap_queues *set,
 	req->end_io_data = &wait;
 	if (nvme_pmap_start_admin(set, req, creates)) {
 		wait_for_completion_io(&wait.done);
-		/* as nvme_execute_rq() tells it */
+		/* as nvme_execute_rq() returns it */
 		ret = nvme_req(req)->flags & NVME_REQ_CANCELLED ?
 			      -EINTR :
 		      nvme_req(req)->status ?:
@@ -93,8 +92,8 @@ static int nvme_pmap_submit_admin(struct nvme_pmap_queues *set,
 }
 
 /*
- * In place of nvme_submit_sync_cmd() where pci.c creates and deletes queues.  Those of
- * blk-mq end before the first of ours.
+ * Replaces nvme_submit_sync_cmd() where pci.c creates and deletes queues.  Identifiers
+ * below base are blk-mq's.
  */
 static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 			       struct nvme_command *c)
@@ -103,7 +102,7 @@ static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 
 	if (qid < dev->pmap.base)
 		return nvme_submit_sync_cmd(dev->ctrl.admin_q, c, NULL, 0);
-	/* or it is being removed */
+	/* NULL: the controller is being removed */
 	return set ? nvme_pmap_submit_admin(set, c) : -ENODEV;
 }
 
@@ -122,7 +121,7 @@ static bool nvme_pmap_is_abort(struct request *req, void *data)
 	return !look->found;
 }
 
-/* Is one under way for a command of this queue?  They end with the admin queue. */
+/* Is an Abort for a command of this queue under way?  A reset ends it too. */
 static bool nvme_pmap_abort_out(struct nvme_dev *dev, u16 qid)
 {
 	struct nvme_pmap_abort_search look = { .sqid = cpu_to_le16(qid) };

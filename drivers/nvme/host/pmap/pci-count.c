@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How many passthrough queues a controller is asked for, and which blk-mq leaves.
+ * The number of passthrough queues to ask a controller for, and blk-mq's share of the
+ * queues that it grants.
  */
 
 static unsigned int pmap_queues = 32;
@@ -24,7 +25,7 @@ static unsigned int nvme_pmap_queues_wanted(void)
 	return min_t(unsigned int, pmap_queues, PMAP_MAX_QUEUES);
 }
 
-/* Not with queues that have other entries, nor where tags or queues are shared. */
+/* None if SQ entries are larger, tags are shared, or a queue takes one command. */
 static unsigned int nvme_pmap_queues_usable(struct nvme_dev *dev)
 {
 	if (dev->ctrl.quirks &
@@ -34,7 +35,7 @@ static unsigned int nvme_pmap_queues_usable(struct nvme_dev *dev)
 	return nvme_pmap_queues_wanted();
 }
 
-/* The last identifier that has a doorbell, and a shadow of it. */
+/* The last queue identifier that has a doorbell, and a shadow of it. */
 static unsigned int nvme_pmap_max_qid(struct nvme_dev *dev)
 {
 	u64 len = pci_resource_len(to_pci_dev(dev->dev), 0) - NVME_REG_DBS;
@@ -45,8 +46,8 @@ static unsigned int nvme_pmap_max_qid(struct nvme_dev *dev)
 }
 
 /*
- * Of @granted queues, those for blk-mq, which has one in any case.  It gets what it
- * asks for, unless the operator has other users in mind.
+ * blk-mq's share of @granted queues, at least one.  It gets the number that it asks
+ * for, unless the operator reserves some (pmap_reserve).
  */
 static unsigned int nvme_pmap_leave_blk_mq(struct nvme_dev *dev,
 					   unsigned int asked,
@@ -63,8 +64,8 @@ static unsigned int nvme_pmap_leave_blk_mq(struct nvme_dev *dev,
 }
 
 /*
- * nvme_set_queue_count(), asking for more than blk-mq is told of.  In a reset the
- * controller has no queue now, and the new identifiers are set.
+ * nvme_set_queue_count() for blk-mq's queues and ours; *nr becomes blk-mq's share.  In
+ * a reset the controller has no queue at this point, so the identifiers may change.
  */
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
 {
@@ -76,7 +77,7 @@ static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr)
 	if (set)
 		mutex_lock(&set->lock);
 	ret = nvme_set_queue_count(&dev->ctrl, &granted);
-	/* a controller that fails, rather than grants less, gets stock's question */
+	/* a controller that fails instead of granting less: ask stock's question */
 	if (!ret && !granted) {
 		granted = *nr;
 		ret = nvme_set_queue_count(&dev->ctrl, &granted);

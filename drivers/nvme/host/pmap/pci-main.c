@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The passthrough queues of a struct nvme_dev: what its probe, its disable and its remove
- * do about them.
- */
+/* The passthrough queues of a struct nvme_dev in its probe, disable and remove. */
 
 static unsigned int pmap_queue_depth = 1024;
 module_param(pmap_queue_depth, uint, 0444);
 MODULE_PARM_DESC(pmap_queue_depth, "most entries of a passthrough queue");
 
 /*
- * The controller is about to be disabled: no command goes to a queue after this.
- * Its shutdown_lock is held, and its vectors will be freed.  Until
- * nvme_pmap_queues_cancel() the pairs are ours.
+ * The controller is about to be disabled: stop the queues, so that no command gets to
+ * them, and delete the pairs if it answers.  The caller holds shutdown_lock, and will
+ * free the vectors.  Returns with pair_lock held, for nvme_pmap_queues_cancel().
  */
 static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 {
@@ -37,7 +34,7 @@ static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 			nvme_pmap_free_irq(&set->queue[i]);
 }
 
-/* The controller is disabled: what it has not answered ends here. */
+/* The controller is disabled: end the commands that it has not answered. */
 static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.stopped;
@@ -62,9 +59,9 @@ static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
 }
 
 /*
- * In a reset, when the controller has been disabled: as nvme_sync_queues() waits for
- * the time-outs of blk-mq, before what they would do to a controller that is being
- * connected.
+ * In a reset, after the disable: wait for time-outs that are being handled, as
+ * nvme_sync_queues() does for blk-mq's.  They must not act on a controller that is
+ * being connected.
  */
 static void nvme_pmap_sync(struct nvme_dev *dev)
 {
@@ -100,7 +97,7 @@ static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)
 		rounddown_pow_of_two(clamp(pmap_queue_depth, 2u, dev->q_depth));
 	INIT_DELAYED_WORK(&set->work, nvme_pmap_queues_work);
 	dev->pmap.pm.notifier_call = nvme_pmap_pm;
-	/* once and for all: pci.c may map its own anew in a reset */
+	/* mapped once: pci.c may map its own doorbells again in a reset */
 	set->db = ioremap(pci_resource_start(pdev, 0) + NVME_REG_DBS,
 			  (nvme_pmap_max_qid(dev) + 1) * 8 * dev->db_stride);
 	if (set->db)
@@ -112,7 +109,7 @@ fail:
 	return NULL;
 }
 
-/* At the end of probe; the controller is live, and has no user yet. */
+/* At the end of probe: the controller is live, and has no user yet. */
 static void nvme_pmap_pci_add(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = nvme_pmap_pci_queues(dev);
@@ -128,7 +125,7 @@ static void nvme_pmap_pci_add(struct nvme_dev *dev)
 	}
 }
 
-/* In remove; the controller is disabled, and nothing is in flight. */
+/* In remove: the controller is disabled, and nothing is in flight. */
 static void nvme_pmap_pci_del(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.queues;
@@ -145,6 +142,6 @@ static void nvme_pmap_pci_del(struct nvme_dev *dev)
 		kfree(dev->pmap.stand_in);
 		iounmap(set->db);
 	}
-	/* and with its last file, the set */
+	/* with its last file, the set is freed too */
 	nvme_pmap_ctrl_del(&dev->ctrl);
 }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The pairs of passthrough queues and their interrupts, on the side of pci.c.
+ * The pairs of passthrough queues and their interrupts, on pci.c's side.
  *
- * Queue identifiers follow those of blk-mq, and begin anew with each reset: the
- * controller has forgotten every queue by then.  Whoever sends an admin command
- * about a queue holds nvme_pmap_queues.lock, but for a disable, which deletes what
- * has been created and is not being deleted.  No command about an identifier of
- * before a reset comes after it: see pci-admin.c.
+ * Queue identifiers follow blk-mq's, and begin anew with each reset: by then the
+ * controller has forgotten every queue.  A task that sends an admin command about a
+ * queue holds nvme_pmap_queues.lock.  Exception: nvme_dev_disable() deletes the pairs
+ * that exist and are not being deleted.  No command about an old identifier is
+ * sent after the reset: see pci-admin.c.
  */
 #include <linux/sched/mm.h>
 
 #include "pci.h"
 
-/* How soon the keeper looks when something has changed; else see PMAP_WORK_INTERVAL. */
+/* How soon the keeper looks after a change; otherwise see PMAP_WORK_INTERVAL. */
 #define PMAP_WORK_SOON (HZ / 50 ?: 1)
 
-/* An identifier that none of the set has, or 0. */
+/* A free identifier, or 0. */
 static u16 nvme_pmap_pick_qid(struct nvme_pmap_queues *set)
 {
 	unsigned int i, qid;
@@ -30,7 +30,7 @@ static u16 nvme_pmap_pick_qid(struct nvme_pmap_queues *set)
 	return 0;
 }
 
-/* The vector of the block device's queue on this CPU, or on any other. */
+/* The vector of blk-mq's queue on @cpu; if that is offline, on another CPU. */
 static u16 nvme_pmap_pick_vector(struct nvme_dev *dev, unsigned int cpu)
 {
 	struct blk_mq_queue_map *map = &dev->tagset.map[HCTX_TYPE_DEFAULT];
@@ -42,7 +42,7 @@ static u16 nvme_pmap_pick_vector(struct nvme_dev *dev, unsigned int cpu)
 	return map->mq_map[cpu] + 1;
 }
 
-/* No CPU that the interrupt could go to is online, and not because of a suspend. */
+/* Are all CPUs of the interrupt offline, for another reason than a suspend? */
 static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
@@ -51,7 +51,7 @@ static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 
 	if (!q->irq || q->set->asleep)
 		return false;
-	/* whoever holds it may be about to free the vectors, or wait for us */
+	/* its holder may be about to free the vectors, or wait for this work */
 	if (!mutex_trylock(&q->set->pair_lock))
 		return false;
 	if (q->qid) {
@@ -75,7 +75,7 @@ static int nvme_pmap_request_irq(struct nvme_pmap_queue *q)
 	lockdep_assert_held(&q->set->pair_lock);
 	if (q->polled)
 		return 0;
-	/* beside nvme_irq(); a vector that pci_request_irq() shares */
+	/* shares the vector with nvme_irq(), as pci_request_irq() allows */
 	ret = pci_request_irq(to_pci_dev(dev->dev), q->vector, nvme_pmap_irq,
 			      NULL, q, "nvme%dp%d", dev->ctrl.instance, q->qid);
 	q->irq = !ret;
@@ -90,13 +90,13 @@ static void nvme_pmap_free_irq(struct nvme_pmap_queue *q)
 	q->irq = false;
 }
 
-/* The state of a pair that the controller is about to get. */
+/* Set the state of a pair that the controller is about to get. */
 static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
 	u32 stride = dev->db_stride;
 
-	/* a task may still have the end of a batch that was taken from it */
+	/* a task whose batch was taken may still be about to end it */
 	spin_lock(&q->sq_lock);
 	q->sent = 0;
 	q->rung = 0;
@@ -109,7 +109,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 
 	q->aborts = false;
 	nvme_pmap_lock_cq(q);
-	/* that of a former user of the other kind has been freed */
+	/* the interrupt of a former user of the other kind has been freed */
 	q->polls = q->polled;
 	memset(q->cq, 0, q->set->depth * sizeof(*q->cq));
 	q->done = 0;
@@ -123,7 +123,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 		q->sq_event = &dev->dbbuf_eis[sq_idx(qid, stride)];
 		q->cq_shadow = &dev->dbbuf_dbs[cq_idx(qid, stride)];
 		q->cq_event = &dev->dbbuf_eis[cq_idx(qid, stride)];
-		/* of a queue with this identifier before */
+		/* left by an earlier queue with this identifier */
 		*q->sq_shadow = 0;
 		*q->sq_event = 0;
 		*q->cq_shadow = 0;
@@ -132,7 +132,7 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 	nvme_pmap_unlock_cq(q);
 }
 
-/* What the admin commands of pci.c take; on the stack, for their time. */
+/* An on-stack struct nvme_queue for the admin commands of pci.c. */
 static struct nvme_queue nvme_pmap_stock_queue(const struct nvme_pmap_queue *q)
 {
 	struct nvme_queue hw = {
@@ -163,8 +163,8 @@ static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
 }
 
 /*
- * The controller has the pair: let commands in, unless it has been disabled
- * since the set was at @resets.
+ * The controller has the pair: let commands in, unless it has been disabled since the
+ * set was at @resets.
  */
 static int nvme_pmap_pair_go_live(struct nvme_pmap_queue *q, u16 qid,
 				  unsigned int resets)
@@ -188,7 +188,7 @@ unlock:
 	return ret;
 }
 
-/* Does it interrupt the CPU that it is to?  With commands in flight it has to do. */
+/* Does the pair interrupt the right CPU?  With commands in flight, any will do. */
 static bool nvme_pmap_vector_fits(struct nvme_pmap_queue *q)
 {
 	return q->polled || nvme_pmap_queue_busy(q) ||
@@ -196,14 +196,14 @@ static bool nvme_pmap_vector_fits(struct nvme_pmap_queue *q)
 }
 
 /*
- * Live again, if the pair is still there: after a detach that was given up, or for
+ * Go live again, if the pair is still there: after a detach that was given up, or for
  * another user of the same kind and CPU.
  */
 static bool nvme_pmap_pair_resume(struct nvme_pmap_queue *q)
 {
 	bool live;
 
-	/* set under the lock of the set only; a suspend may hold the other long */
+	/* only set under the set lock; a suspend may hold pair_lock for long */
 	if (!READ_ONCE(q->qid))
 		return false;
 	mutex_lock(&q->set->pair_lock);
@@ -234,13 +234,16 @@ static int nvme_pmap_create_queue(struct nvme_pmap_queue *q,
 	ret = nvme_pmap_pair_go_live(q, qid, resets);
 	if (!ret)
 		return 0;
-	/* if the controller has it still */
+	/* in case the controller still has it */
 	adapter_delete_sq(dev, qid);
 	adapter_delete_cq(dev, qid);
 	return ret;
 }
 
-/* A disable that has begun is waited for: until then the pair may be used. */
+/*
+ * Has the controller been disabled since @resets?  Waits for a disable that has begun:
+ * until its end the controller may use the pair.
+ */
 static bool nvme_pmap_was_disabled(struct nvme_pmap_queue *q,
 				   unsigned int resets)
 {
@@ -261,7 +264,7 @@ static int nvme_pmap_pci_down(struct nvme_pmap_queue *q)
 	u16 qid;
 
 	lockdep_assert_held(&q->set->lock);
-	/* lest it be for a command of the next queue that has this identifier */
+	/* the Abort must not hit a command of the next queue with this identifier */
 	if (q->set->asleep ||
 	    (q->aborts && nvme_pmap_abort_out(dev, READ_ONCE(q->qid))))
 		return -EAGAIN;
@@ -306,7 +309,7 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 		return -ENODEV;
 	if (set->asleep || nvme_ctrl_state(&dev->ctrl) != NVME_CTRL_LIVE)
 		return -EAGAIN;
-	/* a former user's, of the other kind; or one that is not deleted yet */
+	/* a former user's pair of the other kind, or one that is not deleted yet */
 	if (nvme_pmap_pci_down(q))
 		return -EAGAIN;
 	if (!__ratelimit(&set->creations))
@@ -328,8 +331,8 @@ static int nvme_pmap_pci_up(struct nvme_pmap_queue *q)
 }
 
 /*
- * What pci.c wants for the command is in its array of queues, where blk-mq's end
- * before the first of ours.
+ * Delete an SQ or CQ with an entry of dev->queues, which nvme_delete_queue() needs.
+ * blk-mq's entries end before the first of ours.
  *
  * Return: jiffies that are left of @timeout, or 0: the controller does not answer.
  */
@@ -345,7 +348,7 @@ static long nvme_pmap_delete(struct nvme_dev *dev, u16 qid, u8 opcode,
 	return wait_for_completion_io_timeout(&hw->delete_done, timeout);
 }
 
-/* What the queue's commands have come to is there when its SQ has been deleted. */
+/* After the deletion of its SQ, all completions of the queue are in its CQ. */
 static long nvme_pmap_delete_pair(struct nvme_pmap_queue *q, long timeout)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
@@ -358,11 +361,12 @@ static long nvme_pmap_delete_pair(struct nvme_pmap_queue *q, long timeout)
 }
 
 /*
- * In good order, as pci.c does with the queues of blk-mq: a controller that is
- * shut down is to have none, and what it does with the commands of one that just
- * vanishes is its own affair.  One that does not answer has to forget them; its
- * command then ends with the admin queue, before this can be called again.  Those
- * with commands in flight come last: such a command may be why all this happens.
+ * Delete the queues in order, as pci.c does with blk-mq's: a controller must have none
+ * when it is shut down, and nothing defines how it treats the commands of a queue that
+ * just vanishes.  If it does not answer, the disable makes it forget the queues, and
+ * the delete command ends with the admin queue, before this can be called again.
+ * Queues with commands in flight come last: such a command may be the reason for the
+ * disable.
  */
 static void nvme_pmap_delete_pairs(struct nvme_pmap_queues *set)
 {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commands of passthrough queues that have timed out.  What becomes of one is
- * nvme_timeout()'s to decide, as for those of blk-mq: in each state of the controller.
+ * Time-outs of commands on passthrough queues.  nvme_timeout() decides what to do, as
+ * for blk-mq's commands, in each state of the controller.
  */
 
 /**
- * struct nvme_pmap_stand_in - what nvme_timeout() is shown in place of a request
- * @req: the request, of which nvme_timeout() looks at what nvme_pmap_timeout() sets
- * @iod: where blk_mq_rq_to_pdu() finds it
- * @hctx: leads to @hw
- * @hw: a queue that is polled, so that its interrupt is left alone
- * @none: its CQ, with nothing in it: who has called looked at the true one
- * @cmd: for the log
+ * struct nvme_pmap_stand_in - shown to nvme_timeout() in place of a request
+ * @req: the request; nvme_pmap_timeout() sets the fields that nvme_timeout() reads
+ * @iod: the iod, where blk_mq_rq_to_pdu() finds it
+ * @hctx: leads from @req to @hw
+ * @hw: a polled queue, so that nvme_timeout() leaves its interrupt alone
+ * @none: the empty CQ of @hw; the caller has looked at the real CQ
+ * @cmd: the command, for the log
  *
- * Used under the lock of the controller's queues.
+ * Guarded by the lock of the controller's queues.
  */
 struct nvme_pmap_stand_in {
 	struct request req;
@@ -44,7 +44,7 @@ static struct nvme_pmap_stand_in *nvme_pmap_stand_in_alloc(struct nvme_dev *dev)
 	return in;
 }
 
-/* The opcode of a command, if its entry in the SQ is there still; for the log. */
+/* The opcode of a command, for the log, if its entry is still in the SQ. */
 static u8 nvme_pmap_sq_opcode(const struct nvme_pmap_queue *q, u16 cid)
 {
 	u32 i, sent = READ_ONCE(q->sent), nr = min(sent, q->mask + 1);
@@ -66,7 +66,7 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 
 	lockdep_assert_held(&q->set->lock);
 	in->hw.qid = READ_ONCE(q->qid);
-	/* a disable has ended it meanwhile; and 0 is the admin queue's */
+	/* a disable has ended the command meanwhile; and qid 0 is the admin queue's */
 	if (!in->hw.qid)
 		return;
 	in->cmd.common.opcode = nvme_pmap_sq_opcode(q, cid);
@@ -84,9 +84,8 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 }
 
 /*
- * Each has as long again, whatever is done about it; what is cancelled has ended.
- * A reset waits for this before the controller is connected again: see
- * nvme_pmap_sync().
+ * Pass overdue commands to nvme_timeout(); each has been given as long again.  A reset
+ * waits for this before it connects the controller again: see nvme_pmap_sync().
  */
 static void nvme_pmap_check_timeouts(struct nvme_pmap_queue *q)
 {
@@ -94,7 +93,7 @@ static void nvme_pmap_check_timeouts(struct nvme_pmap_queue *q)
 	bool aborted;
 	int cid;
 
-	/* for a second its task has had no end, nor sleep */
+	/* for a second the task has neither ended its batch nor slept */
 	if (READ_ONCE(q->rung) != READ_ONCE(q->sent) && q->stuck == q->rung)
 		nvme_pmap_queue_revoke_batch(q);
 	q->stuck = READ_ONCE(q->rung);

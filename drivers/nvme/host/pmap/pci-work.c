@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The work of a controller's passthrough queues.  Every second while a file has one it
- * sees to commands that have timed out, brings queues up after a reset, takes them to
- * another vector when the CPUs of theirs went offline, and deletes those that nobody has
- * used for a while.  A ring that polls, and whose program sleeps, has its completions
- * marked meanwhile.
+ * The keeper: the work of a controller's passthrough queues.  Every second while a file
+ * has a queue, it handles time-outs, brings queues up after a reset, moves queues to
+ * another vector when the CPUs of theirs are offline, and deletes queues that have had
+ * no user for a while.  If the program of a ring that polls sleeps, it marks the ring's
+ * completions meanwhile.
  */
 #include <linux/suspend.h>
 
 /* How often the keeper looks, while queues are attached. */
 #define PMAP_WORK_INTERVAL HZ
 
-/* Return: jiffies until it has to be looked at again. */
+/* Return: jiffies until the next look at the queue. */
 static unsigned long nvme_pmap_queue_work(struct nvme_pmap_queue *q)
 {
 	int ret = 0;
@@ -19,7 +19,7 @@ static unsigned long nvme_pmap_queue_work(struct nvme_pmap_queue *q)
 	nvme_pmap_check_timeouts(q);
 	if (q->draining || (q->live && !nvme_pmap_vector_lost(q)))
 		return PMAP_WORK_INTERVAL;
-	/* to another vector, when it is idle */
+	/* move it to another vector, when it is idle */
 	if (q->live)
 		nvme_pmap_queue_stop(q);
 	if (q->qid && nvme_pmap_vector_lost(q)) {
@@ -32,7 +32,7 @@ static unsigned long nvme_pmap_queue_work(struct nvme_pmap_queue *q)
 						   PMAP_WORK_INTERVAL;
 }
 
-/* Desired and actual state of the queues are brought together here. */
+/* Bring each queue to the state that its users need. */
 static void nvme_pmap_queues_work(struct work_struct *work)
 {
 	struct nvme_pmap_queues *set = container_of(to_delayed_work(work),
@@ -57,9 +57,9 @@ static void nvme_pmap_queues_work(struct work_struct *work)
 }
 
 /*
- * The system goes to sleep, or has woken up.  When this returns, nobody is sending an
- * admin command about a queue, nor does until it wakes up; time-outs go on, for a
- * suspend waits for commands.
+ * The system goes to sleep, or has woken up.  When this returns for a sleep, no admin
+ * command about a queue is under way, and none is sent until the system has woken up.
+ * Time-outs are still handled, since a suspend waits for commands.
  */
 static int nvme_pmap_pm(struct notifier_block *pm, unsigned long event,
 			void *unused)

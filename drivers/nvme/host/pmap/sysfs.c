@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What an operator sees of a controller, in /sys/class/nvme/nvmeN/pmap/: its
- * passthrough queues, and why commands went past them.
+ * The operator's view of a controller in /sys/class/nvme/nvmeN/pmap/: its passthrough
+ * queues, the auto door, and why commands did not use them.
  */
 #include <linux/percpu.h>
 #include <linux/sysfs.h>
@@ -13,7 +13,7 @@
 #include "queue.h"
 #include "sysfs.h"
 
-/* A file with a number in it. */
+/* A sysfs file that shows a number. */
 struct nvme_pmap_attr {
 	struct device_attribute attr;
 	/* Return: the number, or an errno */
@@ -36,14 +36,14 @@ static ssize_t value_show(struct device *dev, struct device_attribute *attr,
 	return value < 0 ? value : sysfs_emit(buf, "%lld\n", value);
 }
 
-/* Queues that the controller has to spare beside blk-mq's. */
+/* Queues that the controller has to spare beyond blk-mq's. */
 static s64 nvme_pmap_sysfs_granted(struct nvme_pmap_ctrl *pc,
 				   unsigned int which)
 {
 	return pc->queues ? READ_ONCE(pc->queues->granted) : 0;
 }
 
-/* Those of them that no file has attached. */
+/* Spare queues that no file has attached. */
 static s64 nvme_pmap_sysfs_available(struct nvme_pmap_ctrl *pc,
 				     unsigned int which)
 {
@@ -58,14 +58,14 @@ static s64 nvme_pmap_auto_bytes(struct nvme_pmap_ctrl *pc, unsigned int which)
 	return (s64)atomic_long_read(&pc->auto_pages) << PAGE_SHIFT;
 }
 
-/* Commands with fixed buffers, by the way they went. */
+/* Commands with fixed buffers, by path. */
 static s64 nvme_pmap_sysfs_path_count(struct nvme_pmap_ctrl *pc,
 				      unsigned int path)
 {
 	return nvme_pmap_auto_count(pc, path);
 }
 
-/* Commands of files with a queue that went by blk-mq, for one reason. */
+/* Commands that went over blk-mq although their file has a queue, for one reason. */
 static s64 nvme_pmap_sysfs_fallback(struct nvme_pmap_ctrl *pc, unsigned int why)
 {
 	u64 sum = 0;
@@ -76,7 +76,7 @@ static s64 nvme_pmap_sysfs_fallback(struct nvme_pmap_ctrl *pc, unsigned int why)
 	return sum;
 }
 
-/* What is done with fixed buffers of unmodified programs: off, on, or queue. */
+/* The mode of the auto door: off, on, or queue. */
 static ssize_t auto_mode_show(struct device *dev, struct device_attribute *attr,
 			      char *buf)
 {
@@ -151,8 +151,8 @@ static const struct attribute_group nvme_pmap_group = {
 };
 
 /**
- * nvme_pmap_sysfs_add - show a controller that has been added
- * @pc: the controller
+ * nvme_pmap_sysfs_add - create the sysfs files of a new controller
+ * @pc: the controller's state
  */
 void nvme_pmap_sysfs_add(struct nvme_pmap_ctrl *pc)
 {
@@ -161,8 +161,8 @@ void nvme_pmap_sysfs_add(struct nvme_pmap_ctrl *pc)
 }
 
 /**
- * nvme_pmap_sysfs_del - the controller is being removed
- * @pc: the controller
+ * nvme_pmap_sysfs_del - remove the sysfs files of a controller
+ * @pc: the controller's state
  */
 void nvme_pmap_sysfs_del(struct nvme_pmap_ctrl *pc)
 {
