@@ -149,7 +149,7 @@ static void start_lists(struct buffer *b)
 		b->l.run_above = PMAP_RUN_ALL;
 }
 
-/* nvme_pmap_note_run() */
+/* nvme_pmap_record_run() */
 static void note_run(struct buffer *b, u32 slot, u64 dma, u32 nr, u64 next)
 {
 	struct pmap_layout *l = &b->l;

@@ -319,8 +319,8 @@ static int nvme_pmap_start_lists(struct nvme_pmap_map *map, u32 flags)
 }
 
 /* Record that @nr slots from @slot on are at @dma. */
-static int nvme_pmap_note_run(struct nvme_pmap_map *map, u32 slot, u64 dma,
-			      u32 nr)
+static int nvme_pmap_record_run(struct nvme_pmap_map *map, u32 slot, u64 dma,
+				u32 nr)
 {
 	struct pmap_layout *l = &map->l;
 	int ret;
@@ -362,7 +362,7 @@ static int nvme_pmap_note_chunk(struct nvme_pmap_map *map, u32 first,
 		/* one bounced segment is enough to corrupt data silently */
 		if (!nvme_pmap_reaches(map->pc->dev, domain, sg))
 			return -ENXIO;
-		ret = nvme_pmap_note_run(map, slot, sg_dma_address(sg), nr);
+		ret = nvme_pmap_record_run(map, slot, sg_dma_address(sg), nr);
 		if (ret)
 			return ret;
 	}
