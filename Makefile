@@ -3,7 +3,7 @@
 
 KERNEL ?= 6.12
 BUILD := build
-# What the tests run on: plain, kasan, kcsan, or several with commas.
+# The kernels that tests run on: plain, kasan, kcsan, or several with commas.
 KERNELS ?= plain
 comma := ,
 CFLAGS ?= -O2 -g
@@ -22,7 +22,7 @@ all: modules ## Build the fork's nvme-core.ko and nvme.ko
 modules:
 	@scripts/overlay --kernel $(KERNEL)
 
-delta: ## Show what the fork changes in the stock files
+delta: ## Show the changes of the fork in the stock files
 	@scripts/overlay --kernel $(KERNEL) --delta
 
 # QUICK, DEVICE, WRITE and KERNEL reach the script through the environment.

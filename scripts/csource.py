@@ -18,7 +18,7 @@ OPEN = {"(": ")", "{": "}", "[": "]"}
 
 
 class SourceError(Exception):
-    """What was looked for is not there, or there is more of it."""
+    """A definition is missing, or there is more than one."""
 
 
 def tokens(source):
@@ -70,7 +70,7 @@ class Definition:
 
 
 def classify(words):
-    """What a declaration with a body defines: (kind, name), or None."""
+    """(kind, name) of the thing that a declaration with a body defines, or None."""
     head = words[:words.index("{")]
     if "=" in head:
         names = [w for w in head[:head.index("=")] if re.match(r"\w", w)]
@@ -78,7 +78,7 @@ def classify(words):
     if len(head) > 1 and head[0] in ("struct", "union", "enum") and "(" not in head:
         return head[0], head[1]
     for at, word in enumerate(head[1:], 1):
-        # not those of __attribute__((...)) and the like, before the name
+        # not the parentheses of __attribute__((...)) and the like, before the name
         if word == "(" and re.match(r"[a-z]\w*$|_\w*[a-z]\w*$", head[at - 1]) and \
                 head[at - 1] != "__attribute__" and \
                 (at < 2 or head[at - 2] != "."):
@@ -110,7 +110,7 @@ def definitions(source):
         if stack or text not in (";", "}"):
             continue
         if text == "}" and classify(words) and classify(words)[0] != "function":
-            # what follows still belongs to it: attributes, a name, the semicolon
+            # attributes, a name and the semicolon still belong to it
             continue
         if "{" in words and classify(words):
             found.append(Definition(*classify(words), words, begin, end))

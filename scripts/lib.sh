@@ -35,8 +35,8 @@ kernel_source() {
 		rm -rf "$dir"
 		mkdir -p "$dir"
 		tar -C "$dir" --strip-components=1 -xJf "$tarball"
-		# Data races are looked for in what an IO passes through: elsewhere are
-		# many that are known, not ours, and would end the guest.
+		# KCSAN checks the code that an IO passes through: elsewhere are many
+		# known data races, not ours, which would end the guest.
 		for part in io_uring block; do
 			echo 'KCSAN_SANITIZE := y' >>"$dir/$part/Makefile"
 		done
