@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034 # read by lib.sh and the runner
 DESCRIPTION="each step of scripts/check sees a defect that is planted in a copy of the tree"
-TIMEOUT=600
+TIMEOUT=900
 KERNELS="plain"
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,16 +23,17 @@ copy_tree() {
 	done
 }
 
-# planted WHAT STEP FILE SAYS [OPTION...] <TEXT: with TEXT at its end FILE fails
-# the step, which SAYS why.
+# planted NAME STEP FILE SAYS [OPTION...] <TEXT: with TEXT at its end FILE fails
+# the step, which SAYS why.  A FILE that does not exist is made of TEXT.
 planted() {
 	local name="check: $2: $1" step=$2 file=$work/tree/$3 says=$4 status=0
 	shift 4
-	cp "$file" "$work/kept"
+	rm -f "$work/kept"
+	[ ! -e "$file" ] || cp "$file" "$work/kept"
 	cat >>"$file"
 	BUILD=$work/build timeout 400 "$work/tree/scripts/check" "$@" "$step" >"$work/out" 2>&1 ||
 		status=$?
-	cp "$work/kept" "$file"
+	if [ -e "$work/kept" ]; then cp "$work/kept" "$file"; else rm "$file"; fi
 	if [ $status -eq 1 ] && grep -q "^check: $step: FAILED" "$work/out" &&
 		grep -qE -- "$says" "$work/out"; then
 		ok "$name"
@@ -81,6 +82,14 @@ test_text() {
 	planted "an unused import" python scripts/bench 'imported but unused' <<<'import sndhdr'
 }
 
+test_english() {
+	planted "hidden subjects" english scripts/lib.sh 'scripts +who/those .* more than 2$' \
+		<<<"# $(printf 'those who %.0s' {1..20})"
+	planted "hidden objects" english scripts/csource.py 'scripts +what .* more than 2$' <<<"
+def planted():
+    \"\"\"$(printf 'what %.0s' {1..20})\"\"\""
+}
+
 test() {
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
@@ -88,6 +97,7 @@ test() {
 	test_kernel
 	test_programs
 	test_text
+	test_english
 }
 
 run_test
