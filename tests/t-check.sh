@@ -90,6 +90,20 @@ def planted():
     \"\"\"$(printf 'what %.0s' {1..20})\"\"\""
 }
 
+test_calls() {
+	local pmap=drivers/nvme/host/pmap
+	planted "a call of a higher layer" calls $pmap/pin.c \
+		'planted in pin.c uses nvme_pmap_file_exit of file.c' <<<'
+		static void planted(void) { nvme_pmap_file_exit(); }'
+	planted "a circle" calls $pmap/complete.c 'a circle: complete.c, cq.c' <<<'
+		static void planted(void) { nvme_pmap_queue_process_cq(NULL); }'
+	planted "a file in no layer" calls $pmap/planted.c 'lists planted.c 0 times' <<<'
+		static void planted(void) { }'
+	planted "two functions of one name" calls $pmap/sq.c \
+		'nvme_pmap_file_exit\(\) is defined in file.c and sq.c' <<<'
+		static void nvme_pmap_file_exit(void) { }'
+}
+
 test() {
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
@@ -98,6 +112,7 @@ test() {
 	test_programs
 	test_text
 	test_english
+	test_calls
 }
 
 run_test
