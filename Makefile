@@ -59,7 +59,7 @@ hostile: modules ## A hostile user, and all disturbed, for MINUTES=30 (KERNELS=k
 	@[ $(KERNELS) = plain ] || scripts/debug-kernel --kernel $(KERNEL) $(KERNELS)
 	@scripts/hostile $(KERNELS) $(MINUTES)
 
-check: ## Static checks: compilers, analyzers, style, spelling, english, calls (STEP=cocci for one)
+check: ## Static checks: compilers, analyzers, style, spelling, english, names, calls (STEP=cocci for one)
 	@scripts/check --kernel $(KERNEL) $(STEP)
 
 tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read \

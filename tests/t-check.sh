@@ -90,6 +90,31 @@ def planted():
     \"\"\"$(printf 'what %.0s' {1..20})\"\"\""
 }
 
+# This file is one of ours, and its words exist: what is planted is split here.
+# shellcheck disable=SC2016 # the backticks of a document
+test_names() {
+	planted "a function" names "$driver" 'pin.c:.* no function nvme_pmap_plan''ted' \
+		<<<'/* see nvme_pmap_plan''ted() */'
+	planted "a constant" names scripts/lib.sh 'lib.sh:.* no name PMAP_PLAN''TED' \
+		<<<'# see PMAP_PLAN''TED'
+	planted "a function of stock" names "$driver" 'no function nvme_plan''ted' \
+		<<<'/* see nvme_plan''ted() */'
+	planted "a struct" names "$driver" 'no struct nvme_plan''ted' <<<'/* struct nvme_plan''ted */'
+	planted "a script" names tests/lib.sh 'no file scripts/plan''ted' <<<'# see scripts/plan''ted'
+	planted "a C file" names tests/client/main.c 'no file plan''ted.c' <<<'/* see plan''ted.c */'
+	planted "a test" names Makefile 'no test t-plan''ted' <<<'# as in t-plan''ted'
+	planted "a make target" names README.md 'no make target planted' <<<'`make planted`'
+	planted "a command" names README.md 'no option of scripts/vm --plan''ted' <<<'
+
+    scripts/vm --plan''ted -- true'
+	planted "a parameter" names README.md 'no module parameter planted' <<<'`nvme_core.planted=1`'
+	planted "an attribute" names README.md 'no sysfs attribute planted' \
+		<<<'`/sys/class/nvme/nvme0/pmap/planted`'
+	planted "a link" names README.md 'no file plan''ted.md' <<<'[here](plan''ted.md)'
+	planted "a manual" names docs/planted.md 'no manual page nvme_plan''ted.4' \
+		<<<'`nvme_plan''ted(4)`'
+}
+
 test_calls() {
 	local pmap=drivers/nvme/host/pmap
 	planted "a call of a higher layer" calls $pmap/pin.c \
@@ -112,6 +137,7 @@ test() {
 	test_programs
 	test_text
 	test_english
+	test_names
 	test_calls
 }
 
