@@ -4,9 +4,8 @@
  * used the auto door.  It is allocated once and kept in file->private_data.  It has the
  * table of buffers and a reference on the controller's state.
  *
- * Locks, outermost first: nvme_pmap_file.lock, nvme_pmap_ctrl.sharing,
- * nvme_pmap_ctrl.lock.  The submission path takes none of them; it reads the table
- * under RCU.  The holder of one of these locks must not fault in user memory.
+ * The submission path takes no lock; it reads the table under RCU.  docs/architecture.md
+ * has the order of all locks.
  */
 #ifndef _NVME_PMAP_FILE_H
 #define _NVME_PMAP_FILE_H

@@ -19,15 +19,7 @@
  * (so the queue keeps a user), its buffer, and the namespace's q_usage_counter, as a
  * request does: freeze, format, removal and suspend wait for it.
  *
- * Locks.  nvme_pmap_queues.lock serialises admin commands about queues.  Exception:
- * nvme_dev_disable() deletes queues without it.  So a task may hold the lock while it
- * waits for an admin command, but not across allocations that can do I/O.  pair_lock
- * guards which pairs the controller has.  The controller's shutdown_lock could not: a
- * reset only tries to take it, and gives the controller up if it is held.
- *
- * Order: nvme_pmap_file.lock, nvme_pmap_queues.lock, the controller's shutdown_lock
- * (taken by nvme_timeout()), pair_lock, nvme_pmap_revoke_lock (batch.c), sq_lock,
- * poll_lock, cq_lock.
+ * Locks: docs/architecture.md has the order of all, and the rules of each.
  */
 #ifndef _NVME_PMAP_QUEUE_H
 #define _NVME_PMAP_QUEUE_H
@@ -194,8 +186,9 @@ struct nvme_pmap_queue_ops {
 
 /**
  * struct nvme_pmap_queues - the passthrough queues of a controller
- * @lock: serialises admin commands about queues; see the top of this file
- * @pair_lock: guards the pairs that the controller has; see the top of this file
+ * @lock: serialises admin commands about queues, except those by which
+ *	nvme_dev_disable() deletes queues; allocations under it are NOIO
+ * @pair_lock: guards the pairs that the controller has; a disable holds it
  * @dead: the controller is being removed (@lock)
  * @asleep: the system is going to sleep: send no admin command, since a controller that
  *	looks live may be in a low-power state (@lock)
