@@ -211,7 +211,7 @@ static bool prep_bad(struct attacker *a, unsigned int i)
 
 /*
  * Stock of 6.12 spins for ever when a ring that polls and defers ends with commands of
- * stock's in flight (README): such a ring then has others only.
+ * stock's in flight (docs/threat-model.md): such a ring then has others only.
  */
 static bool only_pmap(const struct attacker *a, bool last)
 {

@@ -142,7 +142,7 @@ static int overwritten(struct io_uring *ring, const struct stage *s, struct nvme
 }
 
 /*
- * On some kernels it is the new contents that count (README).  The driver's part:
+ * On some kernels it is the new contents that count (see docs/threat-model.md).  The driver's part:
  * what it sends is what it has checked.
  */
 static void link_overwritten(void)
