@@ -9,12 +9,14 @@ comma := ,
 CFLAGS ?= -O2 -g
 USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iinclude/uapi -Iinclude
 
+PREFIX ?= /usr/local
+MAN := $(wildcard docs/man/*.[1-9])
 HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 PLUGIN := $(wildcard tests/profile/*.c)
 
-.PHONY: all modules delta profile test test-debug debug-kernels soak hostile bench check tools clean help
+.PHONY: all modules delta profile test test-debug debug-kernels soak hostile bench check man install-man tools clean help
 .DEFAULT_GOAL := all
 
 all: modules ## Build the fork's nvme-core.ko and nvme.ko
@@ -61,6 +63,15 @@ hostile: modules ## A hostile user, and all disturbed, for MINUTES=30 (KERNELS=k
 
 check: ## Static checks: compilers, analyzers, style, spelling, english, names, calls (STEP=cocci for one)
 	@scripts/check --kernel $(KERNEL) $(STEP)
+
+man: ## Check the man pages
+	@scripts/check man
+
+# DESTDIR and PREFIX as usual.
+install-man: ## Install the man pages below DESTDIR and PREFIX=/usr/local
+	@for page in $(MAN); do \
+		install -D -m 644 $$page "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	done
 
 tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read \
 	$(BUILD)/tests/windows.so

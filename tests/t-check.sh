@@ -80,6 +80,7 @@ test_text() {
 	planted "a guest's script" shell scripts/guest/init 'SC2050' <<<'[ planted = 1 ]'
 	planted "a test" shell tests/lib.sh 'SC2050' <<<'[ planted = 1 ]'
 	planted "an unused import" python scripts/bench 'imported but unused' <<<'import sndhdr'
+	planted "an unknown macro" man docs/man/nvme_pmap.7 'unknown macro' <<<'.Planted'
 }
 
 test_english() {
