@@ -27,9 +27,11 @@ modules:
 delta: ## Show the changes of the fork in the stock files
 	@scripts/overlay --kernel $(KERNEL) --delta
 
-# QUICK, DEVICE, WRITE and KERNEL reach the script through the environment.
+# QUICK, DEVICE, WRITE and KERNEL reach the script through the environment.  A whole run
+# writes the tables of README.md and docs/benchmarks.md.
 bench: modules ## Compare the stock driver with the fork (QUICK=1, DEVICE=/dev/ngXnY)
 	@scripts/bench
+	@[ -n "$(QUICK)$(DEVICE)" ] || scripts/bench-readme
 
 profile: modules ## Where the instructions of one IO go, by function (PATHS="fork:pmap:8 ...")
 	@scripts/setup vm profile

@@ -57,6 +57,7 @@ test_report() {
 	rm "$dir"/bench.*
 	"$report" --no-picture "$dir/results.json" >/dev/null
 	equal "no picture, no files" "$(cd "$dir" && echo *)" "results.json text"
+	check "the documents take no run that lacks a row" fails "$TOP/scripts/bench-readme" "$dir/results.json"
 	printf '{"rows": [{"driver": "stock"}]}' >"$dir/results.json"
 	check "a file of another form is refused" fails "$report" "$dir/results.json"
 }
