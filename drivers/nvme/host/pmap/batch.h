@@ -44,13 +44,13 @@ enum nvme_pmap_batch_state {
 /**
  * struct nvme_pmap_batch - what the commands of one batch have in common
  * @plug: the owner's plug; a plug of no task unless the batch is PMAP_BATCH_OWNED
- * @state: enum nvme_pmap_batch_state (sq_lock to change)
+ * @state: enum nvme_pmap_batch_state (sq_lock to write)
  * @pf: the file that the commands use
  * @table: equal to @pf where @pmap is in the file's table; NULL where @pmap belongs to
  *	the auto door, whose commands alone may use it
  * @first: the smallest first quadword that a command may have, see @others
  * @others: number of further values above @first that are allowed
- * @by_caller: the commands need a capability, which stock granted to @cred
+ * @by_caller: the commands need a capability, which stock has found in @cred
  * @task: the owner, where @by_caller
  * @cred: credentials that stock has been asked about, with a reference; or NULL
  * @asked_for: the file that @cred was asked about

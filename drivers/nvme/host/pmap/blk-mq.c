@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The pmap door: NVME_URING_CMD_PMAP.
+ * The pmap door, NVME_URING_CMD_PMAP, and commands over blk-mq.
  *
- * A command goes to the passthrough queue of its file, or by blk-mq: as a request
- * without a bio, whose data pointer pci.c leaves as it is, which is all that a
- * persistent mapping needs from it.
+ * A command goes to the passthrough queue of its file, or over blk-mq.  There it is a
+ * request without a bio: pci.c does not map it, and sends the data pointer as it is.
  */
 #include <linux/dmapool.h>
 
@@ -19,14 +18,14 @@
 #include "mends.h"
 #include "queue.h"
 
-/* Memory for a list: pages to be chained (PRP), or one piece (SGL). */
+/* Allocate a list: pages to be chained (PRP), or one contiguous piece (SGL). */
 static struct nvme_pmap_built *
 nvme_pmap_alloc_built(const struct nvme_pmap_map *map, struct dma_pool *pool,
 		      u32 nr)
 {
 	/*
-	 * It holds a request: reclaim must not wait for one of this device.  For the
-	 * auto door there is none at all, since stock can do it.
+	 * The caller holds a request, and reclaim must not wait for one of this device.
+	 * The auto door allows no reclaim at all: stock can send the command.
 	 */
 	gfp_t gfp = map->adopted ? GFP_NOWAIT | __GFP_NOWARN : GFP_NOIO;
 	struct nvme_pmap_built *built;
@@ -52,8 +51,8 @@ nvme_pmap_alloc_built(const struct nvme_pmap_map *map, struct dma_pool *pool,
 }
 
 /*
- * The kept lists cannot express this slice: make one that lives as long as the
- * command.  It is the exception, by far: see pmap_dptr().
+ * Build a list that lives as long as the command, for a slice that the kept lists cannot
+ * express.  pmap_dptr() shows how rare that is.
  */
 static noinline struct nvme_pmap_built *
 nvme_pmap_build(const struct nvme_pmap *pmap, u64 offset, u32 len,
@@ -101,7 +100,7 @@ static int nvme_pmap_set_dptr(struct nvme_pmap_file *pf,
 static struct request *nvme_pmap_alloc_request(struct nvme_ns *ns, u8 opcode,
 					       unsigned int issue_flags)
 {
-	/* what nvme_req_op() says of a command that is not a fabrics one */
+	/* as nvme_req_op() for a command that is not a fabrics command */
 	blk_opf_t opf = opcode & 1 ? REQ_OP_DRV_OUT : REQ_OP_DRV_IN;
 	blk_mq_req_flags_t flags = 0;
 
@@ -116,8 +115,8 @@ static struct request *nvme_pmap_alloc_request(struct nvme_ns *ns, u8 opcode,
 }
 
 /*
- * What nvme_init_request() does, less its copy of the command, which is in
- * place already, and less REQ_POLLED, which the allocation has set.
+ * As nvme_init_request(), without its copy of the command, which is in place already, and
+ * without REQ_POLLED, which the allocation has set.
  */
 static void nvme_pmap_init_request(struct nvme_ns *ns, struct request *req)
 {
@@ -132,7 +131,7 @@ static void nvme_pmap_init_request(struct nvme_ns *ns, struct request *req)
 		req->rq_flags |= RQF_QUIET;
 }
 
-/* The command is written where it will be sent from, and checked there. */
+/* Write the command into the request, and check it there. */
 static __always_inline int
 nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		       struct nvme_pmap_pdu *pdu, struct request *req,
@@ -153,8 +152,9 @@ nvme_pmap_prep_request(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 }
 
 /*
- * A command on a slice of a referenced buffer; from here the reference is the
- * request's.
+ * Send a command on a slice of a referenced buffer over blk-mq.
+ *
+ * Return: -EIOCBQUEUED: the request has the reference; or an errno.
  */
 static __always_inline int
 nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
@@ -183,7 +183,7 @@ nvme_pmap_send(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 }
 
 /*
- * Check a command, and send it by blk-mq.
+ * Check a command, and send it over blk-mq.
  *
  * Return: -EIOCBQUEUED; -EBUSY: the format is not known; or another errno.
  */
@@ -213,8 +213,8 @@ static __always_inline int nvme_pmap_try_issue(struct nvme_ns *ns,
 }
 
 /*
- * How much the command transfers is known when the namespace has been scanned.  As
- * for a tag, or for the end of a freeze, an io-wq thread waits.
+ * The length of the command is known only after the next scan of the namespace.  An io-wq
+ * thread waits for that, as it does for a tag or the end of a freeze.
  */
 static noinline int nvme_pmap_issue_known(struct nvme_ns *ns,
 					  struct nvme_pmap_file *pf,
@@ -250,7 +250,7 @@ static int nvme_pmap_issue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	return ret;
 }
 
-/* Nothing was ever registered on the file: why not? */
+/* Return: the errno of a command on a file that has no state. */
 static noinline int nvme_pmap_no_file(struct nvme_ns *ns)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
@@ -298,8 +298,8 @@ nvme_pmap_cmd_queue(const struct nvme_pmap_file *pf, unsigned int issue_flags)
 }
 
 /*
- * One that is not just the next of a batch; perhaps the first.  What the caller
- * knows is found out once more here: it needs its registers for the short way.
+ * A command that is not the next of a batch; it may begin one.  File and queue are looked
+ * up again, because the caller needs its registers for the next of a batch.
  */
 static noinline int nvme_pmap_uring_cmd_alone(struct io_uring_cmd *ioucmd,
 					      unsigned int issue_flags)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The doors of /dev/ngXnY for io_uring: which way a command goes.
+ * The entry of io_uring's commands on /dev/ngXnY: it chooses the door.
  */
 #include "nvme.h"
 #include "auto.h"

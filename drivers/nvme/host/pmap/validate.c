@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a pmap command may do: the rules that every way to the controller shares.
+ * The rules for a command that every door shares: its fields, the caller's permission, and
+ * its slice of the buffer.
  */
 #include <linux/cred.h>
 #include <linux/nospec.h>
@@ -17,10 +18,7 @@
 #include "passthru.h"
 #include "xfer.h"
 
-/*
- * Take a reference on the buffer at @index, for the time of a command.  In an
- * RCU read-side critical section.
- */
+/* Take a command's reference on the buffer at @index; under RCU. */
 static __always_inline struct nvme_pmap *
 nvme_pmap_lookup_rcu(struct nvme_pmap_file *pf, u32 index)
 {
@@ -32,8 +30,8 @@ nvme_pmap_lookup_rcu(struct nvme_pmap_file *pf, u32 index)
 	index = array_index_nospec(index, table->nr);
 	pmap = rcu_dereference(table->pmap[index]);
 	/*
-	 * The end of the buffer may overtake this look at it, and says that it
-	 * is dead, as it has been for a grace period.
+	 * nvme_pmap_buffer_kill() may run at the same time.  The buffer is freed a
+	 * grace period later, so that the tryget reads valid memory, and fails.
 	 */
 	if (likely(pmap) && data_race(percpu_ref_tryget_live_rcu(&pmap->ref)))
 		return pmap;
@@ -77,8 +75,8 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 }
 
 /*
- * What the checks need of a command, read once: user space may be writing.  One of
- * the auto door goes by no caller's word: stock has what is not known exactly.
+ * The fields of a command that the checks need, read once, since user space may change
+ * them; @fixed: it came through the auto door, and stock gets it if its length is not known.
  */
 struct nvme_pmap_io {
 	u32 opcode;
@@ -87,7 +85,7 @@ struct nvme_pmap_io {
 	bool fixed;
 };
 
-/* Stock wants rings with large SQEs and CQEs; those it has nothing to say of. */
+/* Stock accepts rings with large SQEs and CQEs; ask it only about other rings. */
 static __always_inline int nvme_pmap_check_ring(unsigned int issue_flags)
 {
 	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
@@ -98,9 +96,9 @@ static __always_inline int nvme_pmap_check_ring(unsigned int issue_flags)
 }
 
 /*
- * May anybody send it who has the file open?  What stock says to one without
- * capabilities depends on the file's mode, which stays, and on the effects log, which
- * is read when the controller is found; so it is asked once.
+ * May any task that has the file open send the opcode?  Stock's answer for a task without
+ * capabilities depends on the mode of the file, which is constant, and on the effects log,
+ * which is read when the controller is found: ask once.
  */
 static noinline bool nvme_pmap_ask_for_all(struct nvme_ns *ns,
 					   struct nvme_pmap_file *pf, u8 opcode,
@@ -116,7 +114,7 @@ static noinline bool nvme_pmap_ask_for_all(struct nvme_ns *ns,
 	revert_creds(old);
 	if (all)
 		set_bit(opcode, pf->for_all);
-	/* pairs with the test above, of another CPU */
+	/* pairs with test_bit_acquire() above, on another CPU */
 	smp_mb__before_atomic();
 	set_bit(opcode, pf->asked);
 	return all;
@@ -139,8 +137,9 @@ static __always_inline bool nvme_pmap_allowed(struct nvme_ns *ns,
 }
 
 /*
- * Opcode, flags and the first reserved field as one load.  With everything that
- * must be zero at zero, what is left is the opcode.
+ * Load opcode, flags and the first reserved field at once.
+ *
+ * Return: the opcode, or more than U8_MAX: a field that must be zero is not.
  */
 static u32 nvme_pmap_opcode(const struct nvme_pmap_cmd *cmd)
 {
@@ -152,7 +151,7 @@ static u32 nvme_pmap_opcode(const struct nvme_pmap_cmd *cmd)
 	return head;
 }
 
-/* The rules that need no buffer. */
+/* The rules that do not depend on the buffer. */
 static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
 					   const struct io_uring_cmd *ioucmd,
 					   const struct nvme_pmap_cmd *cmd,
@@ -173,25 +172,25 @@ static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
 	return 0;
 }
 
-/* No buffer at the index that the command names: why not? */
+/* Return: the errno of a command whose index has no buffer. */
 static int nvme_pmap_no_buffer(const struct nvme_pmap_file *pf)
 {
 	return READ_ONCE(pf->pc->dead) ? -ENODEV : -ENOENT;
 }
 
-/* The bits of Read and Write, which are their opcodes. */
+/* The bits of Read and Write are their opcodes. */
 #define PMAP_READ_WRITE ((u8)nvme_cmd_write | (u8)nvme_cmd_read)
 
-/* Of them, those that anybody may send who has the file open. */
+/* Return: the bits of them that any task with the file open may send. */
 static __always_inline u8
 nvme_pmap_batch_for_all(const struct nvme_pmap_batch *b)
 {
 	BUILD_BUG_ON(nvme_cmd_write != 1 || nvme_cmd_read != 2);
-	/* bits are only ever set, when stock has said so */
+	/* bits are only ever set, after stock has allowed the opcode */
 	return data_race(b->pf->for_all[0]) >> 1 & PMAP_READ_WRITE;
 }
 
-/* It takes a capability: stock's answer for the caller, for a second. */
+/* The opcode needs a capability: keep stock's answer for this caller for a second. */
 static u8 nvme_pmap_batch_ask_caller(struct nvme_pmap_batch *b,
 				     struct nvme_ns *ns, u8 opcode,
 				     fmode_t mode)
@@ -210,8 +209,8 @@ static u8 nvme_pmap_batch_ask_caller(struct nvme_pmap_batch *b,
 }
 
 /*
- * Where @opcode is not known to be one: stock says.  What it says of the caller is
- * for commands with the same credentials.
+ * Ask stock about @opcode.  An answer that depends on the caller holds for commands with
+ * the same credentials.
  */
 static noinline u8 nvme_pmap_batch_ask(struct nvme_pmap_batch *b,
 				       struct nvme_ns *ns, u8 opcode,
@@ -235,8 +234,9 @@ static noinline u8 nvme_pmap_batch_ask(struct nvme_pmap_batch *b,
 }
 
 /*
- * Which first quadwords a Read or Write of the batch may have: opcode, zeros,
- * NSID.  Return: whether any.
+ * Set the first quadwords that a Read or Write of the batch may have: opcode, zeros, NSID.
+ *
+ * Return: whether there are any.
  */
 static bool nvme_pmap_batch_opcodes(struct nvme_pmap_batch *b,
 				    struct nvme_ns *ns, u8 opcode, fmode_t mode)
