@@ -23,6 +23,8 @@
  * Errors.  Each has one meaning here; ioctls return them in errno, commands in
  * cqe->res.  (A positive cqe->res is the NVMe status of a command the
  * controller failed, as with NVME_URING_CMD_IO.)
+ * The first ioctl on a controller, of any kind, asks it for MDTS and allocates memory: it
+ * may fail with ENOMEM, EIO or EINTR as well.
  *
  *   E2BIG            size is larger than this kernel's structure and the rest
  *                    is not zero, or it is larger than a page
