@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Read the first blocks of a namespace through a persistent mapping and print
- * them: cc -I../uapi -I.. pmap-read.c -luring
+ * Read the first blocks of a namespace with one command, through a persistent
+ * mapping, and write them to stdout.  In this directory:
  *
- *	pmap-read /dev/ng0n1 [bytes] | hexdump -C
+ *	cc -I../uapi -I.. pmap-read.c -o pmap-read -luring
+ *	./pmap-read /dev/ng0n1 [BYTES] | hexdump -C
+ *
+ * BYTES (4096) is rounded up to whole logical blocks.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include <err.h>
 #include <fcntl.h>
 #include <linux/nvme_ioctl.h>
 #include <stdio.h>
@@ -17,56 +18,28 @@
 
 #include <nvme_pmap.h>
 
+/* End the program unless ret is 0; it is -errno, or > 0: an NVMe status. */
 static void check(int ret, const char *what)
 {
-	if (ret >= 0)
-		return;
-	fprintf(stderr, "pmap-read: %s: %s\n", what, strerror(-ret));
-	exit(1);
-}
-
-static void *buffer(size_t len)
-{
-	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	check(mem == MAP_FAILED ? -errno : 0, "mmap");
-	return mem;
-}
-
-static struct io_uring_sqe *get_sqe(struct io_uring *ring)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-
-	check(sqe ? 0 : -EBUSY, "io_uring_get_sqe");
-	return sqe;
-}
-
-/* Submit what is prepared, wait for it, and return the NVMe status. */
-static int run(struct io_uring *ring)
-{
-	struct io_uring_cqe *cqe;
-	int ret;
-
-	check(io_uring_submit_and_wait(ring, 1), "submit");
-	check(io_uring_peek_cqe(ring, &cqe), "completion");
-	ret = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return ret;
+	if (ret > 0)
+		errx(1, "%s: NVMe status 0x%x", what, ret);
+	if (ret < 0)
+		errx(1, "%s: %s", what, strerror(-ret));
 }
 
 int main(int argc, char **argv)
 {
+	char *mem, *end = "";
+	uint64_t len = argc > 2 ? strtoul(argv[2], &end, 0) : 4096;
 	struct nvme_pmap_query query;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
 	struct io_uring ring;
-	uint32_t len, index = 0;
-	int fd, nsid, status;
-	void *mem;
+	int fd, nsid, ret;
+	uint32_t buf = 0;
 
-	if (argc < 2) {
-		fprintf(stderr, "usage: pmap-read /dev/ngXnY [bytes]\n");
-		return 2;
-	}
+	if (argc < 2 || argc > 3 || *end || !len)
+		errx(2, "usage: pmap-read /dev/ngXnY [BYTES]");
 	fd = open(argv[1], O_RDONLY);
 	check(fd < 0 ? -errno : 0, argv[1]);
 	nsid = ioctl(fd, NVME_IOCTL_ID);
@@ -78,26 +51,34 @@ int main(int argc, char **argv)
 	check(query.lba_bytes ? 0 : -EMEDIUMTYPE,
 	      "the driver does not know the format");
 	/* whole blocks, and no more than one command may transfer */
-	len = argc > 2 ? strtoul(argv[2], NULL, 0) : 4096;
+	check(len > query.max_transfer ? -EMSGSIZE : 0, "BYTES");
 	len = (len + query.lba_bytes - 1) / query.lba_bytes * query.lba_bytes;
-	if (!len || len > query.max_transfer)
-		check(-EMSGSIZE, "bytes");
+	check(len > query.max_transfer ? -EMSGSIZE : 0, "BYTES");
 
-	mem = buffer(len);
-	check(nvme_pmap_register_buf(fd, mem, len, 0, &index), "register");
-	check(io_uring_queue_init(8, &ring, NVME_PMAP_RING_FLAGS), "ring");
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(mem == MAP_FAILED ? -errno : 0, "mmap");
+	/* pinned and mapped for the device once, for any number of commands */
+	check(nvme_pmap_register_buf(fd, mem, len, 0, &buf), "register");
+	ret = io_uring_queue_init(8, &ring, NVME_PMAP_RING_FLAGS);
+	check(ret, "io_uring_queue_init");
 
-	nvme_pmap_prep_read(get_sqe(&ring), fd, nsid, index, 0, len, 0,
+	sqe = io_uring_get_sqe(&ring);
+	check(sqe ? 0 : -EBUSY, "io_uring_get_sqe");
+	nvme_pmap_prep_read(sqe, fd, nsid, buf, 0, len, 0,
 			    len / query.lba_bytes);
-	status = run(&ring);
-	check(status, "read");
-	if (status > 0)
-		fprintf(stderr, "pmap-read: NVMe status 0x%x\n", status);
-	else
-		fwrite(mem, 1, len, stdout);
+	ret = io_uring_submit(&ring);
+	check(ret < 0 ? ret : 0, "io_uring_submit");
+	check(io_uring_wait_cqe(&ring, &cqe), "io_uring_wait_cqe");
+	check(cqe->res, "read");
+	io_uring_cqe_seen(&ring, cqe);
 
+	if (fwrite(mem, 1, len, stdout) != len || fflush(stdout))
+		check(-errno, "stdout");
+
+	/* the end of the program would do all of this as well */
 	io_uring_queue_exit(&ring);
-	check(nvme_pmap_unregister_buf(fd, index), "unregister");
+	check(nvme_pmap_unregister_buf(fd, buf), "unregister");
 	close(fd);
-	return status > 0;
+	return 0;
 }
