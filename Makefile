@@ -15,6 +15,7 @@ HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
 CLIENT := $(wildcard tests/client/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 PLUGIN := $(wildcard tests/profile/*.c)
+EXAMPLES := $(patsubst include/examples/%.c,$(BUILD)/tests/%,$(wildcard include/examples/*.c))
 
 .PHONY: all modules delta profile test test-debug debug-kernels soak hostile bench check man install-man tools clean help
 .DEFAULT_GOAL := all
@@ -75,7 +76,7 @@ install-man: ## Install the man pages below DESTDIR and PREFIX=/usr/local
 		install -D -m 644 $$page "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
 	done
 
-tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(BUILD)/tests/pmap-read \
+tools: $(BUILD)/tests/nvme-bench $(BUILD)/tests/pmap-test $(EXAMPLES) \
 	$(BUILD)/tests/windows.so
 
 $(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
@@ -90,9 +91,9 @@ $(BUILD)/tests/windows.so: $(PLUGIN) $(wildcard tests/profile/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -std=gnu11 -Wall -Wextra -shared -fPIC -fvisibility=hidden $(PLUGIN) -o $@
 
-$(BUILD)/tests/pmap-read: include/examples/pmap-read.c $(HEADERS)
+$(EXAMPLES): $(BUILD)/tests/%: include/examples/%.c $(HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $< -o $@ -luring
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $< -o $@ -luring -lpthread
 
 clean: ## Remove build/
 	rm -rf $(BUILD)
