@@ -40,13 +40,13 @@ profile: modules ## Where the instructions of one IO go, by function (PATHS="for
 	@scripts/profile $(PATHS)
 
 # KERNELS=plain,kasan,kcsan runs them on the debug kernels as well.
-test: modules ## Run every test (NAME=t-integrity for one)
+test: modules ## Run every test (NAME=t-queues for one, CASE=queue/detach,... for some cases)
 	@scripts/setup vm test bench profile
 	@for kernel in $(subst $(comma), ,$(KERNELS)); do \
 		[ $$kernel = plain ] || scripts/debug-kernel --kernel $(KERNEL) $$kernel || exit 1; \
 	done
 	@$(MAKE) -s tools
-	@SOAK_MINUTES=$(SOAK_MINUTES) TEST_EXCEPT="$(EXCEPT)" tests/run -k $(KERNELS) $(NAME)
+	@SOAK_MINUTES=$(SOAK_MINUTES) TEST_EXCEPT="$(EXCEPT)" tests/run -k $(KERNELS) $(if $(CASE),-c '$(CASE)') $(NAME)
 
 debug-kernels: ## Build the kernels of test-debug, once
 	@scripts/debug-kernel --kernel $(KERNEL)

@@ -18,16 +18,23 @@
 # and the rest behind a strict IOMMU; kcsan is for those that race.  TEST_KERNEL
 # tells a test which it is.  Cases within are told by lines
 # "ok - NAME", "not ok - NAME: WHY" and "skip - NAME: WHY", from the functions
-# below or from a program in a guest.
+# below or from a program in a guest.  Where the runner is asked for some cases
+# (TEST_CASES), the client runs no others and the functions below report no others;
+# commands of a test's own shell code run all the same, as later ones may need them.
 set -euo pipefail
 
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 . "$TESTS/../scripts/lib.sh"
+# shellcheck source=tests/cases.sh
+. "$TESTS/cases.sh"
 
 : "${DESCRIPTION:?a test says what it is about}" "${TIMEOUT:=300}" "${KERNELS:=plain kasan}"
 
 TEST_KERNEL=${TEST_KERNEL:-plain}
+# not for the programs that a test starts, among which there may be another runner
+TEST_CASES=${TEST_CASES-}
+export -n TEST_CASES
 TEST_NAME=$(basename "$0" .sh)
 TEST_LOGS=${TEST_LOGS:-$BUILD/tests}
 mkdir -p "$TEST_LOGS"
@@ -38,11 +45,37 @@ client=$BUILD/tests/pmap-test
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-ok() { printf 'ok - %s\n' "$1"; }
-skip() { printf 'skip - %s: %s\n' "$1" "$2"; }
-not_ok() {
+ok() { if chosen "$1"; then printf 'ok - %s\n' "$1"; else not_chosen "$1"; fi; }
+skip() { if chosen "$1"; then printf 'skip - %s: %s\n' "$1" "$2"; else not_chosen "$1"; fi; }
+not_ok() { if chosen "$1"; then broken "$@"; else not_chosen "$1"; fi; }
+
+# For a list of what could have been asked for.
+not_chosen() { printf '# not chosen - %s\n' "$1"; }
+
+# broken NAME [WHY]: of what is no case, but fails the test whichever are asked for.
+broken() {
 	printf 'not ok - %s%s\n' "$1" "${2:+: $2}"
 	test_failed=1
+}
+
+# only_chosen: of the result lines that a program prints, those asked for.
+only_chosen() {
+	local line name
+	if [ -z "$TEST_CASES" ]; then cat; return; fi
+	while IFS= read -r line || [ -n "$line" ]; do
+		name=${line#* - }
+		case $line in
+		'ok - '*) ok "$name" ;;
+		'not ok - '* | 'skip - '*)
+			if chosen "${name%%: *}" || chosen "$name"; then
+				printf '%s\n' "$line"
+			else
+				not_chosen "${name%%: *}"
+			fi
+			;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done
 }
 
 # check NAME CMD... : a case that passes when CMD succeeds.
@@ -141,19 +174,38 @@ effects_module() {
 # memory many times: DMA_API_DEBUG takes that for an error.  Only such cases get it.
 overlapping() { [ "$TEST_KERNEL" = plain ] || args+=(--append dma_debug=off); }
 
+# reaches COMMAND: whether a guest's command, as text, can run a case that is asked
+# for: it has the name of a client's subject with such a case, or, where the client has
+# none, it prints results of its own.
+reaches() {
+	local pattern patterns subject subjects
+	[ -n "$TEST_CASES" ] && [[ $1 == *"$client"* ]] || return 0
+	IFS=, read -ra patterns <<<"$TEST_CASES"
+	for pattern in "${patterns[@]}"; do
+		subjects=$("$client" cases "$pattern" | cut -d/ -f1 | sort -u)
+		[ -n "$subjects" ] || [[ $1 != *'ok - '* ]] || return 0
+		for subject in $subjects; do
+			if grep -qw -- "$subject" <<<"$1"; then return 0; fi
+		done
+	done
+	return 1
+}
+
 # guest_results NAME VM-ARGUMENTS... : the cases that a guest's program prints
 # pass through; NAME is a failed case if it ends badly, or says nothing.
 guest_results() {
 	local name=$1 status=0 out
 	shift
+	reaches "$*" || { printf '# %s: no guest, no case of it is asked for\n' "$name"; return 0; }
 	out=$(mktemp)
-	vm "$@" | tee "$out" || status=$?
+	[ -z "$TEST_CASES" ] || set -- --append "TEST_CASES=\"$TEST_CASES\"" "$@"
+	vm "$@" | tee "$out" | only_chosen || status=$?
 	if grep -q '^not ok - ' "$out"; then
-		test_failed=1
+		[ -n "$TEST_CASES" ] && ! only_chosen <"$out" | grep -q '^not ok - ' || test_failed=1
 	elif [ $status -ne 0 ]; then
-		not_ok "$name" "the guest's command exits with $status"
-	elif ! grep -qE '^(ok|skip) - ' "$out"; then
-		not_ok "$name" "no case reported"
+		broken "$name" "the guest's command exits with $status"
+	elif [ -z "$TEST_CASES" ] && ! grep -qE '^(ok|skip) - ' "$out"; then
+		broken "$name" "no case reported"
 	fi
 	rm -f "$out"
 }

@@ -72,14 +72,16 @@ auto() {
 			auto-removed'
 }
 
-# What is a race may need more than one try, and so may a first use, which asks
-# for more memory at one time than at another.
+# A race may need more than one try, and so may a first use, which asks for more memory
+# at one time than at another.  A few chosen cases do not reach every place.
 rungs() {
+	[ -z "$TEST_CASES" ] || return 0
 	"$TESTS/rungs" "$notes" "$dir"/{strict,queues,used,auto,off*,bounce,race*} >"$dir/rungs"
 }
 
 test() {
 	local try again=() args=()
+	touch "$dir"/{out,rungs}
 	overlapping
 	queues
 	auto

@@ -7,8 +7,8 @@ KERNELS="plain kasan"
 requires() { have "$client"; }
 
 # HOSTILE_MINUTES=n in the environment is for long runs (scripts/hostile), HOSTILE_SEED
-# for the draws of another run, CASES for some of "mix format late", HOSTILE_HALF=1 or 2
-# for that half alone, of those that lockdep makes: it has all of the time then.
+# for the draws of another run, HOSTILE_HALF=1 or 2 for that half alone, of those that
+# lockdep makes: it has all of the time then.
 seconds=${HOSTILE_SECONDS:-$((${HOSTILE_MINUTES:-0} * 60))}
 cpus=4
 [ "$TEST_KERNEL" = plain ] || cpus=2
@@ -38,17 +38,14 @@ test() {
 		--qemu "$(null late 6000000000)" --qemu "-device nvme,serial=late,id=late,drive=late" \
 		--qemu "$(null never 0)" --qemu "-device nvme,serial=never,id=never,drive=never" \
 		"${args[@]}" -- sh -c '
-			status=0 client=$0 seconds=$1 seed=$2 cases=${3:-mix format late} doorbells=$4 lockdep_off=$6 half=$7
-			export HOSTILE_EFFECTS=$5
-			# run SECONDS DISK CASE... : those of them that are asked for
+			status=0 client=$0 seconds=$1 seed=$2 doorbells=$3 lockdep_off=$5 half=$6
+			export HOSTILE_EFFECTS=$4
+			# run SECONDS DISK CASE...
 			run() {
-				n=$1 disk=$2 which=
+				n=$1 disk=$2
 				shift 2
-				for case; do
-					case " $cases " in *" $case "*) which="$which $case" ;; esac
-				done
-				[ -z "$which" ] || "$client" hostile -d serial=disk ${disk:+-D serial=$disk} \
-					${seed:+-s $seed} -n $n -t $((n * 3 + 150)) $which || status=1
+				"$client" hostile -d serial=disk ${disk:+-D serial=$disk} \
+					${seed:+-s $seed} -n $n -t $((n * 3 + 150)) "$@" || status=1
 			}
 			insmod "$doorbells" refuse=0 || exit
 			if [ "$lockdep_off" ]; then
@@ -75,7 +72,7 @@ test() {
 				exit 1
 			fi
 			echo "ok - iommu"
-			exit $status' "$client" "$seconds" "${HOSTILE_SEED-}" "${CASES-}" "$doorbells" "$effects" "$lockdep_off" "${HOSTILE_HALF-}"
+			exit $status' "$client" "$seconds" "${HOSTILE_SEED-}" "$doorbells" "$effects" "$lockdep_off" "${HOSTILE_HALF-}"
 }
 
 run_test

@@ -7,7 +7,7 @@ KERNELS="plain"
 test() {
 	local part
 	for part in runner vm; do
-		"$TESTS/meta/$part.sh" || test_failed=1
+		TEST_CASES=$TEST_CASES "$TESTS/meta/$part.sh" || test_failed=1
 	done
 }
 

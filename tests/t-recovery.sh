@@ -14,16 +14,14 @@ stuck() {
 		--qemu "$(null slow 4000000000)" --qemu "-device nvme-ns,drive=slow,bus=twice,nsid=1" \
 		--qemu "$(null quick 0)" --qemu "-device nvme-ns,drive=quick,bus=twice,nsid=2" -- sh -c 'status=0
 			insmod ./doorbells.ko || exit
-			./pmap-test recovery -d serial=pmap -D serial=twice $1 || status=1
+			./pmap-test recovery -d serial=pmap -D serial=twice || status=1
 			rmmod doorbells
-			exit $status' sh "${CASES-}"
+			exit $status'
 }
 
-# shellcheck disable=SC2016 # for the guest's shell
 idle() {
 	guest_results idle --with "$client" --timeout 120 --append suspend.pm_test_delay=4 \
-		--modparam 'nvme_core multipath=N' -- sh -c '"$0" idle -d serial=pmap $1' \
-		"$client" "${IDLE-}"
+		--modparam 'nvme_core multipath=N' -- "$client" idle -d serial=pmap
 }
 
 # What the auto door maps, stock has mapped for the command before.

@@ -70,6 +70,7 @@ static int usage(void)
 	fprintf(stderr,
 		"usage: pmap-test SUBJECT [-d DEV] [-D DEV2] [-s SEED] [-n ROUNDS] [-t SECONDS] [-a] [-q] [CASE...]\n"
 		"       pmap-test check-image IMAGE MANIFEST\n"
+		"       pmap-test cases [PATTERN]\n"
 		"DEV is a path, or serial=S or serial=S:NSID.  -q: with passthrough queues.\n"
 		"-a: by the auto door, which with -q is open for queues.\n");
 	for (i = 0; i < ARRAY_SIZE(subjects); i++) {
@@ -115,6 +116,18 @@ static bool parse(int argc, char **argv)
 	return true;
 }
 
+/* A line SUBJECT/CASE for each case that matches. */
+static int list_cases(const char *pattern)
+{
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(subjects); i++)
+		for (j = 0; j < subjects[i]->nr; j++)
+			if (case_matches(subjects[i], &subjects[i]->cases[j], pattern))
+				printf("%s/%s\n", subjects[i]->name, subjects[i]->cases[j].name);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	size_t i;
@@ -123,6 +136,8 @@ int main(int argc, char **argv)
 		return usage();
 	if (!strcmp(argv[1], "check-image"))
 		return check_image(argc - 2, argv + 2);
+	if (!strcmp(argv[1], "cases"))
+		return list_cases(argc > 2 ? argv[2] : "*");
 	/* Another seed every day finds more than a fixed one; it is printed. */
 	opt.seed = now_ms() ^ (uint64_t)time(NULL) << 20;
 	if (!parse(argc - 1, argv + 1))

@@ -86,6 +86,8 @@ extern struct options opt;
 
 bool slow_kernel(void);
 int run_subject(const struct subject *subject, int nr_names, char **names);
+/* @pattern: of CASE, of SUBJECT/CASE, or of the name that the result line has. */
+bool case_matches(const struct subject *subject, const struct test_case *tc, const char *pattern);
 
 void check_failed(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -43,7 +43,36 @@ kernels() {
 	equal "runner: an unknown kernel" "$status" 2
 }
 
+# Cases that are asked for: in shell code, and of the client in a guest.
+cases() {
+	run -c two pass
+	equal "runner: cases: one of two" "$status: $last" "0: 1 passed, 0 failed, 0 skipped"
+	run -c before,after fail
+	equal "runner: cases: not the one that fails" "$status: $last" "0: 2 passed, 0 failed, 0 skipped"
+	run -c 'bro*' fail
+	equal "runner: cases: the one that fails" "$status: $last" "1: 0 passed, 1 failed, 0 skipped"
+	run -c two,no-such pass
+	equal "runner: cases: one is missing: status" "$status" 1
+	check "runner: cases: which" says '^run: no case no-such; there are:$'
+	check "runner: cases: and what there is" says '^    one$'
+	run -c before pass fail
+	equal "runner: cases: two tests, one with the case" "$status: $last" "0: 1 passed, 0 failed, 0 skipped"
+	check "runner: cases: a test without it does not pass" says '^none  t-pass .* no case before$'
+	run -c any quiet
+	equal "runner: cases: none in a quiet test" "$status" 1
+	run -c exits exit-3
+	equal "runner: cases: a bad end still fails" "$status" 1
+	[ -x "$client" ] || { skip "runner: cases: the client" "no client"; return; }
+	run -c queue/arguments client
+	equal "runner: cases: of another subject" "$status" 1
+	check "runner: cases: no guest for it" says '^none '
+	check "runner: cases: a list of the subject's" says '^    command/reserved$'
+	run -c reserved,command/nsid client
+	equal "runner: cases: two in a guest" "$status: $last" "0: 2 passed, 0 failed, 0 skipped"
+}
+
 test() {
+	cases
 	kernels
 	one pass 0 "2 passed, 0 failed, 0 skipped"
 	one quiet 0 "1 passed, 0 failed, 0 skipped"
