@@ -12,7 +12,7 @@ USER_CFLAGS := -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iinclude/uapi -Iinclude
 PREFIX ?= /usr/local
 MAN := $(wildcard docs/man/*.[1-9])
 HEADERS := $(wildcard include/*.h include/uapi/linux/*.h)
-CLIENT := $(wildcard tests/client/*.c)
+CLIENT := $(wildcard tests/client/*.c tests/client/*/*.c)
 BENCH := $(wildcard tests/bench/*.c)
 PLUGIN := $(wildcard tests/profile/*.c)
 EXAMPLES := $(patsubst include/examples/%.c,$(BUILD)/tests/%,$(wildcard include/examples/*.c))
@@ -83,9 +83,9 @@ $(BUILD)/tests/nvme-bench: $(BENCH) $(wildcard tests/bench/*.h) $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(BENCH) -o $@ -luring -lpthread
 
-$(BUILD)/tests/pmap-test: $(CLIENT) $(wildcard tests/client/*.h) $(HEADERS)
+$(BUILD)/tests/pmap-test: $(CLIENT) $(wildcard tests/client/*/*.h) $(HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) -static $(CLIENT) -o $@ -luring -lpthread
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -Itests/client -static $(CLIENT) -o $@ -luring -lpthread
 
 $(BUILD)/tests/windows.so: $(PLUGIN) $(wildcard tests/profile/*.h)
 	@mkdir -p $(@D)

@@ -16,7 +16,7 @@ cpus=4
 [ "$seconds" -gt 0 ] || seconds=$((cpus == 4 ? 30 : 60))
 
 # The disk has two namespaces, the second of which is formatted.  Two others are a late
-# one, and one that falls silent: with its registers, see tests/client/stall.h.  The IOMMU
+# one, and one that falls silent: with its registers, see tests/client/lib/stall.h.  The IOMMU
 # is strict; its faults are complaints for scripts/vm, and asked for here, to have a case
 # that says so.  Lockdep complains of stock's recovery and suspend: where there is lockdep,
 # it watches the first half, without these, and the second half is with them.

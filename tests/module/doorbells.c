@@ -2,7 +2,7 @@
 /*
  * From the next reset on, controllers refuse shadow doorbells: their registers are
  * then the only ones, and who can write those decides what a controller fetches and
- * answers.  For tests/client/recovery.c and hostile-late.c.
+ * answers.  For queue/recovery.c and hostile/late.c in tests/client.
  */
 #include <linux/kprobes.h>
 #include <linux/module.h>
