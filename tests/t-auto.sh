@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="programs that know nothing of pmaps take the fast way, and see nothing else of it"
+DESCRIPTION="map fixed buffers of unmodified programs automatically, and compare with the stock driver"
 TIMEOUT=520
 KERNELS="plain kasan"
 . "$(dirname "$0")/lib.sh"

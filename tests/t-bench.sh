@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2317 # read by lib.sh and the runner
-DESCRIPTION="the benchmark refuses what is in use, proves its path, and reports what it measured"
+DESCRIPTION="make bench: refuse devices in use, verify the measured path, report results"
 TIMEOUT=200
 KERNELS="plain"
 # shellcheck source=tests/lib.sh

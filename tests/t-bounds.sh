@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="every combination of boundary values is answered as a model says, and with nothing but that"
+DESCRIPTION="check errors of ioctls and commands against a model, for every combination of boundary values"
 TIMEOUT=150
 . "$(dirname "$0")/lib.sh"
 
@@ -16,7 +16,7 @@ test() {
 			"$0" bounds -d serial=pmap -t 100 || status=1
 			"$0" bounds -q -d serial=pmap commands || status=1
 			for q in "" -q; do
-				"$0" answers $q -d serial=pmap -D serial=zones -t 100 || status=1
+				"$0" output $q -d serial=pmap -D serial=zones -t 100 || status=1
 			done
 			exit $status' "$client"
 }

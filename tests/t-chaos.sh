@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="loads of every ring mode and form stay right while all around them is disturbed"
+DESCRIPTION="verify data under load during resets, hotplug, namespace changes and suspend"
 TIMEOUT=800
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
@@ -31,7 +31,7 @@ asleep() {
 left_out() {
 	local case
 	[ "$TEST_KERNEL" = kasan ] || return 0
-	for case in chaos_slow/out-of-time chaos_end/suspend-{devices,ram}; do
+	for case in chaos_timeout/out-of-time chaos_end/suspend-{devices,ram}; do
 		skip "$case" "lockdep and stock's recovery; runs on the other kernels"
 		skip "$case (queue)" "as without"
 		skip "$case (auto queue)" "as without"
@@ -64,13 +64,13 @@ storms() {
 			"$0" chaos $q -d serial=plugged $3 || status=1
 			"$0" chaos $q -d serial=pmap $4 || status=1
 			case $q in -a*)
-				"$0" chaos_door $q -d serial=pmap || status=1
+				"$0" chaos_auto $q -d serial=pmap || status=1
 				"$0" chaos -a -d serial=pmap resets owner-killed || status=1
 				;;
 			esac
-			[ "$1" = kasan ] || "$0" chaos_slow $q -d serial=pmap -D serial=slow || status=1
+			[ "$1" = kasan ] || "$0" chaos_timeout $q -d serial=pmap -D serial=slow || status=1
 			"$0" chaos_ns $q -d serial=many || status=1
-			"$0" chaos_plug $q -d serial=pmap -D serial=plugged || status=1
+			"$0" chaos_hotplug $q -d serial=pmap -D serial=plugged || status=1
 			for timeout in /sys/block/nvme*/queue/io_timeout; do echo 8000 >$timeout; done
 			[ "$1" = kasan ] || "$0" chaos_end $q -d serial=pmap suspend-devices || status=1
 			"$0" chaos_end $q -d serial=pmap reload || status=1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034 # read by lib.sh and the runner
-DESCRIPTION="each step of scripts/check sees a defect that is planted in a copy of the tree"
+DESCRIPTION="plant a defect for each step of scripts/check and expect a finding"
 TIMEOUT=900
 KERNELS="plain"
 # shellcheck source=tests/lib.sh

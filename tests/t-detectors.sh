@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="each check of the debug kernels is there, and what it finds fails a test"
+DESCRIPTION="make one mistake for each check of the debug kernels and expect the guest to fail"
 KERNELS="kasan kcsan"
 TIMEOUT=400
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="what the effects log says of a command is stock's to judge, and costs a batch one question"
+DESCRIPTION="change the effects log and compare permissions with stock passthrough"
 TIMEOUT=300
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"

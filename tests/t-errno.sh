@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="every error of the ABI is given where it is due, and nothing else is"
+DESCRIPTION="provoke every documented errno of ioctls and commands"
 TIMEOUT=150
 . "$(dirname "$0")/lib.sh"
 
@@ -25,7 +25,7 @@ test() {
 			mkdir /run/ext4 && mount -t ext4 /dev/vda /run/ext4 &&
 				export PMAP_TEST_EXT4=/run/ext4
 			status=0
-			for subject in ioctl registering missing command unprivileged; do
+			for subject in ioctl registering userfault command unprivileged; do
 				"$0" $subject -d serial=pmap || status=1
 			done
 			"$0" memory -d serial=pmap protection kinds files device-memory large || status=1

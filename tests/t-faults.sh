@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="every failure of a registration, a first use, a probe, a command leaves nothing behind"
+DESCRIPTION="inject failures into registration, attach, probe and commands, and check for leaks"
 TIMEOUT=900
 KERNELS="kasan"
 . "$(dirname "$0")/lib.sh"
@@ -74,14 +74,14 @@ auto() {
 
 # A race may need more than one try, and so may a first use, which asks for more memory
 # at one time than at another.  A few chosen cases do not reach every place.
-rungs() {
+error_paths() {
 	[ -z "$TEST_CASES" ] || return 0
-	"$TESTS/rungs" "$notes" "$dir"/{strict,queues,used,auto,off*,bounce,race*} >"$dir/rungs"
+	"$TESTS/error-paths" "$notes" "$dir"/{strict,queues,used,auto,off*,bounce,race*} >"$dir/errors"
 }
 
 test() {
 	local try again=() args=()
-	touch "$dir"/{out,rungs}
+	touch "$dir"/{out,errors}
 	overlapping
 	queues
 	auto
@@ -96,16 +96,16 @@ test() {
 		[ "$try" = 1 ] || one "off$try" --iommu off -- 'faults -d serial=pmap small'
 		one "race$try" --timeout 240 --modparam 'nvme_core pmap_queue_linger_ms=0' -- "faults -d serial=pmap ${again[*]} first-race killed
 			removal-races attach-resets attach-removals attach-killed shared-resets"
-		if rungs; then break; fi
+		if error_paths; then break; fi
 		again=(small first-use)
 	done
-	cat "$dir/rungs"
+	cat "$dir/errors"
 	awk '/^# injected/ { n[$3] += $4; sum += $4 }
 		END {
 			for (kind in n) print "# " n[kind] " failures by " kind
 			print "# " sum " in all"
 		}' "$dir/out"
-	if grep -q '^not ok - ' "$dir/out" "$dir/rungs"; then test_failed=1; fi
+	if grep -q '^not ok - ' "$dir/out" "$dir/errors"; then test_failed=1; fi
 }
 
 run_test

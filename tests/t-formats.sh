@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="what the driver does not know of a namespace's format is in nobody's memory"
+DESCRIPTION="format namespaces under load, by ways that the driver does and does not see"
 TIMEOUT=400
 . "$(dirname "$0")/lib.sh"
 
@@ -22,11 +22,11 @@ changes() {
 		-- sh -c 'status=0
 			for q in "" -q; do
 				"$0" formatting $q -d serial=slow -D serial=pmap || status=1
-				"$0" hidden $q -d serial=hidden zoned pi || status=1
+				"$0" unknown_format $q -d serial=hidden zoned pi || status=1
 			done
 			nvme-driver fork nvme_core.disable_pi_offsets=1 || status=1
-			"$0" hidden -d serial=hidden pi-hidden || status=1
-			"$0" hidden -q -d serial=hidden pi-hidden || status=1
+			"$0" unknown_format -d serial=hidden pi-hidden || status=1
+			"$0" unknown_format -q -d serial=hidden pi-hidden || status=1
 			for ctrl in /sys/class/nvme/nvme*; do
 				read serial <$ctrl/serial
 				[ "$serial" = hidden ] || continue
@@ -62,8 +62,8 @@ unseen() {
 			done
 			set -- "$0" $pair
 			for q in "" -q; do
-				"$1" reformat $q -d serial=quick -D serial=pmap after uring reset vendor scan-fails lists-read-only || status=1
-				"$1" reformat $q -d $2 -D $3 shared || status=1
+				"$1" format_unseen $q -d serial=quick -D serial=pmap after uring reset vendor scan-fails lists-read-only || status=1
+				"$1" format_unseen $q -d $2 -D $3 shared || status=1
 			done
 			exit $status' "$client"
 }

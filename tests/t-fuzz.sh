@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="a million random calls by a user without rights change nothing that is not theirs"
+DESCRIPTION="fuzz ioctls and commands as an unprivileged user"
 TIMEOUT=820
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034 # read by lib.sh and the runner
-DESCRIPTION="a build stops where the stock source has become what our files do not fit"
+DESCRIPTION="stop the build where a changed stock source does not fit the hooks"
 TIMEOUT=600
 KERNELS="plain"
 # shellcheck source=tests/lib.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="hostile programs on every door, while all is disturbed, change no byte but those of their commands"
+DESCRIPTION="attack every interface at random during resets, removal, suspend and formats"
 TIMEOUT=400
 KERNELS="plain kasan"
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="data through pmaps, of every kind of memory and form, is what the disk holds"
+DESCRIPTION="compare data of pmap commands with the block device, for all kinds of memory and lists"
 TIMEOUT=120
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="pmaps behind an IOMMU in each of its modes; refused where DMA would bounce"
+DESCRIPTION="read and write behind a strict, lazy and passthrough IOMMU, and refuse bounce buffers"
 TIMEOUT=300
 . "$(dirname "$0")/lib.sh"
 

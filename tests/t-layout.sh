@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2317 # read by lib.sh and the runner
-DESCRIPTION="a device model finds every slice, every length is the specification's, pages are io_uring's"
+DESCRIPTION="check PRP and SGL lists, transfer lengths and page arrays against models, in user space"
 TIMEOUT=300
 KERNELS="plain"
 # shellcheck source=tests/lib.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="no command transfers more than its data_len (CVE-2023-6238), in any LBA format"
+DESCRIPTION="refuse commands that transfer more than data_len (CVE-2023-6238), in every LBA format"
 TIMEOUT=100
 . "$(dirname "$0")/lib.sh"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="registrations end when they must, and survive all else: signals, forks, resets, removal"
+DESCRIPTION="keep registrations over signals, forks and resets, and end them on close and removal"
 TIMEOUT=240
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
@@ -22,7 +22,7 @@ test() {
 			"$0" removal -d serial=slow -D serial=plugged by-host idle unused "in-*" \
 				during-unregister || status=1
 			"$0" lifetime -d serial=slow || status=1
-			"$0" survival -d serial=pmap || status=1
+			"$0" persistence -d serial=pmap || status=1
 			"$0" removal -d serial=pmap idle under-load || status=1
 			"$0" unload -d serial=pmap || status=1
 			exit $status' "$client" | host_serves "$dir/qmp" || test_failed=1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="the runner and scripts/vm see failures, hangs and dead guests"
+DESCRIPTION="test tests/run and scripts/vm with failures, hangs and dead guests"
 TIMEOUT=400
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"

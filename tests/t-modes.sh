@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="pmap commands in every ring mode, from threads, rings, files and namespaces"
+DESCRIPTION="send pmap commands from every ring mode, from threads, files and namespaces"
 TIMEOUT=150
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="the device goes where a command may go and nowhere else (CVE-2023-6238), by three witnesses"
+DESCRIPTION="trace where the device reads and writes (CVE-2023-6238) by IOMMU log, guards and QEMU"
 TIMEOUT=400
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"
@@ -140,7 +140,7 @@ control() {
 	guest_results control --iommu strict --with "$client" -- sh -c '
 		echo 1 >/proc/sys/kernel/printk
 		dmesg -c >/dev/null
-		"$0" control -d serial=pmap || exit 1
+		"$0" stock_overrun -d serial=pmap || exit 1
 		dmesg | grep "DMAR.*fault" | sed "s/^/# /"
 		if dmesg | grep -q "DMAR.*fault addr 0x5ad0ba"; then
 			echo "ok - control: the fault of a stock command is seen"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="make profile counts what make bench measures, and says whose it is"
+DESCRIPTION="make profile: count instructions and attribute them to functions"
 TIMEOUT=200
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="whatever holds of pmaps holds of passthrough queues, and what is theirs alone"
+DESCRIPTION="attach, share and detach passthrough queues, and run other subjects on them"
 TIMEOUT=400
 KERNELS="plain kasan kcsan"
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +15,7 @@ others() {
 	namespace multi 2 "" 64M
 	guest_results others --modparam 'nvme io_queue_depth=64' --nvme mdts=9 --with "$client" \
 		--append "hugepages=16" --timeout 360 "${args[@]}" -- sh -c 'status=0
-			for subject in modes parallel integrity command ioctl survival; do
+			for subject in modes parallel integrity command ioctl persistence; do
 				"$0" $subject -q -d serial=pmap || status=1
 			done
 			"$0" namespaces -q -d serial=multi:1 -D serial=multi:2 || status=1
@@ -50,11 +50,11 @@ own() {
 		--qemu "$(null few 0)" --qemu "-device nvme,serial=few,drive=few,max_ioqpairs=5" \
 		-- sh -c 'status=0
 			"$0" queue -d serial=pmap || status=1
-			"$0" queue_ends -d serial=pmap || status=1
+			"$0" queue_lifetime -d serial=pmap || status=1
 			"$0" queue -d serial=pmap -D serial=slow arguments || status=1
 			"$0" queue_slow -D serial=slow || status=1
 			"$0" queue_few -D serial=few || status=1
-			"$0" queue_big -D serial=big || status=1
+			"$0" queue_64k -D serial=big || status=1
 			if dmesg | grep "QID .* timeout"; then status=1; fi
 			exit $status' "$client"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="a command in flight ends, whatever the controller does: recovery is stock's; idle queues"
+DESCRIPTION="time out commands in passthrough queues and recover, and delete idle queues"
 TIMEOUT=300
 . "$(dirname "$0")/lib.sh"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="on four CPUs, no line of memory that the driver writes per command is another CPU's too"
+DESCRIPTION="find cache lines that CPUs write in common, each with its own ring, file and queue"
 TIMEOUT=300
 KERNELS="plain"
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="scripts/soak, for a few seconds; for SOAK_MINUTES on the KASAN kernel"
+DESCRIPTION="mix loads and disturbances in one guest with scripts/soak, for SOAK_MINUTES on KASAN"
 TIMEOUT=600
 . "$(dirname "$0")/lib.sh"
 

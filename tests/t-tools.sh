@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="fio and nvme-cli of the distribution work on the fork as they do on stock"
+DESCRIPTION="run fio and nvme-cli on the block and generic devices of the fork"
 TIMEOUT=150
 . "$(dirname "$0")/lib.sh"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Every combination of boundary values, against a model of which errors may
- * come.  Which of several comes first is command/command.c's and ioctl.c's business, and
- * what an answer holds beside it is answers.c's.
+ * come.  Which of several comes first is tested by command/command.c and ioctl.c, and
+ * the other contents of an answer by output.c.
  */
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Where bounds.c and answers.c make their ioctls. */
+/* Where bounds.c and output.c make their ioctls. */
 #ifndef PMAP_TEST_BOUNDS_H
 #define PMAP_TEST_BOUNDS_H
 

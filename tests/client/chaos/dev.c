@@ -242,9 +242,9 @@ static void out_of_time(void)
 	pins_back(pins, 5000);
 }
 
-static const struct test_case chaos_slow_cases[] = { { "out-of-time", out_of_time } };
+static const struct test_case chaos_timeout_cases[] = { { "out-of-time", out_of_time } };
 
-SUBJECT(chaos_slow);
+SUBJECT(chaos_timeout);
 
 /* ---- the device gone and back ---- */
 
@@ -349,12 +349,12 @@ out:
 	storm_end(&other);
 }
 
-static const struct test_case chaos_plug_cases[] = {
+static const struct test_case chaos_hotplug_cases[] = {
 	{ "replug", replug },
 	{ "rebind", rebind },
 };
 
-SUBJECT(chaos_plug);
+SUBJECT(chaos_hotplug);
 
 /* ---- the machine asleep, the driver gone ---- */
 

@@ -456,6 +456,6 @@ static void stock_overrun(void)
 	dev_close(&dev);
 }
 
-static const struct test_case control_cases[] = { { "stock-overrun", stock_overrun } };
+static const struct test_case stock_overrun_cases[] = { { "stock-overrun", stock_overrun } };
 
-SUBJECT(control);
+SUBJECT(stock_overrun);

@@ -4,7 +4,7 @@
  * and leaves nothing behind: after each one nothing is pinned or counted, the
  * same registration succeeds with exactly its pages left of RLIMIT_MEMLOCK, and
  * data arrives.  Mappings and kernel memory are the kernel's own checks' to miss
- * at the end of the guest.  tests/rungs sees that no place was left out.
+ * at the end of the guest.  tests/error-paths checks that no place was left out.
  */
 #include <fcntl.h>
 #include <inttypes.h>

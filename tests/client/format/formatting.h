@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Format NVM under load: shared by the subjects formatting and reformat. */
+/* Format NVM under load: shared by the subjects formatting and format_unseen. */
 #ifndef PMAP_TEST_FORMATTING_H
 #define PMAP_TEST_FORMATTING_H
 

@@ -381,7 +381,7 @@ struct nvme_pmap_cmd gen_pmap(struct worker *w, unsigned int file)
 	}
 	if (file_writable(file))
 		keep_to_scratch(w, &c);
-	/* A time-out resets the controller, which is lifetime/survival.c's business. */
+	/* A time-out resets the controller, which lifetime/persistence.c tests. */
 	if (c.timeout_ms && c.timeout_ms < 60000)
 		c.timeout_ms += 60000;
 	return c;

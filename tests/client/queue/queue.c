@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Passthrough queues: attaching and sharing them, what they do not take, and the
- * count of it.  Their ends are ends.c's.
+ * count of it.  lifetime.c has their ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -491,6 +491,6 @@ out:
 	stage_close(&s);
 }
 
-static const struct test_case queue_big_cases[] = { { "big-blocks", big_blocks } };
+static const struct test_case queue_64k_cases[] = { { "big-blocks", big_blocks } };
 
-SUBJECT(queue_big);
+SUBJECT(queue_64k);

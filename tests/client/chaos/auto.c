@@ -115,10 +115,10 @@ static void renewed(void)
 	reset_params();
 }
 
-static const struct test_case chaos_door_cases[] = {
+static const struct test_case chaos_auto_cases[] = {
 	{ "switched", switched },
 	{ "switched-reset", switched_reset },
 	{ "renewed", renewed },
 };
 
-SUBJECT(chaos_door);
+SUBJECT(chaos_auto);

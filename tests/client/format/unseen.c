@@ -315,10 +315,10 @@ static void shared(void)
 	dev_close(&twin);
 }
 
-static const struct test_case reformat_cases[] = {
+static const struct test_case format_unseen_cases[] = {
 	{ "after", after },   { "uring", uring },	    { "reset", reset },
 	{ "vendor", vendor }, { "scan-fails", scan_fails }, { "lists-read-only", lists_read_only },
 	{ "shared", shared },
 };
 
-SUBJECT(reformat);
+SUBJECT(format_unseen);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Where pmap must say no as a whole: a controller of another transport, or the
- * stock driver (foreign), and a guest whose DMA bounces, or a device that the
+ * stock driver (unsupported), and a guest whose DMA bounces, or a device that the
  * kernel does not trust (bounce).
  */
 #include <fcntl.h>
@@ -47,9 +47,9 @@ out:
 	dev_close(&dev);
 }
 
-static const struct test_case foreign_cases[] = { { "notty", notty } };
+static const struct test_case unsupported_cases[] = { { "notty", notty } };
 
-SUBJECT(foreign);
+SUBJECT(unsupported);
 
 /* Every kind of memory would bounce, or might, and none is taken. */
 static void refused(void)

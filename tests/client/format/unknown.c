@@ -263,10 +263,10 @@ out:
 	view_close(&v);
 }
 
-static const struct test_case hidden_cases[] = {
+static const struct test_case unknown_format_cases[] = {
 	{ "zoned", zoned },
 	{ "pi", pi },
 	{ "pi-hidden", pi_hidden },
 };
 
-SUBJECT(hidden);
+SUBJECT(unknown_format);

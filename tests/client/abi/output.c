@@ -323,9 +323,9 @@ out:
 	setup_close(&s);
 }
 
-static const struct test_case answers_cases[] = {
+static const struct test_case output_cases[] = {
 	{ "outputs", outputs },	      { "cqes", cqes },		  { "reused-index", reused_index },
 	{ "fixed-file", fixed_file }, { "cancelled", cancelled },
 };
 
-SUBJECT(answers);
+SUBJECT(output);

@@ -568,7 +568,7 @@ out:
 	stage_close(&s);
 }
 
-static const struct test_case queue_ends_cases[] = {
+static const struct test_case queue_lifetime_cases[] = {
 	{ "detach-in-batch", detach_in_batch },
 	{ "long-batch", long_batch },
 	{ "closed-in-batch", closed_in_batch },
@@ -576,7 +576,7 @@ static const struct test_case queue_ends_cases[] = {
 	{ "cpu-gone", cpu_gone },
 };
 
-SUBJECT(queue_ends);
+SUBJECT(queue_lifetime);
 
 /* -D: the slow device, with short queues. */
 static const struct test_case queue_slow_cases[] = {

@@ -406,7 +406,7 @@ static void reset_register(void)
 	setup_close(&s);
 }
 
-static const struct test_case survival_cases[] = {
+static const struct test_case persistence_cases[] = {
 	{ "unmapped", unmapped },
 	{ "replaced", replaced },
 	{ "twice", twice },
@@ -420,4 +420,4 @@ static const struct test_case survival_cases[] = {
 	{ "reset-register", reset_register },
 };
 
-SUBJECT(survival);
+SUBJECT(persistence);

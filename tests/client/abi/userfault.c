@@ -183,9 +183,9 @@ out:
 	missing_close(&m);
 }
 
-static const struct test_case missing_cases[] = {
+static const struct test_case userfault_cases[] = {
 	{ "provided", provided },
 	{ "killed", killed },
 };
 
-SUBJECT(missing);
+SUBJECT(userfault);
