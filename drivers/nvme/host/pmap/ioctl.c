@@ -115,78 +115,14 @@ static long nvme_pmap_do_query(struct nvme_ns *ns, struct nvme_pmap_ctrl *pc,
 	return 0;
 }
 
-static struct nvme_pmap_counts nvme_pmap_sum(struct nvme_pmap_file *pf)
-{
-	struct nvme_pmap_counts sum = {};
-	int cpu, i;
-
-	for_each_possible_cpu(cpu) {
-		struct nvme_pmap_counts *c = per_cpu_ptr(pf->counts, cpu);
-
-		for (i = 0; i < PMAP_KINDS; i++) {
-			sum.kind[i] += READ_ONCE(c->kind[i]);
-			sum.queued[i] += READ_ONCE(c->queued[i]);
-		}
-		for (i = 0; i < PMAP_FALLBACKS; i++)
-			sum.fallback[i] += READ_ONCE(c->fallback[i]);
-		for (i = 0; i < PMAP_PATHS; i++)
-			sum.path[i] += READ_ONCE(c->path[i]);
-		sum.direct += READ_ONCE(c->direct);
-		sum.deferred += READ_ONCE(c->deferred);
-	}
-	return sum;
-}
-
-/* Commands of a form, over blk-mq and over queues. */
-static u64 nvme_pmap_sum_form(const struct nvme_pmap_counts *sum,
-			      enum pmap_kind kind)
-{
-	return sum->kind[kind] + sum->queued[kind];
-}
-
-static u64 nvme_pmap_sum_queued(const struct nvme_pmap_counts *sum)
-{
-	u64 queued = 0;
-	int i;
-
-	for (i = 0; i < PMAP_KINDS; i++)
-		queued += sum->queued[i];
-	return queued;
-}
-
 static long nvme_pmap_do_stats(struct nvme_pmap_file *pf,
 			       struct nvme_pmap_stats *stats)
 {
-	struct nvme_pmap_counts sum = {};
-
 	if (stats->flags)
 		return -EOPNOTSUPP;
+	*stats = (struct nvme_pmap_stats){};
 	if (pf)
-		sum = nvme_pmap_sum(pf);
-	*stats = (struct nvme_pmap_stats){
-		.prp = nvme_pmap_sum_form(&sum, PMAP_KIND_PRP),
-		.sgl_list = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_LIST),
-		.sgl_run = nvme_pmap_sum_form(&sum, PMAP_KIND_SGL_RUN),
-		.built = nvme_pmap_sum_form(&sum, PMAP_KIND_BUILT),
-		/* another ring's command is subtracted before it is counted */
-		.direct = max_t(s64, sum.direct, 0),
-		.deferred = sum.deferred,
-		.queue = nvme_pmap_sum_queued(&sum),
-		.fallback_full = sum.fallback[PMAP_FALLBACK_FULL],
-		.fallback_down = sum.fallback[PMAP_FALLBACK_DOWN],
-		.fallback_frozen = sum.fallback[PMAP_FALLBACK_FROZEN],
-		.fallback_list = sum.fallback[PMAP_FALLBACK_LIST],
-		.fallback_mode = sum.fallback[PMAP_FALLBACK_MODE],
-		.fallback_logged = sum.fallback[PMAP_FALLBACK_LOGGED],
-		.fallback_worker = sum.fallback[PMAP_FALLBACK_WORKER],
-		.fallback_busy = sum.fallback[PMAP_FALLBACK_BUSY],
-		.auto_mq = sum.path[PMAP_PATH_BLK_MQ],
-		.auto_queue = sum.path[PMAP_PATH_QUEUE],
-		.stock_setup = sum.path[PMAP_PATH_STOCK_SETUP],
-		.stock_unsupported = sum.path[PMAP_PATH_STOCK_UNSUPPORTED],
-		.stock_unmapped = sum.path[PMAP_PATH_STOCK_UNMAPPED],
-		.stock_other = sum.path[PMAP_PATH_STOCK_OTHER],
-	};
+		nvme_pmap_file_counters(pf, stats);
 	return 0;
 }
 
@@ -218,28 +154,10 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 		       !!pf->queue[PMAP_QUEUE_IRQ] +
 			       !!pf->queue[PMAP_QUEUE_POLLED]);
 
-	nvme_pmap_do_stats(pf, &stats);
-	nvme_pmap_show(m, "prp", stats.prp);
-	nvme_pmap_show(m, "sgl_list", stats.sgl_list);
-	nvme_pmap_show(m, "sgl_run", stats.sgl_run);
-	nvme_pmap_show(m, "built", stats.built);
-	nvme_pmap_show(m, "direct", stats.direct);
-	nvme_pmap_show(m, "deferred", stats.deferred);
-	nvme_pmap_show(m, "queue", stats.queue);
-	nvme_pmap_show(m, "fallback_full", stats.fallback_full);
-	nvme_pmap_show(m, "fallback_down", stats.fallback_down);
-	nvme_pmap_show(m, "fallback_frozen", stats.fallback_frozen);
-	nvme_pmap_show(m, "fallback_list", stats.fallback_list);
-	nvme_pmap_show(m, "fallback_mode", stats.fallback_mode);
-	nvme_pmap_show(m, "fallback_logged", stats.fallback_logged);
-	nvme_pmap_show(m, "fallback_worker", stats.fallback_worker);
-	nvme_pmap_show(m, "fallback_busy", stats.fallback_busy);
-	nvme_pmap_show(m, "auto_mq", stats.auto_mq);
-	nvme_pmap_show(m, "auto_queue", stats.auto_queue);
-	nvme_pmap_show(m, "stock_setup", stats.stock_setup);
-	nvme_pmap_show(m, "stock_unsupported", stats.stock_unsupported);
-	nvme_pmap_show(m, "stock_unmapped", stats.stock_unmapped);
-	nvme_pmap_show(m, "stock_other", stats.stock_other);
+	nvme_pmap_file_counters(pf, &stats);
+#define PMAP_SHOW(name, sum, which) nvme_pmap_show(m, #name, stats.name);
+	PMAP_COUNTERS(PMAP_SHOW, PMAP_SHOW)
+#undef PMAP_SHOW
 }
 
 static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,

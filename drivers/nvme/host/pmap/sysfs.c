@@ -58,24 +58,6 @@ static s64 nvme_pmap_auto_bytes(struct nvme_pmap_ctrl *pc, unsigned int which)
 	return (s64)atomic_long_read(&pc->auto_pages) << PAGE_SHIFT;
 }
 
-/* Commands with fixed buffers, by path. */
-static s64 nvme_pmap_sysfs_path_count(struct nvme_pmap_ctrl *pc,
-				      unsigned int path)
-{
-	return nvme_pmap_auto_count(pc, path);
-}
-
-/* Commands that went over blk-mq although their file has a queue, for one reason. */
-static s64 nvme_pmap_sysfs_fallback(struct nvme_pmap_ctrl *pc, unsigned int why)
-{
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(per_cpu_ptr(pc->fallbacks, cpu)->n[why]);
-	return sum;
-}
-
 /* The mode of the auto door: off, on, or queue. */
 static ssize_t auto_mode_show(struct device *dev, struct device_attribute *attr,
 			      char *buf)
@@ -121,28 +103,13 @@ static struct attribute *nvme_pmap_attrs[] = {
 	PMAP_ATTR(queues, nvme_pmap_sysfs_granted, 0),
 	PMAP_ATTR(queues_free, nvme_pmap_sysfs_available, 0),
 	PMAP_ATTR(auto_pinned, nvme_pmap_auto_bytes, 0),
-	PMAP_ATTR(auto_mq, nvme_pmap_sysfs_path_count, PMAP_PATH_BLK_MQ),
-	PMAP_ATTR(auto_queue, nvme_pmap_sysfs_path_count, PMAP_PATH_QUEUE),
-	PMAP_ATTR(stock_setup, nvme_pmap_sysfs_path_count,
-		  PMAP_PATH_STOCK_SETUP),
-	PMAP_ATTR(stock_unsupported, nvme_pmap_sysfs_path_count,
-		  PMAP_PATH_STOCK_UNSUPPORTED),
-	PMAP_ATTR(stock_unmapped, nvme_pmap_sysfs_path_count,
-		  PMAP_PATH_STOCK_UNMAPPED),
-	PMAP_ATTR(stock_other, nvme_pmap_sysfs_path_count,
-		  PMAP_PATH_STOCK_OTHER),
-	PMAP_ATTR(fallback_full, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_FULL),
-	PMAP_ATTR(fallback_down, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_DOWN),
-	PMAP_ATTR(fallback_frozen, nvme_pmap_sysfs_fallback,
-		  PMAP_FALLBACK_FROZEN),
-	PMAP_ATTR(fallback_list, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_LIST),
-	PMAP_ATTR(fallback_mode, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_MODE),
-	PMAP_ATTR(fallback_logged, nvme_pmap_sysfs_fallback,
-		  PMAP_FALLBACK_LOGGED),
-	PMAP_ATTR(fallback_worker, nvme_pmap_sysfs_fallback,
-		  PMAP_FALLBACK_WORKER),
-	PMAP_ATTR(fallback_busy, nvme_pmap_sysfs_fallback, PMAP_FALLBACK_BUSY),
-	NULL,
+#define PMAP_FILE(name, sum, which)
+#define PMAP_CTRL(name, sum, which) \
+	PMAP_ATTR(name, nvme_pmap_ctrl_##sum, which),
+	PMAP_COUNTERS(PMAP_FILE, PMAP_CTRL)
+#undef PMAP_CTRL
+#undef PMAP_FILE
+		NULL,
 };
 
 static const struct attribute_group nvme_pmap_group = {
