@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs that know nothing of pmaps, and what serves their commands: helpers, and
- * the cases in which all goes well.  See auto.h.
+ * Unmodified programs: helpers that tell whether the driver's mapping or the stock
+ * driver served their commands, and the cases without an error.  See auto.h.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -33,7 +33,7 @@ bool set_param(const char *name, unsigned int value)
 	return CHECK(write_file(path, text), "%s to %s: %s", text, path, strerror(errno));
 }
 
-/* What the module is loaded with. */
+/* The value that the module was loaded with. */
 void reset_params(void)
 {
 	set_param("pmap_auto_max_mib", 0);
@@ -83,7 +83,7 @@ struct ways ways_of(const struct dev *dev)
 	return ways_since(dev, &none);
 }
 
-/* A queue that is there takes what it can, and says why it took nothing. */
+/* An attached queue takes every command it can; a fallback counter explains each other. */
 static bool fast_but(const struct prog *p, const struct ways *before, uint64_t sent,
 		     uint64_t starting, const char *what)
 {
@@ -221,7 +221,7 @@ bool shows(const struct prog *p, const void *at, size_t len, uint64_t lba, uint6
 		     "%s: wrong data", what);
 }
 
-/* With memory of its own, and the stock way whatever the door. */
+/* With memory of its own, by the stock driver, in every mode of the door. */
 static bool disk_part(struct prog *p, uint8_t opcode, uint64_t slba, uint32_t len, uint64_t lba,
 		      uint64_t gen, const char *what)
 {

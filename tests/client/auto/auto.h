@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The auto door as a program sees it that knows nothing of pmaps: NVME_URING_CMD_IO
- * with buffers of io_uring's.  What served a command only the file's counters tell.
+ * with buffers of io_uring's.  Only the counters of the file tell how a command was served.
  *
  * The door is "on", or with -q "queue": it is then the driver that attaches queues.
  */
@@ -54,7 +54,7 @@ int clone_buffers(int to, int from);
 
 struct io_uring_sqe *prep_fixed(struct prog *p, uint8_t opcode, unsigned int index, void *at,
 				uint32_t len, uint64_t slba);
-/* What has been prepared: res of each must be zero. */
+/* Submits and reaps the prepared commands; res of each must be zero. */
 bool run_batch(struct prog *p, unsigned int nr, const char *what);
 /* One command: cqe->res. */
 int run_fixed(struct prog *p, uint8_t opcode, unsigned int index, void *at, uint32_t len,
@@ -64,7 +64,7 @@ bool move(struct prog *p, uint8_t opcode, unsigned int index, void *at, uint64_t
 	  const char *what);
 bool shows(const struct prog *p, const void *at, size_t len, uint64_t lba, uint64_t gen,
 	   const char *what);
-/* What is made for @lba goes to the disk from @slba on, or is there; by other memory. */
+/* Writes the pattern of @lba from @slba on, or verifies it there, with other memory. */
 bool disk_fill(struct prog *p, uint64_t slba, size_t len, uint64_t lba, uint64_t gen);
 bool disk_shows(struct prog *p, uint64_t slba, size_t len, uint64_t lba, uint64_t gen,
 		const char *what);

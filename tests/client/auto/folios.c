@@ -20,7 +20,7 @@ struct folios {
 	struct prog p;
 	struct mem mem;			     /* all of the memory, in order */
 	unsigned char *window;		     /* where buffers stand */
-	unsigned int page[MAX_PAGES], pages; /* what is there */
+	unsigned int page[MAX_PAGES], pages; /* the pattern on the disk */
 	uint64_t served, sent;
 };
 
@@ -34,7 +34,7 @@ static uint64_t from_rnd(void *none, uint64_t limit)
 	return rnd_below(limit);
 }
 
-/* Other pages, or some that are like those of the buffer before. */
+/* Other pages, or some like the pages of the previous buffer. */
 static bool fill_window(struct folios *f, unsigned int pages)
 {
 	bool like = f->pages && rnd_below(4);
@@ -74,7 +74,7 @@ static uint32_t some_part(const struct folios *f, size_t len, size_t *from)
 	return part;
 }
 
-/* Read what is on the disk into a part, look at it, and wipe it. */
+/* Read from the disk into a part, verify it, and wipe it. */
 static bool read_part(struct folios *f, unsigned char *at, size_t len)
 {
 	size_t from;
@@ -89,7 +89,7 @@ static bool read_part(struct folios *f, unsigned char *at, size_t len)
 	return true;
 }
 
-/* Write a part, and see by other memory what has come to the disk. */
+/* Write a part, read the blocks into other memory, and verify them. */
 static bool write_part(struct folios *f, unsigned char *at, size_t len, uint64_t gen)
 {
 	size_t from;
@@ -121,7 +121,7 @@ static bool one_buffer(struct folios *f, uint64_t gen)
 		at = some_piece(f, pages);
 	}
 	len = pages * PAGE - skip;
-	/* what is given up first leaves its place to the next */
+	/* the next buffer takes the memory of the one freed first */
 	good = good && (rnd_below(2) || buffer_set(&f->p, 1, NULL, 0)) &&
 	       buffer_set(&f->p, 1, at + skip, len);
 	for (i = 0; good && i < 6; i++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the auto door may pin, and when it lets go: limits, idleness, the switch. */
+/* How much the auto door may pin, and when it unpins: limits, idleness, the switch. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -51,7 +51,7 @@ static void expect_served(struct ways w, const char *what)
 	      what, USED, w.fast, w.stock, w.refused);
 }
 
-/* @second: its length; at once, and whatever the limit is for the door. */
+/* @second: its length; registered at once, with any limit for the door. */
 struct locked {
 	struct prog p;
 	size_t len, second;
@@ -60,8 +60,8 @@ struct locked {
 };
 
 /*
- * A buffer, and another in its place: io_uring must be able to take it, whatever
- * the door still holds of the first.
+ * A buffer is replaced by another: io_uring must be able to register it while the door
+ * still holds the first.
  */
 static void locked_child(void *arg)
 {
@@ -91,7 +91,7 @@ static void locked_child(void *arg)
 	mem_free(&second);
 }
 
-/* A file of its own, which goes with the child, and what it has charged. */
+/* The child has a file of its own, whose charge ends with the child. */
 static void locked(size_t len, size_t second, rlim_t limit, enum settled want)
 {
 	struct locked l = { .len = len, .second = second, .limit = limit, .want = want };
@@ -108,8 +108,8 @@ out:
 }
 
 /*
- * What the door holds is counted apart from what io_uring has charged: however much it
- * still holds of the first, the second can be registered as on stock.
+ * The door's pins are counted apart from io_uring's: although the door still holds the
+ * first buffer, the second can be registered as with the stock driver.
  */
 void auto_memlock(void)
 {
@@ -124,7 +124,7 @@ void auto_memlock(void)
 	}
 }
 
-/* What was refused is served within so many ms. */
+/* A refused buffer is served within so many ms. */
 static void served_again(struct prog *p, unsigned int index, unsigned char *at, unsigned int ms)
 {
 	uint64_t end = now_ms() + (slow_kernel() ? 5 : 1) * (uint64_t)ms;
@@ -168,8 +168,8 @@ out:
 }
 
 /*
- * What was refused stays so for some seconds, whether it is used or not; it is tried
- * again at once when the operator writes the limit, or the door.
+ * A refused buffer stays refused for some seconds, used or not; the driver tries again
+ * at once when the operator writes the limit or the mode.
  */
 void auto_refused(void)
 {
@@ -199,7 +199,7 @@ out:
 	reset_params();
 }
 
-/* What nobody tells of, as more room in a limit: after some seconds, also while it is used. */
+/* A limit grows without a notice: the driver tries again after some seconds, in use or not. */
 void auto_refused_ages(void)
 {
 	struct mem mem = { .fd = -1 };
@@ -274,7 +274,7 @@ void auto_given_up(void)
 		buffer_set(&p, 1, mem.map, MIB(2));
 		buffer_warm(&p, 1, mem.map);
 		expect_served(use(&p, 1, mem.map, MIB(2)), mem_names[kinds[i]]);
-		/* what io_uring has is kept */
+		/* io_uring keeps its own pin */
 		sleep_ms(1500);
 		CHECK(auto_pinned(&p.dev) == (long)(MIB(2) + PAGE), "%s: auto_pinned is %ld",
 		      mem_names[kinds[i]], auto_pinned(&p.dev));
@@ -287,7 +287,7 @@ out:
 	reset_params();
 }
 
-/* What is used now and then stays: two looks are a second apart. */
+/* A buffer that is used now and then stays mapped: the driver looks once a second. */
 static void not_idle(struct prog *p)
 {
 	unsigned int i;
@@ -325,7 +325,7 @@ void auto_idle(void)
 
 /* ---- switched ---- */
 
-/* Neither memory nor a queue is kept for what is no more. */
+/* Neither memory nor a queue is kept for a buffer that is gone. */
 bool all_returned(const struct dev *dev)
 {
 	uint64_t end = now_ms() + (slow_kernel() ? 50000 : 10000);
@@ -358,7 +358,7 @@ static void switch_about(const struct dev *dev)
 	}
 }
 
-/* Shut, with commands going on: those are stock's. */
+/* The door is closed under load: the stock driver serves these commands. */
 static void shut(const struct dev *dev, const struct load *loads)
 {
 	uint64_t verified;
@@ -433,7 +433,7 @@ void auto_switched_way(void)
 		for (i = 0; i < rounds && !case_failed(); i++) {
 			set_door(&p.dev, queue ? "on" : "queue");
 			set_door(&p.dev, door_mode());
-			/* whatever a worker makes of the two, soon or late */
+			/* however early or late a worker handles the two */
 			sleep_ms((unsigned int)rnd_below(100));
 			CHECK(auto_pinned(&p.dev) == (long)LEN, "%ld bytes are pinned",
 			      auto_pinned(&p.dev));
@@ -443,7 +443,7 @@ void auto_switched_way(void)
 	prog_close(&p);
 }
 
-/* Nothing else runs on this CPU, so that what waits for it waits. */
+/* Nothing else runs on this CPU, so that a worker bound to it has to wait. */
 static bool hold_cpu(bool hold)
 {
 	struct sched_param param = { .sched_priority = hold ? 1 : 0 };
@@ -533,7 +533,7 @@ static void *shuts_meanwhile(void *arg)
 	return NULL;
 }
 
-/* Shut while a mapping is being made; what is kept for the file's life is too long. */
+/* Close the door while a mapping is made; it must not stay for the life of the file. */
 void auto_switched_making(void)
 {
 	struct mem mem = { .fd = -1 };

@@ -13,7 +13,7 @@
 struct many {
 	struct prog p;
 	struct mem mem;
-	uint64_t gen[MANY];	  /* in those blocks */
+	uint64_t gen[MANY];	  /* in these blocks */
 	unsigned int place[MANY]; /* which part of the memory */
 };
 
@@ -54,7 +54,7 @@ static bool many_batch(struct many *m, bool write, uint64_t gen)
 	return true;
 }
 
-/* Two of them change places, and what was in them is lost. */
+/* Two of them change places, and their data is lost. */
 static bool many_swap(struct many *m, unsigned int i, unsigned int j)
 {
 	unsigned int place = m->place[i];
@@ -105,7 +105,7 @@ out:
 
 /* ---- arena ---- */
 
-/* What io_uring takes at most, or half of that where memory is short. */
+/* As many as io_uring takes, or half as many where memory is short. */
 static size_t arena_size(void)
 {
 	struct sysinfo info;

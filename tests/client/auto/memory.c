@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The auto door and the program's memory: whatever a program does to its mappings and
- * its tables of buffers, data goes where io_uring would have sent it.
+ * The auto door and the program's memory: a program may change its mappings and its
+ * tables of buffers in any way, and data goes where io_uring would have sent it.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -41,7 +41,7 @@ static bool shown_at(const struct shown *s, unsigned char *at, unsigned int page
 			page * PAGE) == at,
 		   "mmap: %s", strerror(errno)))
 		return false;
-	/* the door takes only what is there */
+	/* the door maps only present pages */
 	for (i = 0; i < pages; i++)
 		touch[i * PAGE] = touch[i * PAGE];
 	return true;
@@ -149,8 +149,8 @@ static void remapped_check(struct prog *p, unsigned char *at, const struct shown
 }
 
 /*
- * @change the mapping between registration and first use.  The pages that stand at
- * the buffer's address are then not those that io_uring has.
+ * @change the mapping between registration and first use.  The buffer's address then
+ * has other pages than the ones io_uring has pinned.
  */
 static void remapped(bool (*change)(unsigned char *at, const struct shown *old,
 				    const struct shown *other))
@@ -194,7 +194,7 @@ void auto_remapped(void) { remapped(change_all); }
 void auto_remapped_page(void) { remapped(change_page); }
 void auto_remapped_swapped(void) { remapped(change_order); }
 
-/* After the first use the mapping has what io_uring has, and goes on serving. */
+/* After the first use the mapping has the pages that io_uring has, and continues to serve. */
 void auto_remapped_used(void)
 {
 	struct shown old = { 0 }, other = { 0 };
@@ -303,7 +303,7 @@ out:
 
 /* ---- shrunk ---- */
 
-/* io_uring needs no mapping of what it has pinned. */
+/* io_uring needs no mapping of pages that it has pinned. */
 void auto_shrunk(void)
 {
 	struct shown old = { 0 };

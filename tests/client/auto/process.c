@@ -92,7 +92,7 @@ static bool step_reached(const struct steps *s, int step)
 	return CHECK(s->step >= step, "the other process does not get to step %d", step);
 }
 
-/* Another process, which takes what memory it gets. */
+/* Another process, which takes all the memory it gets. */
 static void takes(void *arg)
 {
 	struct steps *s = arg;
@@ -260,7 +260,7 @@ void auto_forked(void)
 #define NOBODY	  65534
 #define LOCK_SIZE MIB(2)
 
-/* Another process registers as much: what io_uring says. */
+/* Another process registers as much; the result is io_uring's. */
 static int other_registers(void *at)
 {
 	int status = 0;
@@ -278,7 +278,7 @@ static int other_registers(void *at)
 	return -WEXITSTATUS(status);
 }
 
-/* At once, whatever the door still holds, and however the place is made. */
+/* At once, while the door may still hold pages, and in every way of making room. */
 static void registers_again(struct prog *p, const char *when)
 {
 	struct iovec iov = { p->mem.map, p->mem.len };
@@ -289,7 +289,7 @@ static void registers_again(struct prog *p, const char *when)
 	buffer_set(p, 0, p->mem.map, p->mem.len);
 }
 
-/* What has been unregistered is held for a second, and what is refused for five. */
+/* An unregistered buffer is held for a second, a refused one is retried after five. */
 static bool served_later(struct prog *p)
 {
 	uint64_t end = now_ms() + 15000;
@@ -348,13 +348,13 @@ static void limited(void *arg)
 		registers_again(p, "after an idle time");
 	}
 	ring_closed(p);
-	/* what is given up, and not yet free, keeps nobody out */
+	/* buffers given up but not yet free refuse no other */
 	served_later(p);
 	CHECK_RET(io_uring_unregister_buffers(&p->ring), 0, "unregister");
 	CHECK_RET(other_registers(other), 0, "another's when the first is gone");
 }
 
-/* A limit is the user's: the door lets nobody in whom stock keeps out, nor the other way. */
+/* The limit is the user's: the door admits and refuses the same users as stock. */
 void auto_memlock_others(void)
 {
 	struct prog owner, p;

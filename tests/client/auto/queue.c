@@ -29,8 +29,8 @@ static void give_back(struct own_queue *o)
 }
 
 /*
- * While the door attaches queues and gives them back, as it is told to: what the
- * program has attached stays until the program detaches it.
+ * The operator makes the door attach queues and give them back: a queue that the
+ * program attached stays until the program detaches it.
  */
 static void own_rounds(struct own_queue *o)
 {
@@ -71,7 +71,7 @@ void auto_own_queue(void)
 		own_rounds(&o);
 		o.stop = true;
 		pthread_join(thread, NULL);
-		/* and what is the door's goes with it */
+		/* and the queue of the door is detached with it */
 		give_back(&o);
 		/* a try of its own may have failed meanwhile: another, at once */
 		set_door(&o.p.dev, "queue");

@@ -103,7 +103,7 @@ static bool shared_once(const struct sharers *s, const char *when)
 		     (long)SHARED);
 }
 
-/* It is held once, whoever mapped it, until the last file gives it back. */
+/* It is held once, for all files that mapped it, until the last one gives it back. */
 void auto_shared(void)
 {
 	struct sharers s;

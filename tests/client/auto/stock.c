@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a program gets to see does not depend on the door: commands of every kind, with
- * the door shut, and then open.
+ * A program sees the same results with the door shut and with it open: commands of
+ * every kind.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 #include "auto/auto.h"
 
 #define NOBODY	  65534
-/* Of the disk: what is read, and where is written. */
+/* Of the disk: the blocks read, and the blocks written. */
 #define READ_LBA  0u
 #define WRITE_LBA 4096u
 
@@ -20,8 +20,8 @@
 enum serves { NO, YES };
 
 /*
- * Zero is what a plain command has; @at is from the start of the buffer, or with
- * @from_end from its end.  No command transfers more than its page has room for.
+ * A plain command has zeroes; @at counts from the start of the buffer, or with @from_end
+ * from its end.  No command transfers more than fits in its page.
  */
 struct row {
 	const char *what;
@@ -43,7 +43,7 @@ struct row {
 	{                                                                \
 		_what, OP_WRITE, .len = _len, .lba = _lba, ##__VA_ARGS__ \
 	}
-#define MDTS UINT32_MAX	 /* stands for what the device takes */
+#define MDTS UINT32_MAX	 /* replaced by the device's maximum */
 #define LAST 0xfffffff0u /* a block that is not there */
 
 static const struct row rows[] = {
@@ -90,7 +90,7 @@ static const struct row rows[] = {
 	{ "vendor opcode", OP_VENDOR, .len = PAGE },
 };
 
-/* One run of the table: what came back, and what was in the memory. */
+/* One run of the table: results, and contents of the memory. */
 struct outcome {
 	int res[ARRAY_SIZE(rows)];
 	uint64_t fast[ARRAY_SIZE(rows)];
@@ -103,7 +103,7 @@ static struct nvme_uring_cmd row_cmd(const struct prog *p, const struct row *r)
 	unsigned char *at = p->mem.map + (r->from_end ? p->mem.len : 0) + r->at;
 	uint32_t blocks = r->blocks ?: len / p->dev.block ?: 1;
 
-	/* a row that says both is for what is too much */
+	/* a row with both is for a transfer that is too long */
 	if (r->len == MDTS && r->blocks)
 		len += p->dev.block;
 	return (struct nvme_uring_cmd){
@@ -138,7 +138,7 @@ static int run_row(struct prog *p, const struct row *r)
 	return ret ? ret : done.res;
 }
 
-/* Poison is what is written, and what is to be read over. */
+/* Poison is written, and poison must be overwritten by reads. */
 static bool run_table(struct prog *p, struct outcome *o)
 {
 	size_t i;
@@ -168,12 +168,12 @@ static void compare_row(const struct prog *p, const struct outcome *shut,
 	      err_name(res), err_name(open->res[i]));
 	CHECK(!memcmp(shut->buf[i], open->buf[i], p->mem.len), "%s: other data", r->what);
 	CHECK(!shut->fast[i], "%s: served by a door that is shut", r->what);
-	/* what is refused is refused by stock */
+	/* every refusal is the stock driver's */
 	CHECK(open->fast[i] == (r->serves == YES && res != -EACCES), "%s: %" PRIu64 " served (%s)",
 	      r->what, open->fast[i], err_name(res));
 }
 
-/* The table must have met what it is about. */
+/* The table must have produced both successes and errors. */
 static void compare(const struct prog *p, const struct outcome *shut, const struct outcome *open)
 {
 	unsigned int good = 0, refused = 0;
@@ -188,7 +188,7 @@ static void compare(const struct prog *p, const struct outcome *shut, const stru
 	CHECK(good > 8 && refused > 8, "%u good, %u refused", good, refused);
 }
 
-/* As whoever may send the commands; the switch has been opened by root. */
+/* As every user that may send the commands; root has opened the door. */
 struct job {
 	struct prog p;
 	int door;
@@ -241,7 +241,7 @@ void auto_as_stock_rdonly(void) { as_stock(O_RDONLY, NOBODY); }
 
 /* ---- admin commands ---- */
 
-/* Within so long after a change of which nobody tells the driver what it was. */
+/* Within so long after a change that the driver is told nothing about. */
 #define SOON_MS 2000
 
 /* A batch, all of it as it should go; while the scan is on, it need not. */
@@ -265,7 +265,7 @@ static bool served_soon(struct prog *p, const char *after)
 		     after, SOON_MS, w.mq, w.queue, w.stock);
 }
 
-/* What a monitoring tool sends, which might have formatted something. */
+/* A vendor command as a monitoring tool sends it; it might have formatted something. */
 void auto_after_vendor(void)
 {
 	const struct nvme_passthru_cmd cmd = { .opcode = 0xc1 };

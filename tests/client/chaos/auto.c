@@ -90,7 +90,7 @@ static void switched_reset(void)
 
 /* ---- buffers anew ---- */
 
-/* What is idle for half a second ends: what io_uring had before, and nothing in use. */
+/* Mappings idle for half a second end: of unregistered buffers, and none in use. */
 static void renewed(void)
 {
 	struct storm s = { .tolerated = NULL };

@@ -2,8 +2,8 @@
 /*
  * A load in every ring mode and form goes on while something disturbs it, many
  * times.  In every case: each command has one CQE; a command ends with zero or
- * an error that the disturbance explains; what was acknowledged as written is
- * read back; pins and counters are at the end what they were.
+ * an error that the disturbance explains; every acknowledged write is read back;
+ * pins and counters at the end equal the ones at the start.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -52,7 +52,7 @@ static void resets(void)
 	pins_back(pins, 5000);
 }
 
-/* ---- unregister and register, of what the load uses ---- */
+/* ---- unregister and register buffers that the load uses ---- */
 
 static const int by_unregister[] = { -ENOENT, 0 };
 
@@ -131,7 +131,7 @@ unsigned long meminfo_kib(const char *key)
 	return at ? strtoul(at + strlen(key), NULL, 10) : 0;
 }
 
-/* Take what is available but for @arg MiB, touch it, and give it back. */
+/* Allocate all available memory but @arg MiB, touch it, and free it. */
 static void hog(void *arg)
 {
 	size_t keep = *(const size_t *)arg, len;
@@ -170,7 +170,7 @@ static void pressure(void)
 
 /* ---- owners that are killed ---- */
 
-/* In memory that both processes see, for the parent checks what the child did. */
+/* In memory that both processes see, since the parent checks the child's results. */
 struct owner *owner_alloc(void)
 {
 	struct owner *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -196,7 +196,7 @@ static void owns(void *arg)
 	}
 }
 
-/* The files are the child's alone; what stands in shared memory is its, too. */
+/* The files are the child's alone, and so is its state in shared memory. */
 static void hand_over(const struct storm *s)
 {
 	unsigned int i;
@@ -214,7 +214,7 @@ static bool wait_running(const struct owner *o, pid_t pid)
 	return CHECK(o->running, "the owner does not start");
 }
 
-/* As nobody, whose limit is what one storm needs: what stays charged is missed. */
+/* As user nobody, with a limit for one storm: a charge that stays would make it fail. */
 bool owner_kill(struct owner *o, uint64_t lba, const struct dev *reset)
 {
 	bool good;
@@ -246,7 +246,7 @@ static size_t storm_bytes(void)
 	size_t bytes = 0;
 	unsigned int i;
 
-	/* What a storm of this process has pinned, in bytes. */
+	/* Bytes that a storm of this process has pinned. */
 	if (storm_start(&s))
 		bytes = (size_t)status_kib(getpid(), "VmPin") << 10;
 	for (i = 0; i < STREAMS; i++)
@@ -328,7 +328,7 @@ static void use_new(struct prog *p, unsigned int i, unsigned char *map)
 		return;
 	}
 	ret = nvme_pmap_register_buf(p->dev.fd, map, MIB(2), 0, &index);
-	/* What the kill leaves to be seen, if anything. */
+	/* Pages that stay pinned after the kill, if any. */
 	if (ret == -ENOMEM || ret == -EFAULT)
 		return;
 	CHECK_RET(ret, 0, "register");
@@ -372,7 +372,7 @@ static bool killed(pid_t pid)
 		     "not killed: wait status %#x", status);
 }
 
-/* What it was charged goes as well: pages that stayed pinned would be seen here. */
+/* Its charge must end as well: pages that stay pinned are seen here. */
 static bool cgroup_empties(const struct owner *o)
 {
 	uint64_t end = now_ms() + 10000;

@@ -131,7 +131,7 @@ static void slow_prep(struct setup *s, unsigned int i)
 	}
 }
 
-/* Half of them by their own limit, half by what the queue says. */
+/* Half of them with a time-out of their own, half with the queue's. */
 static bool slow_start(struct setup *s, enum mode mode, uint32_t flags)
 {
 	unsigned int i;
@@ -288,7 +288,7 @@ static bool all_gone(struct storm *s, long others, long pins)
 	       pins_back(pins, 30000);
 }
 
-/* It comes back under whatever name, with the data on it. */
+/* It comes back, perhaps with another name, and with the data on it. */
 static bool all_back(struct storm *s)
 {
 	bool good = storm_check(s);
@@ -359,7 +359,7 @@ SUBJECT(chaos_hotplug);
 /* ---- the machine asleep, the driver gone ---- */
 
 /*
- * Before a suspend the driver waits for what is in flight, io_timeout seconds
+ * Before a suspend the driver waits for commands in flight, io_timeout seconds
  * at most; polled commands would need their program for that, which is frozen.
  * It is so with the stock driver's, too.
  */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Namespaces that go, come back, and change their format under load.  -d names
- * a controller with two of them; the load on the first must not notice what
- * happens to the second.
+ * a controller with two of them; the load on the first must not notice changes of
+ * the second.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -105,7 +105,7 @@ enum { LBAF_512 = 0, LBAF_4096 = 4 };
 #define PROWL_PAGES 32u
 
 /*
- * A program that goes on with what it knew of the format: reads of eight blocks
+ * A program that continues with the old format: reads of eight blocks
  * of 512 bytes into every fourth page.  As eight of 4096 they would run over
  * the pages between, which therefore stay as they were.
  */
@@ -226,7 +226,7 @@ static bool format(int fd, unsigned int lbaf, uint32_t block)
 	return CHECK((uint32_t)atoi(text) == block, "blocks of %s after format", text);
 }
 
-/* In the new format all is as ever; its blocks are not those of the old one. */
+/* All works in the new format; its blocks differ from the old ones. */
 static bool in_new_format(uint32_t block, uint64_t bytes)
 {
 	struct storm s = { .name = ns_name(2), .lba = 1024, .tolerated = NULL };

@@ -17,7 +17,7 @@
 /* A free list here, a slab there. */
 #define MEMORY_SLACK_KIB (48u << 10)
 
-/* What resets explain, and a list built for one command under pressure. */
+/* Errors that resets explain, and a list that could not be built under pressure. */
 static const int tolerated[] = {
 	-EINTR, -EIO, -EAGAIN, -ENOMEM, 0x4, 0x7, 0x370, 0x371, 0x4370, 0x4371, 0,
 };
