@@ -298,7 +298,7 @@ static struct answers model_register(const struct reg_bounds *s, const struct nv
 	may(&a, !any && r->index >= NVME_PMAP_MAX_INDEX, ENOSPC);
 	may(&a, r->index == 0, EEXIST);
 	may(&a, r->len && !there, EFAULT);
-	/* what describes so much does not fit either */
+	/* the description of so much does not fit either */
 	may(&a, r->len > MIB(64), ENOMEM);
 	return a;
 }
@@ -508,7 +508,7 @@ static void one_attach(struct reg_bounds *s, const uint32_t v[4])
 	int ret;
 
 	memcpy(arg, &att, sizeof(att));
-	/* what of it the size takes in */
+	/* the part of it within the size */
 	if (att.size > 12)
 		memcpy(&cpu, arg + 12, att.size < 16 ? att.size - 12 : 4);
 	ret = nvme_pmap_ioctl(s->dev.fd, NVME_PMAP_IOC_ATTACH, arg);

@@ -10,7 +10,7 @@
 #include "abi/ioctl.h"
 
 /*
- * The sizes are those of version 1, as numbers: a structure that has grown since is
+ * The sizes of version 1, as numbers: a structure that has grown since is
  * still to be accepted by these, and so is one that never had the reserved fields.
  */
 const struct call calls[NR_CALLS] = {
@@ -118,7 +118,7 @@ out:
 	call_close(&s);
 }
 
-/* What the operator has written is told. */
+/* The query shows the mode that the operator has written. */
 static void query_auto_door(void)
 {
 	static const char *const modes[] = { "off", "on", "queue" };
@@ -166,7 +166,7 @@ out:
 	call_close(&s);
 }
 
-/* An argument of @size bytes, the last of them @tail; what stands behind stays as it is. */
+/* An argument of @size bytes, the last of them @tail; the bytes behind it do not change. */
 static void one_size(struct call_setup *s, unsigned int nr, uint32_t size, unsigned char tail,
 		     int want)
 {

@@ -4,7 +4,7 @@
 
 #include "lib/util.h"
 
-/* The ioctls with an argument that succeeds, and what undoes it. */
+/* The ioctls with an argument that succeeds, and a call that undoes it. */
 enum { QUERY, REGISTER, UNREGISTER, STATS, ATTACH, DETACH, NR_CALLS };
 
 struct call {

@@ -243,7 +243,7 @@ out:
 	dev_close(&dev);
 }
 
-/* ---- what describes buffers is charged to the memory cgroup ---- */
+/* ---- kernel memory for buffers is charged to the memory cgroup ---- */
 
 #define CGROUP	   "/sys/fs/cgroup/pmap-lists"
 #define CG_BUFFERS 1024u
@@ -257,7 +257,7 @@ static unsigned long cgroup_bytes(void)
 		       0;
 }
 
-/* One page, registered over and over: what comes is lists, and what they hang from. */
+/* One page, registered over and over: the memory is lists, and their descriptors. */
 static void register_in_cgroup(void *arg)
 {
 	unsigned char *map = anon(PROT_READ | PROT_WRITE);

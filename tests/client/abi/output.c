@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What comes back, and where: an ioctl or a command answers what is documented
- * and nothing else, and brings data to the memory registered now, whatever
- * becomes of the file and the device meanwhile.
+ * Output of ioctls and commands: they write the documented fields and nothing
+ * else, and move data to the memory registered now, in spite of changes of the
+ * file and the device meanwhile.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,7 +21,7 @@ struct span {
 
 /*
  * @arg, of @size bytes in a page of poison: after the call no byte has changed
- * but those of @out, and if @fails, none at all.
+ * except the fields of @out, and if @fails, none at all.
  */
 static void only_out(int fd, unsigned long request, const void *arg, size_t size, struct span out,
 		     int want)

@@ -70,7 +70,7 @@ out:
 	call_close(&s);
 }
 
-/* Room for what may come has to be zero, or could not be given a meaning. */
+/* Reserved fields have to be zero, or they could not be given a meaning later. */
 static void register_reserved(void)
 {
 	struct nvme_pmap_register reg = { .size = sizeof(reg), .len = PAGE };

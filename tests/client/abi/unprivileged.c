@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a user without capabilities may do with a file that root opened: the
- * same commands as by NVME_URING_CMD_IO, within RLIMIT_MEMLOCK.
+ * Permissions of a user without capabilities on a file that root opened: the
+ * same commands as with NVME_URING_CMD_IO, within RLIMIT_MEMLOCK.
  */
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -73,7 +73,7 @@ static void known_rules(const struct dev *dev, bool writable, bool root)
 	if (!ring_open(&ring, MODE_IRQ, 8) || !mem_alloc(&mem, MEM_4K, PAGE))
 		return;
 	memset(mem.map, 0, PAGE);
-	/* PRPs are not for those whom the controller is to hold in check. */
+	/* A user without capabilities gets no PRPs: the controller has to check the length. */
 	CHECK_RET(nvme_pmap_register_buf(dev->fd, mem.map, PAGE, NVME_PMAP_REG_PRP, &index),
 		  root ? 0 : -EPERM, "PRP");
 	/* Of unknown length, and no descriptor to bound it. */
@@ -112,7 +112,7 @@ static void rdwr(void) { with_dev(O_RDWR, rules_rdwr, NOBODY); }
 static void as_stock_rdonly(void) { with_dev(O_RDONLY, same_rules, NOBODY); }
 static void as_stock_rdwr(void) { with_dev(O_RDWR, same_rules, NOBODY); }
 
-/* CAP_SYS_ADMIN opens what the mode of the file closes, as it does in stock. */
+/* CAP_SYS_ADMIN overrides the mode of the file, as in stock. */
 static void root_rdonly(void) { with_dev(O_RDONLY, rules_root, 0); }
 
 /* ---- EPERM: commands whose length the driver does not know, or not exactly ---- */
@@ -124,7 +124,7 @@ struct unknown {
 	bool root;
 };
 
-/* What the driver lets pass the controller may still fail. */
+/* The controller may still fail a command that the driver accepts. */
 #define SENT 1
 
 static void expect_unknown(struct io_uring *ring, const struct unknown *u, const char *what,
@@ -153,7 +153,7 @@ static struct nvme_pmap_cmd unknown_cmd(const struct unknown *u, uint8_t opcode,
 static void unknown_lengths(void *arg)
 {
 	const struct unknown *u = arg;
-	/* what the stock door keeps to root: EACCES comes first */
+	/* commands that stock allows only to root: EACCES comes first */
 	int vendor_prp = u->root ? -EPERM : -EACCES, vendor_sgl = u->root ? SENT : -EACCES;
 	struct io_uring ring;
 	unsigned int op;
@@ -211,7 +211,7 @@ static uint32_t charge_of(uint32_t form, uint32_t pages)
 	return pages + (form != NVME_PMAP_FORM_SGL_RUN && pages < 100);
 }
 
-/* Pages of a buffer, and what they cost. */
+/* Pages of a buffer, and their charge. */
 static int register_pages(const struct dev *dev, const void *at, uint32_t pages, uint32_t flags,
 			  uint32_t *index, uint32_t *charge)
 {
@@ -263,7 +263,7 @@ static void fill_limit(void *arg)
 	must_unregister(dev, second);
 }
 
-/* What fails is not charged. */
+/* A failed registration is not charged. */
 static void failed_free(void *arg)
 {
 	const uint64_t limit = (LIMIT_PAGES - 1) * PAGE;
@@ -288,7 +288,7 @@ static void failed_free(void *arg)
 	must_register(dev, mem.map, limit, NVME_PMAP_REG_SGL_LIST, &index);
 }
 
-/* ---- CAP_IPC_LOCK: what it registers is nobody's loss ---- */
+/* ---- CAP_IPC_LOCK: its registrations use up no user's limit ---- */
 
 struct spared {
 	struct dev dev;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An answer for which there is no memory, until somebody provides it: a page that
- * userfaultfd has made read-only.  Who waits for it keeps up nobody but itself.
+ * An ioctl writes its answer to a page that userfaultfd has write-protected, and
+ * waits until another thread provides the page.  It must not block other callers.
  */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -149,7 +149,7 @@ out:
 	missing_close(&m);
 }
 
-/* Who waits can be killed; there is nothing left of it. */
+/* The waiting process can be killed, and leaves nothing behind. */
 static void killed(void)
 {
 	struct nvme_pmap_query q;

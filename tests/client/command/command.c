@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a command is refused for, one rule at a time, as root; the length of
- * the transfer has length.c, permissions have abi/unprivileged.c.
+ * Commands that are refused, one rule at a time, as root; length.c tests the
+ * length of the transfer, abi/unprivileged.c permissions.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -248,7 +248,7 @@ out:
 	setup_close(&s);
 }
 
-/* A ring with short SQEs or CQEs; only what fits an SQE is written. */
+/* A ring with short SQEs or CQEs; only the first half of a command is written. */
 static void short_ring(unsigned int flags, unsigned int extra)
 {
 	struct io_uring_params params = { .flags = flags | extra };
@@ -349,7 +349,7 @@ out:
 	setup_close(&s);
 }
 
-/* What the controller fails comes back as its status, and dword 0 as result. */
+/* A command that the controller fails returns its status, and dword 0 as result. */
 static void nvme_status(void)
 {
 	struct nvme_pmap_cmd cmd;
@@ -415,7 +415,7 @@ out:
 	setup_close(&s);
 }
 
-/* The helper fills in a command, and leaves what is the program's. */
+/* The helper fills in a command, and leaves the program's fields alone. */
 static void user_data(void)
 {
 	struct io_uring_sqe sqe[2];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who may send what, whatever the effects log says, and from a batch as from alone:
- * as NVME_URING_CMD_IO says.  tests/effects changes the log between runs.
+ * Permissions of commands, with any contents of the effects log, alone and in a batch:
+ * the same as for NVME_URING_CMD_IO.  tests/effects changes the log between runs.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -108,7 +108,7 @@ static void mixed(void *arg)
 		struct nvme_pmap_cmd cmd = cmd_rw(&s->dev, OP_READ, s->index, 0, PAGE, 0);
 
 		i = round % BATCH;
-		/* root's first, and his alone at first: what he is told is not for others */
+		/* root comes first, and alone: its permission must not be used for another user */
 		prep_cmd(&s->ring, s->dev.fd, &cmd, i)->personality = i % 2 && round >= BATCH ?
 									      0 :
 									      (uint16_t)id;
@@ -135,11 +135,11 @@ static void personality(void)
 	setup_close(&s);
 }
 
-/* ---- what the auto door does not know exactly is stock's, for root as well ---- */
+/* ---- stock serves commands of unknown length, for root as well ---- */
 
 #define PRACT (1u << 29)
 
-/* Metadata that is no protection information: what PRACT transfers is not defined. */
+/* Metadata without protection information: the transfer with PRACT is not defined. */
 static void pract(void)
 {
 	struct dev dev;

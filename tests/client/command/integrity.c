@@ -2,7 +2,7 @@
 /*
  * Data through pmaps is the data of the stock block device: random slices of
  * every kind of memory and every form, and everything around a slice stays as
- * it was.  At the end a manifest says what the image must contain, for
+ * it was.  At the end a manifest lists the expected contents of the image, for
  * check-image outside of the guest.
  */
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #define WINDOW MIB(48)
 
-/* One device with what should be on it, and a buffer for the stock path. */
+/* One device with its expected contents, and a buffer for the stock path. */
 struct bench {
 	struct dev dev;
 	struct io_uring ring;
@@ -138,7 +138,7 @@ static struct slice random_slice(const struct bench *b, const struct target *t)
 	s.len = (uint32_t)(s.blocks * b->dev.block);
 	s.lba = rnd_below(b->shadow.blocks - s.blocks + 1);
 	s.offset = rnd_below((t->len - s.len) / 4 + 1) * 4;
-	/* Page-aligned slices are what SGL lists are for. */
+	/* SGL lists are for page-aligned slices. */
 	if (rnd_below(2))
 		s.offset = (s.offset + PAGE - 1) / PAGE * PAGE - ((uintptr_t)t->base & (PAGE - 1));
 	if ((int64_t)s.offset < 0 || s.offset + s.len > t->len)
@@ -232,7 +232,7 @@ static bool random_round(struct bench *b, struct target *t, size_t near)
 	switch (rnd_below(3)) {
 	case 0:
 		return write_slice(b, t, &s);
-	case 1: /* what the block device wrote is what a pmap reads */
+	case 1: /* a pmap reads the data that the block device wrote */
 		if (!stock_write(b, s.lba, s.blocks))
 			return false;
 		/* fall through */
@@ -377,7 +377,7 @@ static void large(void)
 }
 
 /*
- * Up to 1 MiB a PRP pmap needs no list of its own, whatever the slice: the
+ * Up to 1 MiB a PRP pmap needs no list built for any slice: the
  * promise of the design, and the reason for keeping two copies.
  */
 static void prp_kept(void)

@@ -2,7 +2,7 @@
 /*
  * A command that would transfer more than data_len is refused before the
  * device sees it (CVE-2023-6238): a PRP has no length, and the device would
- * run on into what stands behind the slice.
+ * run on into the memory behind the slice.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,7 +16,7 @@ struct length_setup {
 	struct dev dev;
 	struct mem mem;
 	struct io_uring ring;
-	unsigned char *disk; /* what the stock path reads */
+	unsigned char *disk; /* the data read by the stock path */
 };
 
 static bool length_open(struct length_setup *s, const char *name)
@@ -99,7 +99,7 @@ static void overlong(struct length_setup *s, uint32_t index, uint64_t offset, ui
 	disk_is(s, 1, what);
 }
 
-/* Exactly what fits still works, and touches exactly that. */
+/* A transfer that just fits works, and touches exactly its slice. */
 static void exact(struct length_setup *s, uint32_t index, unsigned char *at, uint64_t offset,
 		  uint32_t len, const char *what)
 {
@@ -157,7 +157,7 @@ static void read_write(void)
 	length_close(&s);
 }
 
-/* A transfer shorter than data_len is what data_len allows. */
+/* A transfer may be shorter than data_len. */
 static void shorter(void)
 {
 	struct nvme_pmap_cmd cmd;
@@ -231,7 +231,7 @@ static void one_row(struct length_setup *s, uint32_t index, const struct row *ro
 		  row->what, row->bytes);
 	if (row->bytes > limit)
 		return;
-	/* Enough: whatever the controller thinks of it, the driver lets it pass. */
+	/* Enough: the driver accepts it; the controller may still refuse it. */
 	cmd.data_len = (uint32_t)row->bytes;
 	ret = run_cmd(&s->ring, s->dev.fd, &cmd);
 	CHECK(ret >= 0, "%s with exactly %" PRIu64 " bytes: %s", row->what, row->bytes,
@@ -329,7 +329,7 @@ SUBJECT(length);
 
 enum { NS_4K = 1, NS_EXTENDED, NS_SEPARATE, NS_ZONED };
 
-/* What of a format makes which command fail. */
+/* Commands that fail, for each property of a format. */
 static const uint32_t format_ns[] = {
 	[NS_4K] = 0,
 	[NS_EXTENDED] = NVME_PMAP_NS_INLINE | NVME_PMAP_NS_PRACT_UNKNOWN,
@@ -419,8 +419,8 @@ static void extended(void)
 		too_long(&s, index, 8 * 520 - 4, 8);
 		too_long(&s, index, 63 * 520, 64);
 		/*
-		 * The controller ignores PRACT where there is no PI, and strips
-		 * what the driver was told not to see: nobody knows which.
+		 * The controller ignores PRACT where there is no PI, and strips PI that
+		 * the driver was told not to see: the driver cannot know which.
 		 */
 		cmd = cmd_rw(&s.dev, OP_READ, index, 0, 8 * 512, 0);
 		cmd.cdw12 = 7 | PRACT;

@@ -142,8 +142,8 @@ static int overwritten(struct io_uring *ring, const struct stage *s, struct nvme
 }
 
 /*
- * On some kernels it is the new contents that count (see docs/threat-model.md).  The driver's part:
- * what it sends is what it has checked.
+ * On some kernels the new contents count (docs/threat-model.md).  The driver must send the same
+ * contents that it has checked.
  */
 static void link_overwritten(void)
 {

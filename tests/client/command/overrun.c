@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Where the device goes (CVE-2023-6238): every opcode that moves data, in every
- * form, longer and shorter than data_len.  What the driver lets through is
+ * form, longer and shorter than data_len.  Each command that the driver accepts is
  * printed with the physical addresses of its bytes ("# dma ..."), for the host
- * to compare with QEMU's trace of what the device mapped; behind an IOMMU what
- * it should not touch is a fault in the log.
+ * to compare with QEMU's trace of mapped addresses; behind an IOMMU a wrong access
+ * is a fault in the log.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -87,7 +87,7 @@ static void print_dma(struct gun *g, const struct shot *s, uint64_t bytes, bool 
 	printf("\n");
 }
 
-/* ---- what a command may transfer: an independent reckoning ---- */
+/* ---- the length of a transfer, computed independently of the driver ---- */
 
 static bool moves_blocks(uint8_t opcode)
 {
@@ -135,7 +135,7 @@ static int64_t allowed(const struct gun *g, const struct shot *s)
 		return bytes;
 	if (bytes > s->len)
 		return -EOVERFLOW;
-	/* what may be shorter than it says must not have a PRP list */
+	/* a command that may transfer less than it says must not have a PRP list */
 	if (g->form->flags & NVME_PMAP_REG_PRP && bytes && !moves_blocks(s->opcode) &&
 	    ((uintptr_t)g->buf + s->offset + (uint64_t)bytes - 1) / PAGE - first > 1)
 		return -EPERM;
@@ -160,8 +160,8 @@ static void check_around(struct gun *g, const struct shot *s, uint64_t bytes)
 }
 
 /*
- * By a queue it is to be one more of a batch: those are checked elsewhere than the
- * first.  io_uring makes a batch of three SQEs.
+ * On a queue it is not the first of its batch: other code checks the first one.
+ * io_uring makes a batch of three SQEs.
  */
 static int fire_in_batch(struct gun *g, const struct nvme_pmap_cmd *c)
 {
@@ -216,7 +216,7 @@ static void fire(struct gun *g, const struct shot *s)
 	poison(g->buf + s->offset, (size_t)want);
 }
 
-/* Block counts around what data_len has room for. */
+/* Block counts around the number that fits in data_len. */
 static void fire_blocks(struct gun *g, uint8_t opcode, uint64_t offset, uint32_t len)
 {
 	uint32_t fit = len / g->dev.block, page = PAGE / g->dev.lba;
@@ -281,7 +281,7 @@ static void fire_counted(struct gun *g, uint8_t opcode, uint32_t unit, bool in_c
 		}
 }
 
-/* No data, or of fixed size, whatever the fields say. */
+/* No data, or of fixed size, with any values in the fields. */
 static void fire_fixed(struct gun *g)
 {
 	static const uint8_t ops[] = {

@@ -80,7 +80,7 @@ out:
 	stage_close(&s);
 }
 
-/* ---- who polls must not touch a request that another's poll has freed ---- */
+/* ---- a poll must not touch a request that another poll has freed ---- */
 
 struct poller {
 	const struct stage *s;
@@ -226,7 +226,7 @@ out:
 		stage_close(&s[i]);
 }
 
-/* One ring, two files: the index means what the command's own file says. */
+/* One ring, two files: the index is looked up in the command's own file. */
 static void ring_two_files(void)
 {
 	struct dev other = { .fd = -1 };

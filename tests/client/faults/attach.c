@@ -73,7 +73,7 @@ static void racers_join(struct racer *r, pthread_t *thread, unsigned int nr, con
 
 #define RACERS 4
 
-/* Attaching and detaching beside what the caller does; @dev is its own file. */
+/* Attaches and detaches while the caller does other things; @dev is its own file. */
 struct race {
 	struct dev dev;
 	struct racer r[RACERS];

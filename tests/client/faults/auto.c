@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The auto door without memory, at its limits, in races, with a controller that has
- * just come or goes: a program sees what the stock driver would show it, and nothing
- * stays behind.
+ * just come or goes: a program sees the results of the stock driver, and nothing stays
+ * behind.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,7 +16,7 @@
 #include "faults/faults.h"
 #include "queue/queue.h"
 
-/* Pages that do not follow each other: what is in two of them needs a list. */
+/* Pages that are not contiguous: a transfer across two of them needs a list. */
 #define APART 512
 
 /* Buffer 0, to the disk and back. */
@@ -77,7 +77,7 @@ static bool hungry_attempt(bool first, unsigned int n, bool *more)
 		    (first || CHECK_RET(run_fixed(&p, OP_READ, 0, p.mem.map, PAGE, 0), 0, "first"));
 
 	*more = false;
-	/* what the file needs is there: the next are about the buffer */
+	/* the file has all its memory: the next failures are about the buffer */
 	if (good && !first)
 		sleep_ms(100);
 	if (good && inject_nth(n)) {
@@ -105,7 +105,7 @@ static bool hungry(const char *function, bool first, bool pages)
 	return CHECK(pages || n > 3, "%s: no failure", function);
 }
 
-/* Of what a worker does for a new program, every few requests fail. */
+/* Every few allocations of the worker that serves a new program fail. */
 static bool hungry_worker(const char *function, bool pages)
 {
 	unsigned int n, hits = 0;
@@ -145,7 +145,7 @@ void auto_hungry(void)
 	inject_report();
 }
 
-/* More at a time than there are tags: those that find none wait in a worker. */
+/* More at a time than there are tags: commands without a tag wait in a worker. */
 void auto_no_tags(void)
 {
 	struct ways before;
@@ -217,7 +217,7 @@ static bool all_served(struct prog *p)
 	return CHECK(fast >= ENTRIES - 1, "%" PRIu64 " of %u served", fast, ENTRIES);
 }
 
-/* What a file has no more entries for goes the stock way. */
+/* Stock serves the buffers beyond the entries of a file. */
 void auto_full(void)
 {
 	struct prog p, other = { .mem.fd = -1 };
@@ -432,7 +432,7 @@ void auto_removed(void)
 	served_again("after the removals");
 }
 
-/* ---- what an operator does ---- */
+/* ---- actions of an operator ---- */
 
 static bool shows_all(const struct dev *dev)
 {
@@ -452,7 +452,7 @@ static bool shows_all(const struct dev *dev)
 		     strerror(errno));
 }
 
-/* What has been idle for as long as the operator says goes, and comes back. */
+/* A mapping idle for the operator's time ends, and is made again. */
 static bool idled(struct prog *p)
 {
 	bool good = CHECK(auto_pinned(&p->dev) == LEN, "%ld are pinned", auto_pinned(&p->dev)) &&
@@ -522,7 +522,7 @@ void auto_ending(void)
 	}
 }
 
-/* What has to go alone, in the middle of a batch. */
+/* A command that cannot join a batch, in the middle of one. */
 void auto_mixed(void)
 {
 	struct prog p;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commands that fail: for want of memory or tags, by a status, by a timeout, by
- * what they ask for.  Each is answered once, and gives its buffer back.
+ * Commands that fail: without memory or tags, with a status, with a timeout, for
+ * their contents.  Each is answered once, and gives its buffer back.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 
 #include "faults/faults.h"
 
-/* What the controller of the guest takes in one command at least. */
+/* Bytes that the guest's controller takes in one command at least. */
 #define LEN MIB(4)
 
 static unsigned int provoked;
@@ -48,7 +48,7 @@ static void report(void)
 	provoked = 0;
 }
 
-/* ---- what is refused for what it is ---- */
+/* ---- commands that are refused for their contents ---- */
 
 static void expect_register(const struct dev *dev, struct nvme_pmap_register reg, int want,
 			    const char *what)
@@ -270,7 +270,7 @@ static bool one_built(uint32_t flags, uint64_t offset, uint32_t len, unsigned in
 	struct setup s;
 	int ret;
 
-	/* the pools of a controller keep what they once had */
+	/* the pools of a controller keep their pages */
 	if (!rebind() || !open_buffer(&s, MODE_IRQ, flags))
 		goto out;
 	cmd = cmd_rw(&s.dev, OP_READ, s.index, offset, len, 0);

@@ -111,7 +111,7 @@ static bool first_sweep(bool pages, unsigned int *refused)
 	return true;
 }
 
-/* What is only asked for cannot be copied in, then not out. */
+/* The argument of a query cannot be copied in, then not out. */
 void copies(void)
 {
 	struct nvme_pmap_query q;

@@ -21,7 +21,7 @@
 /* More requests for memory than a registration makes. */
 #define NTH_MAX 3000
 
-/* What is registered, over and over. */
+/* The buffer that is registered, over and over. */
 struct scene {
 	const char *name;
 	enum mem_kind kind;
@@ -40,7 +40,7 @@ struct stage {
 	unsigned int failed, survived;
 };
 
-/* Who has CAP_IPC_LOCK is not charged; all else stays root's. */
+/* Without CAP_IPC_LOCK, so that it is charged; all other capabilities stay. */
 bool limit_memlock(uint32_t pages)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -266,7 +266,7 @@ static void large(void)
 	play_all(scenes, ARRAY_SIZE(scenes));
 }
 
-/* More than is mapped in one go: what is mapped already is unmapped. */
+/* More than one chunk: a failure unmaps the chunks mapped before. */
 static void chunks(void)
 {
 	struct scene scenes[] = {

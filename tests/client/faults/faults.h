@@ -77,7 +77,7 @@ void attach_removals(void);
 void attach_killed(void);
 void shared_resets(void);
 
-/* A thread: sends what the driver takes for a format, until @stop. */
+/* A thread: sends commands that the driver takes for a format, until @stop. */
 struct formatter {
 	int fd;
 	volatile bool stop;

@@ -215,8 +215,8 @@ out:
 }
 
 /*
- * A program that polls sleeps past the time of its command: what has ended by then
- * has not timed out, though the keeper saw others end and did not look at once.
+ * A program that polls sleeps past the time of its command: a command that the device
+ * completed in time has not timed out, although the driver looked late.
  */
 void unpolled(void)
 {

@@ -8,7 +8,7 @@
 #include "faults/inject.h"
 
 #define DEBUGFS "/sys/kernel/debug"
-/* What the kernel counts down from, one for each failure. */
+/* The kernel counts down from this number, one for each failure. */
 #define TIMES	1000000000
 
 static const char *const kinds[] = { "failslab", "fail_page_alloc", "fail_usercopy" };
@@ -90,7 +90,7 @@ static bool symbol(const char *name, uint64_t *start, uint64_t *end)
 }
 
 /*
- * What DMA_API_DEBUG allocates for its own books must not fail: it would switch
+ * Allocations of DMA_API_DEBUG for itself must not fail: it would switch
  * itself off, and find nothing any more.  It is one object file of the kernel.
  */
 static bool spare_dma_debug(void)

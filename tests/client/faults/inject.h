@@ -11,7 +11,7 @@
 
 /* False, with the case skipped, where the kernel has no such thing. */
 bool inject_init(void);
-/* Only what @function, or something that it calls, asks for fails. */
+/* Only allocations and copies made below @function fail. */
 bool inject_below(const char *function);
 /*
  * Count and fail requests for pages, or all others: how many pages there are, and
@@ -19,15 +19,15 @@ bool inject_below(const char *function);
  * sweep that counts both may step over a place.
  */
 bool inject_pages(bool pages);
-/* The @n'th request fails, counted from one, whatever its kind. */
+/* The @n'th request of any kind fails, counted from one. */
 bool inject_nth(unsigned int n);
 /* With @pages of memory given out, there is no more. */
 bool inject_from(unsigned int pages);
 /* No slab objects at all, to any thread. */
 bool inject_slab_all(bool on);
 /*
- * Every @interval'th request fails, of whatever kind, in any thread: for what workers do.
- * Ends with zero.
+ * Every @interval'th request of any kind fails, in any thread, workers included.
+ * Zero ends it.
  */
 bool inject_every(unsigned int interval);
 /* How many failures there have been so far. */

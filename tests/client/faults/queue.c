@@ -150,8 +150,8 @@ static bool refuse_admin(const struct dev *dev, unsigned int nth)
 }
 
 /*
- * What the driver takes for a refusal has been done: the controller has the CQ, or
- * both, until the reset, and really refuses the next one.
+ * The driver sees a refusal, but the controller has created the CQ, or both, keeps
+ * them until the reset, and really refuses the next one.
  */
 static bool refused_create(struct dev *dev, uint32_t flags, unsigned int nth, unsigned int all)
 {
@@ -165,7 +165,7 @@ static bool refused_create(struct dev *dev, uint32_t flags, unsigned int nth, un
 	return reset_ctrl(dev) && good && queue_works(dev, flags, all);
 }
 
-/* A reset ends what the controller does not give back. */
+/* A reset deletes queues that the controller does not give back. */
 static bool refused_delete(struct dev *dev, uint32_t flags, unsigned int nth, unsigned int all)
 {
 	bool good = must_attach(dev->fd, flags) && refuse_admin(dev, nth) &&

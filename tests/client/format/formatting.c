@@ -12,7 +12,7 @@
 #include "format/formatting.h"
 
 #define NOBODY 65534
-#define PAGES  64u /* of the memory, those that are read here, and guards */
+#define PAGES  64u /* parts of the memory: read buffers, and guards */
 
 int format_ioctl(const struct dev *dev, unsigned int lbaf)
 {

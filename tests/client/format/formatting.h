@@ -14,7 +14,7 @@ struct stand {
 	int lbaf[2];	/* 512 bytes, 4096 bytes */
 };
 
-/* The memory is shared: what a child reads is seen here. */
+/* The memory is shared: the parent sees the data that a child reads. */
 bool stand_open(struct stand *st, const char *name, uint32_t flags);
 
 /* How the format is asked for: 0, an NVMe status or -errno. */
@@ -24,7 +24,7 @@ int format_ioctl(const struct dev *dev, unsigned int lbaf);
 /*
  * An unprivileged child reads all the time with data_len right for one format or the
  * other, while @format changes that, @rounds times at least and an even number of
- * times; nothing but what was asked for may be read.  Then @last formats, twice.
+ * times; no read may touch other bytes than its own.  Then @last formats, twice.
  */
 struct race_of {
 	uint32_t flags; /* of the registration */
@@ -34,7 +34,7 @@ struct race_of {
 };
 void format_race(const struct race_of *of);
 
-/* Every command still goes where it should: the lists are what they were. */
+/* Every command still reads into its own slice: the lists have not changed. */
 void lists_intact(struct stand *st);
 
 #endif /* PMAP_TEST_FORMATTING_H */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Namespaces whose format the driver does not know, or was told not to look
- * at.  The device knows it, and transfers accordingly: what is counted wrongly
- * lands in somebody's memory.  -d names the controller.
+ * at.  The device knows it, and transfers accordingly: a transfer that is counted
+ * wrongly overwrites other memory.  -d names the controller.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -109,7 +109,7 @@ static void only_pages(const struct view *v, unsigned int first, unsigned int la
 	      "%s: memory behind the slice changed", what);
 }
 
-/* The driver tells what it knows of the namespace. */
+/* The driver reports the properties of the namespace that it knows. */
 static void ns_is(const struct view *v, uint32_t ns, uint32_t lba_bytes)
 {
 	struct nvme_pmap_query q;

@@ -266,7 +266,7 @@ static int count_mappings(const char *what)
 	return nr;
 }
 
-/* What the IOMMU then makes of it is its driver's. */
+/* Lists are mapped DMA_TO_DEVICE; the IOMMU's driver has to enforce it. */
 static void lists_read_only(void)
 {
 	int before = count_mappings("DMA_TO_DEVICE"), coherent = count_mappings("coherent"), nr;

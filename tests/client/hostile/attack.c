@@ -121,8 +121,8 @@ static void drop_file(struct attacker *a)
 
 /*
  * A buffer of any of the arenas; where it had a window, that is used again.  Of many,
- * most are of small pages: a window is a mapping for each page, and stock compares huge
- * pages with those of all other buffers.
+ * most are of small pages: a window is a mapping for each page, and stock compares the
+ * huge pages of a buffer with all other buffers.
  */
 static bool choose(struct attacker *a, struct buffer *b)
 {
@@ -171,7 +171,7 @@ static bool change_slot(struct attacker *a, unsigned int i)
 	return choose(a, &a->slot[i]) && update(a, i);
 }
 
-/* All of them, in the place of those that the ring has. */
+/* All of them, in place of the buffers that the ring has. */
 static bool change_all(struct attacker *a, bool first)
 {
 	struct iovec *iov = calloc(a->slots, sizeof(*iov));

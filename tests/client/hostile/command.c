@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The commands of an attacker: by which door, with which part of which buffer, and what
- * must have become of the data when they have ended; see hostile.h.
+ * The commands of an attacker: their interface, the part of the buffer, and the check of
+ * the data when they have ended; see hostile.h.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -69,7 +69,7 @@ void end_counted(struct hostile *h, int res)
 
 static uint64_t user_data(const struct attacker *a, unsigned int i) { return a->batches << 8 | i; }
 
-/* What a block may be, by what was sent to it. */
+/* May a block have these contents, after the writes sent to it? */
 static bool block_right(const struct attacker *a, uint32_t block, const unsigned char *at)
 {
 	const struct region *r = a->region;
@@ -105,7 +105,7 @@ static bool read_right(struct attacker *a, const struct flight *f)
 	return true;
 }
 
-/* The data of a write stand there as they were sent, whatever else was going on. */
+/* The data of a write are on the disk as they were sent, in spite of all disturbances. */
 static bool write_right(struct attacker *a, const struct flight *f)
 {
 	uint32_t blocks = f->len / a->dev.block, i;
@@ -124,7 +124,7 @@ static void write_begins(struct attacker *a, struct flight *f)
 	uint32_t blocks = f->len / a->dev.block, i;
 
 	f->gen = ++a->region->next;
-	/* before it is sent: who goes on after a kill must know */
+	/* before it is sent: the process that continues after a kill must know */
 	for (i = 0; i < blocks; i++)
 		__atomic_store_n(&a->region->newest[f->block + i], f->gen, __ATOMIC_RELEASE);
 	pattern_fill(a->data, a->dev.block, a->lba + f->block, blocks, f->gen);
@@ -241,7 +241,7 @@ bool command_prep(struct attacker *a, unsigned int i, bool last)
 	if (f->door == DOOR_BAD)
 		return prep_bad(a, i);
 	f->buf = *some_buffer(a, f->door, &index);
-	/* what an io-wq thread sends goes where the address leads by then */
+	/* an io-wq thread translates the address later, when the memory may be other */
 	if (f->door == DOOR_PLAIN && (f->buf.windowed || last))
 		f->door = DOOR_FIXED;
 	if (!f->buf.at || !some_part(a, f) || !buffer_take(&f->buf, f->from, f->len))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What disturbs the controller and the machine; see hostile.h. */
+/* Events that disturb the controller and the machine; see hostile.h. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +35,8 @@ bool event_begin(struct hostile *h)
 }
 
 /*
- * What an event writes to a file of sysfs.  Where another goes on beside it, the file
- * may be busy or gone: @met are the errors that then are none, up to a zero.
+ * An event writes to a file of sysfs.  During another event the file may be busy or
+ * gone: @met lists the errors that are then tolerated, up to a zero.
  */
 static void disturb(const char *path, const char *text, const int *met)
 {
@@ -59,8 +59,8 @@ static void pci_write(const char *where, const char *text, const int *met)
 }
 
 /*
- * What a frozen program is to poll keeps a reset waiting until it times out, and QEMU
- * loses an interrupt in a suspend now and then: that is to be soon.
+ * A command that a frozen program should poll keeps a reset waiting until it times out,
+ * and QEMU loses an interrupt in a suspend now and then: time out soon.
  */
 static bool soon_out_of_time(const char *node)
 {
@@ -182,7 +182,7 @@ static bool do_pressure(struct hostile *h, struct draw *d)
 	}
 }
 
-/* Before it sleeps the driver waits as long as io_timeout for what programs are to poll. */
+/* Before a suspend the driver waits up to io_timeout for commands that programs poll. */
 static bool do_suspend(struct hostile *h, struct draw *d)
 {
 	static const char timeout[] = "/sys/module/nvme_core/parameters/io_timeout";
@@ -270,10 +270,10 @@ static void other_event(void *arg)
 /*
  * CPUs neither come nor go while the machine is going to sleep.  It does not go at all
  * (EBUSY, after 20 s) while a process waits, in the kernel, for commands that frozen
- * programs are to poll for: to remove a namespace, or to freeze it.  And not all of stock
- * stands a format beside a removal: of 6.12, who waits in nvme_wait_freeze() walks on
- * from the last namespace into what nvme_remove_namespaces() has spliced the list to, on
- * its stack, for that has waited with synchronize_rcu() for a reader under SRCU.
+ * programs are to poll for: to remove a namespace, or to freeze it.  And a format beside
+ * a removal is a bug of stock 6.12: nvme_remove_namespaces() splices the list to its stack
+ * and waits with synchronize_rcu(), but nvme_wait_freeze() reads the list under SRCU, and
+ * walks from the last namespace into that stack.
  */
 static bool can_be_together(enum event a, enum event b)
 {

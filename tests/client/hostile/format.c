@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A namespace that is formatted, by ioctl or io_uring, while programs use it by what they
- * believe of its format, and its controller is reset; see hostile.h.  Only by our doors:
- * stock lets a device without SGLs run over a buffer that is too short.
+ * A namespace is formatted, by ioctl or io_uring, while programs use it with the format
+ * that they last read, and its controller is reset; see hostile.h.  Only with pmap and
+ * mapped commands: stock lets a device without SGLs overrun a buffer that is too short.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,7 +17,7 @@
 #define TENANTS 4u
 #define PIECES	8u	    /* of a tenant's buffer */
 #define STRIDE	(12 * PAGE) /* with poison behind the longest */
-#define SECTOR	512u	    /* of the patterns, in whatever format */
+#define SECTOR	512u	    /* of the patterns, in either format */
 
 /*
  * Of a command.  Where the device takes it for longer, it takes the second page for a
@@ -67,7 +67,7 @@ static bool format_answer(int res)
 	return i < ARRAY_SIZE(ends) || by_disturbance(res) || by_detach(res);
 }
 
-/* What a sector may be: nothing since it was formatted, or what was written to it. */
+/* May a sector have these contents: zeroes since its format, or the data written to it? */
 static bool sectors_right(const unsigned char *at, uint64_t sector, unsigned int nr)
 {
 	static const unsigned char zero[SECTOR];
@@ -136,7 +136,7 @@ static bool tenant_turn(struct tenant *t)
 	int res[PIECES];
 
 	for (i = 0; i < PIECES; i++) {
-		/* nobody else's, whatever the blocks */
+		/* no other process's, with either size of blocks */
 		sector[i] = 8192 + (t->nr * PIECES + i) * 512 + 8 * draw_of(&t->draw, 55);
 		len[i] = lens[draw_of(&t->draw, ARRAY_SIZE(lens))];
 		/* with a wrong belief it would go elsewhere, rightly */
@@ -244,7 +244,7 @@ void tenants(void *arg)
 
 /* ---- formats ---- */
 
-/* Until the controller has done it, whatever it is disturbed by. */
+/* Until the controller has done it, in spite of disturbances. */
 bool format_once(struct formatted *f, struct draw *d)
 {
 	unsigned int which = draw_of(d, ARRAY_SIZE(formats));

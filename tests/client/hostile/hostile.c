@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Hostile programs, what goes on beside them, and the end; see hostile.h.  -n says for how
- * many seconds.
+ * Hostile programs, the activity beside them, and the end; see hostile.h.  -n is the number
+ * of seconds.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -94,7 +94,7 @@ static bool ended(pid_t pid, const char *what, bool *good)
 	return true;
 }
 
-/* Those whose device was gone begin another life. */
+/* Attackers whose device was gone begin another life. */
 static bool revive(struct hostile *h)
 {
 	bool good = true;
@@ -252,7 +252,7 @@ static void go_on(struct hostile *h)
 	}
 }
 
-/* What its regions hold has been written by nobody yet: by a run before, perhaps. */
+/* The regions have not been written in this run; an earlier run may have written them. */
 static bool disk_is_new(void)
 {
 	int fd = ctrl_open(opt.dev), ret = fd < 0 ? -ENODEV : ns_format(fd, 1, 0, false);

@@ -2,17 +2,17 @@
 /*
  * A hostile user, by a seed: programs whose attackers use every door at once on buffers
  * of mixed folios, which change all the time, while the controller and the machine are
- * disturbed.  What must hold: data are right, no byte changes that no command in flight
- * may change, every command ends, and in the end all is given back.
+ * disturbed.  The requirements: data are right, no byte changes that no command in flight
+ * may change, every command ends, and in the end all memory and queues are given back.
  *
- *	hostile.c  the programs, what goes on beside them, and the end
+ *	hostile.c  the programs, the activity beside them, and the end
  *	attack.c   an attacker: files, rings, registrations
- *	command.c  its commands, and what must have come of them
- *	mem.c      its memory, the guards, and those who look at them
- *	event.c    what disturbs the controller and the machine, alone or two at once
- *	ns.c       what disturbs the namespaces
+ *	command.c  its commands, and the check of their results
+ *	mem.c      its memory, the guards, and the threads that check them
+ *	event.c    disturbances of the controller and the machine, alone or two at once
+ *	ns.c       disturbances of the namespaces
  *	limit.c    a user at RLIMIT_MEMLOCK
- *	late.c     a disk that answers late, and one that never does
+ *	late.c     a disk that answers late, and one that never answers
  *	format.c   a namespace that is formatted while it is used
  */
 #ifndef PMAP_TEST_HOSTILE_H
@@ -34,7 +34,7 @@
 /* Behind an IOMMU stock takes no more. */
 #define MAX_BYTES (PART * 512u)
 
-/* ---- draws: each who draws has its own, so that a seed means the same ---- */
+/* ---- random numbers: each thread has its own, so that a seed repeats a run ---- */
 
 struct draw {
 	uint64_t state;
@@ -48,11 +48,11 @@ static inline uint32_t draw_of(struct draw *d, uint64_t limit)
 static inline bool one_in(struct draw *d, uint32_t n) { return !draw_of(d, n); }
 struct draw draw_from(uint64_t a, uint64_t b, uint64_t c);
 
-/* ---- what all processes see ---- */
+/* ---- memory that all processes share ---- */
 
 /*
- * What a region of the disk may contain: from the generation whose write was
- * acknowledged to that which was sent last; zero is a block never written to.
+ * The generations that a region of the disk may contain: from the last one whose write
+ * was acknowledged to the last one sent; zero is a block never written to.
  */
 struct region {
 	uint64_t next;
@@ -101,7 +101,7 @@ struct tally {
 
 #define COUNT(h, what, n) __atomic_fetch_add(&(h)->tally.what, (n), __ATOMIC_RELAXED)
 
-/* A namespace that is formatted; what all processes know of it. */
+/* A namespace that is formatted; all processes share this state of it. */
 struct formatted {
 	char name[64];
 	volatile bool stop;
@@ -116,10 +116,10 @@ struct hostile {
 	volatile bool failed; /* somewhere: all end */
 	struct dev dev;	      /* its geometry; the file is nobody's */
 	int limited_fd;	      /* of the limited user */
-	int sock[2];	      /* files, from whom to whom it happens */
+	int sock[2];	      /* files, with the giver and the taker */
 	/*
 	 * A suspend resets all controllers: it is not to come while the disk that falls
-	 * silent is being prepared or removed.  Who sets one of these looks at the other.
+	 * silent is being prepared or removed.  A thread sets one of these, then reads the other.
 	 */
 	bool sleeping, fragile;
 	volatile bool effects; /* the disk's effects log may say anything */
@@ -134,14 +134,14 @@ struct hostile {
 #define ARENAS	  4u
 #define ARENA_MAX MIB(4)
 
-/* Memory of an attacker, all of it poison but for what commands in flight use. */
+/* Memory of an attacker, all poison except the parts that commands in flight use. */
 struct arena {
 	struct mem mem;
 	bool private;
 	bool busy[ARENA_MAX / PAGE];
 };
 
-/* Pages in any order, at neighbouring addresses; or at those of the arena itself. */
+/* Pages in any order, at neighbouring addresses; or at the addresses of the arena itself. */
 struct buffer {
 	unsigned char *at; /* for the kernel; NULL: none */
 	size_t len, skip;  /* skip: of the first page */
@@ -210,7 +210,7 @@ struct attacker {
 	/* of a round */
 	struct dev dev;
 	enum mode mode, twin_mode;
-	struct io_uring ring, twin; /* twin: has what was cloned */
+	struct io_uring ring, twin; /* twin: has the cloned buffers */
 	bool open, twin_open, own_file;
 	unsigned int slots, cloned_slots, hot; /* hot: from there on some are used more */
 	struct buffer slot[MANY], cloned[MANY];

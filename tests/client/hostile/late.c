@@ -39,7 +39,7 @@ struct late {
 	unsigned int came; /* completions that late_end() need not wait for */
 };
 
-/* Those whose files have passthrough queues, of either kind. */
+/* Attackers whose files have passthrough queues, of either kind. */
 static bool has_queues(enum mode mode) { return mode == MODE_POLL || mode == MODE_DEFER; }
 
 static bool late_open(struct late *l, enum mode mode)
@@ -113,7 +113,7 @@ static bool late_end(struct late *l, bool answered, uint64_t end)
 		     "written to after the end");
 }
 
-/* Of what stock sends; ours takes it from there. */
+/* The time-out of stock's commands; the fork uses the same. */
 static bool set_timeout(const char *ms)
 {
 	char node[64];
@@ -176,7 +176,7 @@ void hostile_late(void)
 	CHECK(log_count(log, "timeout, aborting") + log_count(log, "timeout, reset"),
 	      "nothing ran out of time");
 	storm_end(&s);
-	/* QEMU 7.2 never unmaps what such commands had, but the guest does */
+	/* QEMU 7.2 never unmaps the buffers of such commands, but the guest does */
 	pins_back(pins, 10000);
 }
 
@@ -196,7 +196,8 @@ struct silence {
 	bool only_queues; /* no command goes by blk-mq, whose time-out would end the others */
 	uint64_t sent;	  /* ms, when the first of the commands was */
 	char pci[32];
-	volatile bool over; /* what disturbs has returned, or who is to be killed has sent all */
+	volatile bool
+		over; /* the disturbance has returned, or the process to be killed has sent all */
 };
 
 static bool silence_open(struct silence *s)
@@ -237,7 +238,7 @@ static bool queues_stall(struct silence *s, const struct dev *dev)
 	return true;
 }
 
-/* After a reset no queue has had a completion: those of blk-mq, and those of our files. */
+/* After a reset no queue has had a completion: neither blk-mq's nor our files' queues. */
 static bool silence_falls(struct silence *s)
 {
 	const struct dev *dev = &s->l[0].s.dev;
@@ -419,7 +420,7 @@ static bool silence_round(struct hostile *h, struct silence *s, enum way way, bo
 		silence_close(s);
 		comes_back(s);
 	}
-	/* what it does next, e.g. look for partitions, may take its time */
+	/* its next steps, e.g. the scan for partitions, may take long */
 	return set_timeout("30000") && good;
 }
 

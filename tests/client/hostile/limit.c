@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A user who is always at RLIMIT_MEMLOCK, to whom the auto door must not be noticeable;
- * see hostile.h.
+ * A user is always at RLIMIT_MEMLOCK, and must not notice the auto door; see hostile.h.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,7 +36,7 @@ static int all_of_it(struct user *u)
 	return io_uring_register_buffers(&u->ring, iov, 2);
 }
 
-/* A ring that was closed gives back in a worker what it had: on stock as well. */
+/* A closed ring uncharges its buffers in a worker: on stock as well. */
 static bool all_at_first(struct user *u, const char *what)
 {
 	uint64_t end = now_ms() + (slow_kernel() ? 60000 : 20000);
@@ -48,7 +47,7 @@ static bool all_at_first(struct user *u, const char *what)
 	return CHECK_RET(ret, 0, "%s: all of the limit", what);
 }
 
-/* Who is not root may send nothing that has effects, as the log says. */
+/* Without root, commands with effects in the log are refused. */
 static bool use_answer(const struct hostile *h, int res)
 {
 	return !res || by_disturbance(res) || by_detach(res) || (h->effects && res == -EACCES);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Memory of attackers: mixed folios, guards, and those who look at them; see hostile.h. */
+/* Memory of attackers: mixed folios, guards, and threads that check them; see hostile.h. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ struct draw draw_from(uint64_t a, uint64_t b, uint64_t c)
 
 /* ---- arenas ---- */
 
-/* Of each kind: what can be had in a guest, the other memory where it cannot. */
+/* Each kind of memory where the guest has it, else the other kind. */
 static const struct {
 	enum mem_kind kind, other;
 	size_t len;
@@ -92,7 +92,7 @@ static bool window_fill(const struct buffer *b, const unsigned int *page)
 	return pages_map(b->window, b->arena->mem.fd, page, b->pages);
 }
 
-/* Any pages, or some that are like those that were there before. */
+/* Any pages, or some like the previous ones. */
 static bool choose_pages(struct buffer *b, struct draw *d)
 {
 	bool like = b->pages && draw_of(d, 4);
@@ -177,7 +177,7 @@ void buffer_give(const struct buffer *b, size_t from, size_t len)
 		b->arena->busy[b->page[i]] = false;
 }
 
-/* What follows @from in the same page: where, and up to @len bytes. */
+/* The rest of the page after @from, up to @len bytes: where it is. */
 static unsigned char *piece(const struct buffer *b, size_t from, size_t len, size_t *bytes)
 {
 	size_t at = b->skip + from, in = at % PAGE;
@@ -215,7 +215,7 @@ void buffer_read(const struct buffer *b, size_t from, void *data, size_t len)
 	}
 }
 
-/* ---- those who look ---- */
+/* ---- threads and processes that check ---- */
 
 static uint64_t checksum(const struct arena *a)
 {
@@ -268,7 +268,7 @@ void snapshot(struct hostile *h, const struct arena *a, unsigned int nr, struct 
 	_exit(0);
 }
 
-/* Sizes of a huge page and of small ones; what others gave back comes soon. */
+/* Sizes of a huge page and of small ones; soon this gets pages that others freed. */
 void taker(void *arg)
 {
 	struct hostile *h = arg;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What disturbs the namespaces: they are detached, and their effects log changes; see hostile.h. */
+/* Disturbances of namespaces: they are detached, their effects log changes; see hostile.h. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,13 +68,13 @@ static uint32_t some_effects(struct draw *d)
 	case 1:
 		return one_in(d, 2) ? 0xffffffff : 0;
 	case 2:
-		return 1; /* what it was: supported */
+		return 1; /* the original value: supported */
 	default:
 		return (uint32_t)draw_next(d);
 	}
 }
 
-/* tests/effects/effects.c, which changes what the driver has read of the log. */
+/* tests/effects/effects.c, which changes the driver's copy of the log. */
 static bool effects_set(const struct dev *dev, unsigned int opcode, uint32_t set)
 {
 	int fd = open(module(), O_RDONLY | O_CLOEXEC), ret;

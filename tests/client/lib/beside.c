@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What goes on beside a storm: registrations, the block device, the door switched. */
+/* Activity beside a storm: registrations, the block device, switching the door. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>

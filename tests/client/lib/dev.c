@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What is behind a /dev/ngXnY: identify data, sysfs, and the pmap calls. */
+/* The device behind a /dev/ngXnY: identify data, sysfs, and the pmap calls. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -171,7 +171,7 @@ static bool identify(struct dev *dev)
 	return CHECK_RET(ret, 0, "identify %s", dev->path);
 }
 
-/* Both kinds, where there are any left; what a file cannot have is not missed. */
+/* Both kinds, where any are left; a case goes on without one. */
 bool dev_attach(const struct dev *dev)
 {
 	static const uint32_t kinds[] = { 0, NVME_PMAP_QUEUE_POLLED };

@@ -126,7 +126,7 @@ static bool completed(struct load *l, const struct completion *done)
 	}
 	if (pending(slot))
 		return true;
-	/* What is gone stays gone: the slot ends. */
+	/* The device is gone for good: the slot ends. */
 	if (slot->bad)
 		return done->res == -ENODEV || start_pair(l, i);
 	if (slot->phase == WRITING) {
@@ -203,7 +203,7 @@ bool load_run(struct load *l)
 		good = turn(l);
 	good = good && CHECK(!io_uring_cq_ready(&l->ring) && !*l->ring.cq.koverflow,
 			     "%s: CQEs beyond the commands", l->name);
-	/* What is left in flight ends with the ring. */
+	/* Commands still in flight end with the ring. */
 	if (l->ring.ring_fd > 0)
 		io_uring_queue_exit(&l->ring);
 	if (!l->kept)

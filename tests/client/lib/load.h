@@ -46,7 +46,7 @@ struct load {
 };
 
 /*
- * A slot: what its blocks should hold, and the numbers of the commands that owe
+ * A slot: the generations of its blocks, and the numbers of the commands that owe
  * it a CQE.  @acked is the last generation whose write succeeded; writes up to
  * @gen may have reached the disk without saying so.
  */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Kinds of memory that programs register, and what the kernel has pinned. */
+/* Kinds of memory that programs register, and the pages that the kernel has pinned. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>

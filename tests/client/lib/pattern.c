@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a block contains.  The first two words of a block are its LBA and its
+ * The contents of a block.  The first two words of a block are its LBA and its
  * generation, so that a wrong block says where it came from; the rest follows
  * from both, so that two blocks have no word in common.
  */

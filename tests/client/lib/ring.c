@@ -51,7 +51,7 @@ static void nudge(struct io_uring *ring)
 
 	/*
 	 * An IOPOLL ring must be asked for at least nothing: asked for one, the
-	 * kernel would spin until it comes, whatever the deadline.
+	 * kernel would spin until it comes, past the deadline.
 	 */
 	if (!(ring->flags & IORING_SETUP_IOPOLL))
 		io_uring_wait_cqe_timeout(ring, &cqe, &ts);
@@ -79,7 +79,7 @@ int ring_reap(struct io_uring *ring, struct completion *done, unsigned int ms)
 
 /*
  * io_uring_submit() of liburing 2.3 adds GETEVENTS on IOPOLL rings, and would
- * reap what a case wants left in flight.
+ * reap commands that a case wants left in flight.
  */
 int ring_push(struct io_uring *ring)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the loads of a case share, and how they run; see stage.h. */
+/* The stage that the loads of a case share, and how they run; see stage.h. */
 #include <fcntl.h>
 #include <inttypes.h>
 

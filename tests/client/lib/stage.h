@@ -17,7 +17,7 @@ struct stage {
 /* Of a load as stage_load() makes it: transfers of so many bytes, so many slots. */
 #define STAGE_LEN   16384u
 #define STAGE_DEPTH 16u
-/* What it needs of the buffer. */
+/* The bytes of the buffer that it needs. */
 #define STAGE_PART  LOAD_BYTES(STAGE_DEPTH, STAGE_LEN)
 
 /* @name as for dev_open(); to be closed even if it fails. */

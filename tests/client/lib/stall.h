@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The doorbells of a controller, written behind the driver's back: it then answers
- * nothing on a queue, or fetches what it had before.  QEMU's takes shadow doorbells
+ * nothing on a queue, or fetches old commands again.  QEMU's takes shadow doorbells
  * for these unless tests/module/doorbells.c is loaded; the guest wants iomem=relaxed.
  */
 #ifndef PMAP_TEST_STALL_H

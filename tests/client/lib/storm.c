@@ -77,8 +77,9 @@ static bool stream_open(struct storm *s, unsigned int i)
 }
 
 /*
- * What comes before a controller is prepared is stock's, and not counted.  By another
- * file: those of the storm know nothing of it.
+ * Until a controller is prepared, stock serves all commands, and nothing counts them.
+ * The call is on another file, so that the storm's own files are still unknown to the
+ * driver.
  */
 static bool prepare(const struct storm *s)
 {
@@ -168,8 +169,8 @@ bool storm_moves(struct storm *s, unsigned int pairs)
 }
 
 /*
- * What a file says of its commands: as many began as ended, by the ioctl and by
- * fdinfo alike.
+ * The counters of a file: as many commands began as ended, and the ioctl and fdinfo
+ * agree.
  */
 static bool counters_agree(const struct stream *st)
 {
@@ -309,7 +310,7 @@ bool door_open(const struct dev *dev)
 	const char *mode = door_mode();
 	char path[160], is[16];
 
-	/* switching ends what others have mapped */
+	/* switching ends the mappings of others */
 	return (dev_sysfs(dev, "pmap/auto_mode", path, sizeof(path)) &&
 		read_file(path, is, sizeof(is)) && !strncmp(is, mode, strlen(mode))) ||
 	       set_door(dev, mode);
@@ -421,7 +422,7 @@ long pins_held(void)
 {
 	char text[16384];
 
-	/* Folds what the CPUs have counted apart. */
+	/* Folds the counts of the CPUs. */
 	write_file("/proc/sys/vm/stat_refresh", "1");
 	if (!CHECK(read_file("/proc/vmstat", text, sizeof(text)), "/proc/vmstat"))
 		return 0;

@@ -6,7 +6,7 @@
  *	storm_start()	open, register, begin
  *	storm_stop()	every command has had its CQE; counters agree
  *	storm_drop()	unregister all, see that nothing is held, close
- *	storm_check()	what was acknowledged is on the disk (by any file)
+ *	storm_check()	acknowledged writes are on the disk (by any file)
  *	storm_forget()
  *
  * storm_end() is the last four.
@@ -55,7 +55,7 @@ bool storm_drop(struct storm *s);
 bool storm_check(struct storm *s);
 void storm_forget(struct storm *s);
 bool storm_end(struct storm *s);
-/* Files and memory, whatever state the registrations are in. */
+/* Files and memory, with registrations in any state. */
 void storm_close(struct storm *s);
 
 /* The auto door has served every stream, see door_served(), or with s->shut any of them. */
@@ -79,12 +79,12 @@ struct ways door_ways(const struct dev *dev);
 /* Pairs of a file, below which a mapping may have come too late to serve any of them. */
 #define DOOR_FEW 32
 /*
- * Of so many pairs of a file the door has served some, beside those that came before it
- * could, and stock few for another reason; of fewer than DOOR_FEW, anything will do.
+ * Of so many pairs of a file the door has served some, and stock the ones before a
+ * mapping and few for another reason; fewer pairs than DOOR_FEW prove nothing.
  */
 bool door_served(const struct ways *w, uint64_t pairs, const char *what);
 
-/* ---- what goes on beside a storm ---- */
+/* ---- activity beside a storm ---- */
 
 struct beside {
 	struct dev dev;

@@ -74,7 +74,7 @@ struct subject {
 						 ##__VA_ARGS__ }
 
 struct options {
-	const char *dev;  /* what dev_open(NULL) opens */
+	const char *dev;  /* for dev_open(NULL) */
 	const char *dev2; /* a second device, for the cases that need one */
 	uint64_t seed;
 	unsigned int rounds; /* zero: the subject's own choice */
@@ -99,8 +99,8 @@ const char *err_name(long ret);
 bool case_failed(void);
 
 /*
- * Both are true when all is well, so that a case can stop where it must.  What they say
- * is evaluated after what they check: errno is that of the call.
+ * Both are true when the check passes, so that a case can stop where it must.  The
+ * message is evaluated after the check: errno is the call's.
  */
 #define CHECK(good, ...)                                               \
 	({                                                             \
@@ -128,7 +128,7 @@ bool in_child(void (*fn)(void *), void *arg, uid_t uid);
 pid_t child_start(void (*fn)(void *), void *arg, uid_t uid);
 bool child_wait(pid_t pid);
 
-/* In 30 ms a signal interrupts what this thread does, and nothing else; to be joined. */
+/* In 30 ms a signal interrupts a call of this thread, and no other; to be joined. */
 pthread_t interrupt_soon(void);
 /*
  * How often something is tried that has to be over before a slow device answers, where
@@ -139,7 +139,7 @@ pthread_t interrupt_soon(void);
 uint64_t now_ms(void);
 void sleep_ms(unsigned int ms);
 
-/* ---- dev.c: what is behind a /dev/ngXnY ---- */
+/* ---- dev.c: the device behind a /dev/ngXnY ---- */
 
 struct dev {
 	char path[64];
@@ -190,7 +190,7 @@ enum {
 	ADMIN_FORMAT = 0x80,
 };
 
-/* @name: "serial=S", whatever follows a colon, or the path of a namespace's node. */
+/* @name: "serial=S", where ":NSID" is ignored, or the path of a namespace's node. */
 bool ctrl_name(const char *name, char *node, size_t size);
 /* -1: there is none at the moment, and no case fails. */
 int ctrl_open(const char *name);
@@ -201,7 +201,7 @@ int ns_format(int fd, uint32_t nsid, unsigned int lbaf, bool uring);
 /* Namespace Attachment, or detachment. */
 int ns_attach(int fd, uint32_t nsid, bool on);
 
-/* What a registration can ask for: one of two forms, or what the driver chooses. */
+/* A registration can ask for one of two forms, or leave the choice to the driver. */
 enum { REG_PRP, REG_SGL_LIST, REG_ANY, NR_REG_FORMS };
 extern const struct reg_form {
 	const char *name;
@@ -271,7 +271,7 @@ int run_rw(struct io_uring *ring, const struct dev *dev, uint8_t opcode, uint32_
 int run_stock(struct io_uring *ring, const struct dev *dev, uint8_t opcode, void *buf, uint32_t len,
 	      uint64_t slba);
 
-/* ---- mem.c: kinds of memory, and what the kernel has pinned ---- */
+/* ---- mem.c: kinds of memory, and the pages that the kernel has pinned ---- */
 
 enum mem_kind {
 	MEM_4K,
@@ -296,7 +296,7 @@ bool mem_alloc(struct mem *mem, enum mem_kind kind, size_t len);
 void mem_free(struct mem *mem);
 bool reserve_huge_pages(unsigned int pages);
 
-/* A number below @limit, from whatever @from is. */
+/* A number below @limit, from any 64-bit number @from. */
 typedef uint64_t draw_fn(void *from, uint64_t limit);
 /* Of @all pages of huge folios another one of the same folio, or the same: easily taken for it. */
 unsigned int page_like(unsigned int page, unsigned int all, draw_fn *draw, void *from);
@@ -312,7 +312,7 @@ bool pages_map(unsigned char *at, int fd, const unsigned int *page, unsigned int
 long status_kib(pid_t pid, const char *field); /* "VmPin"; -1: no such process */
 bool pins_gone(pid_t pid, unsigned int ms);    /* VmPin reached zero in time */
 
-/* ---- pattern.c: what a block contains ---- */
+/* ---- pattern.c: the contents of a block ---- */
 
 uint64_t rnd(void);
 uint64_t rnd_below(uint64_t limit);
@@ -328,7 +328,7 @@ size_t poisoned(const void *buf, size_t len);
 /* Bytes up to the last that is not poison. */
 size_t poison_resumes(const void *buf, size_t len);
 
-/* What the disk should contain: a generation for each block of a window. */
+/* The expected contents of the disk: a generation for each block of a window. */
 struct shadow {
 	uint64_t first;
 	uint64_t blocks;
@@ -347,7 +347,7 @@ void shadow_free(struct shadow *shadow);
 /* On the host: pmap-test check-image IMAGE MANIFEST */
 int check_image(int argc, char **argv);
 
-/* ---- setup.c: what most cases begin with ---- */
+/* ---- setup.c: the beginning of most cases ---- */
 
 struct setup {
 	struct dev dev;
