@@ -16,7 +16,7 @@ struct clone {
 
 /* ---- buffers ---- */
 
-/* A slot of the worker's, junk, what vanishes, nothing, or what cannot be one. */
+/* A slot of the worker: junk, vanishing memory, nothing, or an impossible buffer. */
 static struct iovec gen_buffer(struct worker *w)
 {
 	unsigned int slot = (unsigned int)draw_below(w, NR_SLOTS), n;
@@ -58,7 +58,7 @@ static void note_buffers(struct worker *w, struct fuzz_ring *r, unsigned int fir
 
 	for (i = 0; i < nr; i++)
 		r->buffer[first + i] = iov[i];
-	/* what it was made of is no longer what stands there */
+	/* the memory at its address has been replaced since */
 	if (chance(w, 500))
 		replace_junk(w);
 }
@@ -154,7 +154,7 @@ static int update_table(struct worker *w, struct fuzz_ring *r)
 	return ret > 0 ? 0 : ret;
 }
 
-/* It waits for all commands; for those that are polled it would not look. */
+/* It waits for all commands, but does not poll for them. */
 static int end_table(struct worker *w, struct fuzz_ring *r)
 {
 	int ret;
@@ -210,7 +210,7 @@ static uint64_t beside(struct worker *w, const struct iovec *iov, uint32_t len)
 
 /*
  * As of gen_stock(): opcode, count and length agree, or the command needs less than
- * the memory that it names.  What is spoilt is refused before it comes to the device.
+ * the memory that it names.  Spoilt commands are refused before they reach the device.
  */
 static void spoil_fixed(struct worker *w, struct nvme_uring_cmd *c, const struct iovec *iov)
 {

@@ -222,7 +222,7 @@ static void do_ask(struct worker *w, unsigned int kind)
 		    "");
 }
 
-/* What has been generated, or a change of it that keeps to the file's kind of queue. */
+/* The generated arguments, or a change of them that keeps to the file's kind of queue. */
 static int call_queue(struct worker *w, unsigned int file, unsigned int kind, const void *arg,
 		      size_t size)
 {
@@ -382,7 +382,7 @@ static void reap(struct worker *w, struct fuzz_ring *r)
 	io_uring_cq_advance(&r->ring, nr);
 }
 
-/* Hand over what is prepared, and run the kernel's side of completions. */
+/* Submit the prepared SQEs, and run the kernel's side of completions. */
 static void turn(struct worker *w, struct fuzz_ring *r)
 {
 	if (io_uring_sq_ready(&r->ring))

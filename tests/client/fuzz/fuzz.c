@@ -43,14 +43,14 @@ static bool open_file(unsigned int file)
 	return good;
 }
 
-/* What its queues have taken, before it is closed. */
+/* Count the commands that its queues have taken, before it is closed. */
 static void count_queued(struct worker *w, unsigned int file)
 {
 	struct nvme_pmap_stats stats;
 
 	if (nvme_pmap_stats_file(fuzz.fd[file], &stats))
 		return;
-	/* those of the auto door may have any queue */
+	/* mapped buffers may use any queue */
 	w->tally->by_queue[file_queues(file)] += stats.queue - stats.auto_queue;
 	w->tally->by_way[WAY_MQ] += stats.auto_mq;
 	w->tally->by_way[WAY_QUEUE] += stats.auto_queue;
@@ -60,7 +60,7 @@ static void count_queued(struct worker *w, unsigned int file)
 	w->tally->by_way[WAY_FAILED] += stats.stock_other;
 }
 
-/* Close a file under all who use it, and open another in its place. */
+/* Close a file under all its users, and open another in its place. */
 static void reopen(struct worker *w)
 {
 	unsigned int file = NR_KEPT + (unsigned int)draw_below(w, NR_FILES - NR_KEPT), i;
@@ -205,7 +205,7 @@ static uint64_t calls_done(bool *busy)
 	return done;
 }
 
-/* Who is late, and what its ring waits for. */
+/* The late worker, and the commands that its ring waits for. */
 static void tell_late(void)
 {
 	unsigned int i;
@@ -389,7 +389,7 @@ static void calls(void)
 			set_door(&fuzz.dev, "queue");
 		pid = child_start(fuzz_child, &total, NOBODY);
 	}
-	/* The child's alone: what it registers there ends with it. */
+	/* The child's alone: its registrations there end with it. */
 	for (i = 0; i < NR_KEPT; i++)
 		close(fuzz.fd[i]);
 	if (pid > 0) {

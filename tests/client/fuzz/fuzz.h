@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The fuzzer of the user API: what its parts share.
+ * The fuzzer of the user API: declarations that its parts share.
  *
  *   fuzz.c   workers, files, rings, and the checks at the end
  *   gen.c    random values, generators of arguments and commands
  *   call.c   ioctls, and commands from SQE to CQE
- *   tally.c  what each kind of call may answer, and how often it has
+ *   tally.c  the answers that each kind of call may give, and their counts
  *   buf.c    buffers of io_uring's, and stock commands with them
  *   mem.c    registered memory between guards, memory that vanishes
  */
@@ -68,7 +68,7 @@ struct tally {
 enum { FILE_RW, FILE_RO, FILE_RW_CHURN, FILE_RO_CHURN, FILE_RW_CHURN2, NR_FILES };
 #define NR_KEPT 2u
 
-/* Indexes: eight of each worker, and from PRP_INDEX on those of root. */
+/* Indexes: eight of each worker, and from PRP_INDEX on indexes of root. */
 #define PRP_INDEX  200u
 #define NR_GUESSED 256u
 
@@ -120,7 +120,7 @@ struct worker {
 #define JUNK_LEN     (16 * PAGE)
 #define VOLATILE_LEN (64 * PAGE)
 /*
- * What is unstable, junk, and nothing else: a wrong address is one in it, or none
+ * Vanishing memory, junk, and nothing else: a wrong address is one in it, or none
  * that memory can have, so that no good memory is registered by mistake.
  */
 #define HOLE_LEN     (1ull << 34)
@@ -158,7 +158,7 @@ static inline unsigned int file_queues(unsigned int file)
 }
 
 /*
- * Where those may write who may write at all: the rest of the disk is compared
+ * The blocks that workers with write access may write: the rest of the disk is compared
  * with its image afterwards.  Half of it is slack for 65536 blocks.
  */
 #define SCRATCH_FIRST 65536u

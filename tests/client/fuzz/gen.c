@@ -167,7 +167,7 @@ void mutate_arg(struct worker *w, unsigned int nr, void *arg)
 		keep_to_hole(arg);
 }
 
-/* A queue of the file's own, or of another file; of whatever, now and then. */
+/* A queue of the file's own, or of another file; of any descriptor, now and then. */
 struct nvme_pmap_attach gen_attach(struct worker *w, unsigned int file)
 {
 	struct nvme_pmap_attach att = { .size = sizeof(att) };
@@ -181,7 +181,7 @@ struct nvme_pmap_attach gen_attach(struct worker *w, unsigned int file)
 	return att;
 }
 
-/* Whatever is none of ours, nor stock's: direction, size, type and number. */
+/* Any ioctl that is neither ours nor stock's: direction, size, type and number. */
 unsigned long gen_near_ioctl(struct worker *w)
 {
 	unsigned int nr = 0xb0 + (unsigned int)draw_below(w, 16);
@@ -236,7 +236,7 @@ static const struct field cmd_fields[] = {
 	FIELD(nvme_pmap_cmd, cdw15),
 	FIELD(nvme_pmap_cmd, timeout_ms),
 	FIELD(nvme_pmap_cmd, rsvd4),
-	/* again: what decides where the data goes */
+	/* again: the fields that decide where the data goes */
 	FIELD(nvme_pmap_cmd, index),
 	FIELD(nvme_pmap_cmd, offset),
 	FIELD(nvme_pmap_cmd, data_len),
@@ -332,7 +332,7 @@ static void set_count(struct nvme_pmap_cmd *c)
 }
 
 /*
- * Who may write must not write where the disk is compared afterwards, unless
+ * A worker with write access must not write to the compared part of the disk, unless
  * the driver lets a command write more than its data_len.
  */
 static void keep_to_scratch(struct worker *w, struct nvme_pmap_cmd *c)
@@ -399,8 +399,8 @@ static uint64_t bad_pointer(struct worker *w)
 }
 
 /*
- * The stock door, whose PRPs nobody checks: opcode, count and length always
- * agree.  What is spoilt is refused before it comes to them.
+ * The stock driver does not check the length of PRPs: opcode, count and length always
+ * agree.  Spoilt commands are refused before they get PRPs.
  */
 struct nvme_uring_cmd gen_stock(struct worker *w, unsigned int file, bool vec)
 {

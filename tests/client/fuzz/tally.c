@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Fuzzing: what each kind of call may answer, and how often it has.  The device
- * is there all the time, is no multipath node and takes no time-out, so that some
- * documented errors must not come.
+ * Fuzzing: the answers that each kind of call may give, and their counts.  The
+ * device is there all the time, is no multipath node and takes no time-out, so that
+ * some documented errors must not come.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 static const struct {
 	const char *name;
-	/* Answers that a long run must meet, and those that it may. */
+	/* Answers that a long run must meet, and answers that it may meet. */
 	int must[16], may[8];
 } kinds[NR_KINDS] = {
 	[K_QUERY] = { "query", { 0, E2BIG, EINVAL, EOPNOTSUPP, EFAULT, EBADF }, { ENOMEM } },

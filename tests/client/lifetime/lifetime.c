@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * When a pmap ends, and what it outlives.  The device of these cases answers
+ * When a pmap ends, and events that it outlives.  The device of these cases answers
  * after 200 ms (-d serial=slow): long enough to do something in between.
  */
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #define NOBODY	  65534
 /* The device is meant to take 200 ms; less than this was no waiting. */
 #define WAITED_MS 100
-/* What the slow device takes for a command. */
+/* Milliseconds that the slow device takes for a command. */
 #define TAKES_MS  200
 
 static bool setup_open(struct setup *s, enum mode mode)
@@ -411,7 +411,7 @@ static void fork_orphan(void)
 	close(sh.pipe[1]);
 	CHECK(read(sh.pipe[0], &c, 1) == 1 && c == 'x', "the grandchild did not finish");
 	close(sh.pipe[0]);
-	/* What it did is seen here: the pages are those of the registration. */
+	/* The parent sees the data of the child's command: it used the registered pages. */
 	CHECK(poisoned(s.mem.map, LEN) == 0, "nothing was read");
 out:
 	setup_close(&s);
@@ -432,7 +432,7 @@ static void reads_parents_pages(void *arg)
 	io_uring_queue_exit(&ring);
 }
 
-/* Private memory: the registration describes the pages of who registered. */
+/* Private memory: the registration has the pages of the process that registered. */
 static void fork_private(void)
 {
 	struct setup s;

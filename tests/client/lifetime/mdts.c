@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A controller that has another MDTS after a reset, as with firmware that has been
- * activated: the host changes what it answers to Identify.
+ * activated: the host changes the data that it returns for Identify.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #define ID_MDTS 77
 #define LEN	(512 * 1024u)
 
-/* What the controller says from now on, as a power of two of 4 KiB. */
+/* The MDTS that the controller reports from now on, as a power of two of 4 KiB. */
 static bool becomes(const struct dev *dev, unsigned int mdts)
 {
 	static unsigned char id[PAGE] __attribute__((aligned(PAGE)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a registration survives (the end of its mapping, a second registration,
- * controller resets under load), and what it must not: its unregistration.
+ * A registration survives the end of its mapping, a second registration and
+ * controller resets under load.  It must not survive its unregistration.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -162,8 +162,8 @@ static void let_read(const struct churn *c, unsigned int round)
 }
 
 /*
- * Memory is the program's again when unregister returns: what is written into
- * it then must stay, however many commands were racing.
+ * Memory is the program's again when unregister returns: data written to it then
+ * must stay, however many commands were racing.
  */
 static void churn(void)
 {

@@ -70,7 +70,7 @@ static void check_gone(struct setup *s, const char *when)
 	all_enodev(s, when);
 	CHECK(pins_gone(getpid(), 1000), "VmPin is %ld KiB %s, with the file open",
 	      status_kib(getpid(), "VmPin"), when);
-	/* fdinfo is still read by whoever looks at the process. */
+	/* Other processes may still read fdinfo. */
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", s->dev.fd);
 	CHECK(read_file(path, text, sizeof(text)), "fdinfo %s", when);
 	if (fdinfo_counter(s->dev.fd, "pinned", &value))
@@ -117,8 +117,8 @@ static void *remove_later(void *arg)
 }
 
 /*
- * The program goes on reaping while the controller goes: the end of polled
- * commands is found by who polls, else only by their timeout.
+ * The program continues to reap while the controller goes: polled commands end
+ * when their program polls, else only with their timeout.
  */
 static void in_flight(enum mode mode)
 {

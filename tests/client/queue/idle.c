@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Queues that nobody uses: kept for a moment, whatever programs do, and left alone
- * while the system sleeps.  The kernel's trace tells which admin commands were sent.
+ * Idle queues: they are kept for a second and then deleted, and left alone while the
+ * system sleeps.  The kernel's trace tells which admin commands were sent.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static bool trace_file(const char *name, const char *text)
 	return CHECK(write_file(path, text), "%s > %s: %s", text, path, strerror(errno));
 }
 
-/* Admin commands, and what a suspend does. */
+/* Admin commands, and the steps of a suspend. */
 static bool trace_begin(void)
 {
 	int fd;
@@ -42,7 +42,7 @@ static bool trace_begin(void)
 	       trace_file("tracing_on", "1");
 }
 
-/* How many lines contain @text: all, or those between the freeze and the thaw. */
+/* How many lines contain @text: in all, or between the freeze and the thaw. */
 static unsigned int traced(const char *text, bool asleep)
 {
 	FILE *file = fopen(TRACING "trace", "re");
@@ -79,7 +79,7 @@ static bool deletes(unsigned int nr)
 	return CHECK(deleted() == nr, "%u queues deleted, not %u", deleted(), nr);
 }
 
-/* ---- attached and detached, over and over, by who may only read ---- */
+/* ---- attached and detached, over and over, with read permission only ---- */
 
 static unsigned int churns(const struct dev *dev, unsigned int ms)
 {
@@ -205,7 +205,7 @@ static void asleep(void)
 {
 	struct dev dev;
 
-	/* what other cases have left has been deleted by then */
+	/* queues left by other cases have been deleted by then */
 	sleep_ms(3000);
 	if (dev_open(&dev, NULL, O_RDONLY) && must_attach(dev.fd, 0) && trace_begin() &&
 	    must_detach(dev.fd, 0) && sleeps()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What becomes of passthrough queues: full, detached with commands in flight or in
- * the middle of a batch, reset, fewer than before, without their CPU.
+ * Passthrough queues that are full, detached with commands in flight or in the middle
+ * of a batch, reset, fewer than before, without their CPU.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -237,7 +237,7 @@ static void *closes(void *arg)
 	return NULL;
 }
 
-/* A refused command, and what keeps io_uring busy between completions and batch end. */
+/* A refused command, and SQEs that keep io_uring busy between completions and batch end. */
 static bool close_once(struct closer *c, const struct stage *owner)
 {
 	struct completion done;
@@ -316,7 +316,7 @@ static bool slow_ends(struct io_uring *ring)
 	       CHECK_RET(done.res, 0, "command");
 }
 
-/* The caller is the only one who would poll, and waits in the kernel. */
+/* Only the caller would poll, and it waits in the kernel. */
 static void detach_waits(enum mode mode)
 {
 	uint32_t flags = mode == MODE_POLL ? POLLED : 0;
@@ -373,7 +373,7 @@ static void detach_interrupted(void)
 	stage_close(&s);
 }
 
-/* ---- what a reset leaves ---- */
+/* ---- queues after a reset ---- */
 
 /* Until the keeper has brought it up again. */
 static bool comes_up(const struct dev *dev, bool polled)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Passthrough queues: attaching and sharing them, what they do not take, and the
- * count of it.  lifetime.c has their ends.
+ * Passthrough queues: attaching and sharing them, commands that they do not take, and
+ * the counts of these.  lifetime.c tests how they end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -132,7 +132,7 @@ out:
 		fclose(file);
 }
 
-/* Whoever attaches it, and wherever that runs. */
+/* Any user may attach it, on any CPU. */
 static void on_each_cpu(const struct dev *dev, const char *when)
 {
 	char cpus[64], want[16];
@@ -238,7 +238,7 @@ static uint64_t counter_at(const struct nvme_pmap_stats *st, size_t offset)
 	return value;
 }
 
-/* Every reason that can be had at will: @what counts it, and the command succeeds. */
+/* Every fallback that a case can provoke: its counter goes up, and the command succeeds. */
 static void expect_fallback(const struct dev *dev, struct io_uring *ring,
 			    const struct nvme_pmap_cmd *cmd, unsigned int sqe_flags, size_t what,
 			    const char *name)
@@ -342,8 +342,8 @@ static void shared(void)
 }
 
 /*
- * Two files on one queue, one step at a time: the poll of B's ring finds what A
- * has in flight, and must not drop it.
+ * Two files on one queue, one step at a time: the poll of B's ring finds completions
+ * of A's commands, and must not drop them.
  */
 static void shared_foreign(void)
 {

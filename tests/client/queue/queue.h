@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the subjects about passthrough queues share. */
+/* Helpers that the subjects about passthrough queues share. */
 #ifndef PMAP_TEST_QUEUE_H
 #define PMAP_TEST_QUEUE_H
 

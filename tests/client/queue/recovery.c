@@ -15,7 +15,7 @@
 #include "queue/queue.h"
 #include "lib/stall.h"
 
-/* What commands have, in ms, and within which everything is over that follows. */
+/* The time-out of commands, and the time within which recovery must end, in ms. */
 #define TIMEOUT	 2000u
 #define RECOVERY 8000u
 
@@ -119,7 +119,7 @@ static void stuck_close(struct stuck *st)
 	stage_close(&st->s);
 }
 
-/* Every line that says so is true; those of dead controllers are cancelled in the end. */
+/* Every such line is true; commands of dead controllers are cancelled in the end. */
 static void aborts_are_sent(const struct stuck *st, bool any)
 {
 	unsigned int said = log_count(st->log, "aborting"),
@@ -378,7 +378,7 @@ static void *attaches(void *arg)
 	return NULL;
 }
 
-/* What was to create a queue before the reset does not do so in the middle of it. */
+/* Work queued before the reset must not create a queue in the middle of it. */
 static void attach_beside_reset(void)
 {
 	pthread_t event[ADMIN_TAGS], attach[4];
