@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What a test file is made of.  A test file, tests/t-SUBJECT.sh, reads
+# Functions for test files.  A test file, tests/t-SUBJECT.sh, reads
 #
 #	#!/usr/bin/env bash
-#	DESCRIPTION="what holds when this passes"
+#	DESCRIPTION="read in every ring mode"
 #	TIMEOUT=60
 #	. "$(dirname "$0")/lib.sh"
 #	requires() { have "$client" fio; }
@@ -15,7 +15,7 @@
 # last line.  TIMEOUT (seconds, a plain number, 300 unless given) is the
 # runner's; requires() may be left out.  KERNELS="plain kasan" is where tests/run
 # runs it unless it says otherwise: the distribution's kernel, and that with KASAN
-# and the rest behind a strict IOMMU; kcsan is for those that race.  TEST_KERNEL
+# and the rest behind a strict IOMMU; kcsan is for tests with races.  TEST_KERNEL
 # tells a test which it is.  Cases within are told by lines
 # "ok - NAME", "not ok - NAME: WHY" and "skip - NAME: WHY", from the functions
 # below or from a program in a guest.  Where the runner is asked for some cases
@@ -49,16 +49,16 @@ ok() { if chosen "$1"; then printf 'ok - %s\n' "$1"; else not_chosen "$1"; fi; }
 skip() { if chosen "$1"; then printf 'skip - %s: %s\n' "$1" "$2"; else not_chosen "$1"; fi; }
 not_ok() { if chosen "$1"; then broken "$@"; else not_chosen "$1"; fi; }
 
-# For a list of what could have been asked for.
+# For the list of all cases, where one is not found.
 not_chosen() { printf '# not chosen - %s\n' "$1"; }
 
-# broken NAME [WHY]: of what is no case, but fails the test whichever are asked for.
+# broken NAME [WHY]: fails the test, whether or not NAME is a case that is asked for.
 broken() {
 	printf 'not ok - %s%s\n' "$1" "${2:+: $2}"
 	test_failed=1
 }
 
-# only_chosen: of the result lines that a program prints, those asked for.
+# only_chosen: filters the result lines of a program by the cases asked for.
 only_chosen() {
 	local line name
 	if [ -z "$TEST_CASES" ]; then cat; return; fi
@@ -131,8 +131,8 @@ namespace() {
 # null NODE NANOSECONDS [BYTES]: a backing that takes so long for each command.
 null() { printf -- '-blockdev null-co,node-name=%s,latency-ns=%s,read-zeroes=on,size=%s' "$1" "$2" "${3:-67108864}"; }
 
-# formats: adds to the array args what a controller of that name has: a namespace
-# for each way in which blocks are laid out.
+# formats: adds to the array args the namespaces of a controller of that name, one for
+# each layout of blocks.
 formats() {
 	namespace formats 1 logical_block_size=4096,physical_block_size=4096
 	namespace formats 2 ms=8,mset=1
@@ -140,7 +140,7 @@ formats() {
 	namespace formats 4 zoned=on,zoned.zone_size=1M,zoned.zone_capacity=1M
 }
 
-# kernel_tree: what modules for the kernel that the test runs on are built with.
+# kernel_tree: the build directory for modules of the kernel that the test runs on.
 kernel_tree() {
 	if [ "$TEST_KERNEL" = plain ]; then
 		printf '/lib/modules/%s/build\n' "$(kernel_release 6.12)"
@@ -170,7 +170,7 @@ effects_module() {
 	printf '%s\n' "$out/effects.ko"
 }
 
-# overlapping: adds to the array args what a guest needs whose cases map the same
+# overlapping: adds to the array args an option for guests whose cases map the same
 # memory many times: DMA_API_DEBUG takes that for an error.  Only such cases get it.
 overlapping() { [ "$TEST_KERNEL" = plain ] || args+=(--append dma_debug=off); }
 

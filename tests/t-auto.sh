@@ -19,20 +19,20 @@ cases() {
 guest() {
 	cat <<-'SCRIPT'
 	door=/sys/class/nvme/nvme0/pmap/auto_mode
-	# What the controller has counted: mq, queue, starting, other stock.
+	# The counters of the controller: mq, queue, starting, other stock.
 	counted() {
 		cd /sys/class/nvme/nvme0/pmap
 		echo $(cat auto_mq auto_queue stock_setup) \
 			$(($(cat stock_unsupported) + $(cat stock_unmapped) + $(cat stock_other)))
 	}
-	# counts of now, less those: sets mq, queue, starting, stock
+	# current counts minus the arguments: sets mq, queue, starting, stock
 	since() {
 		set -- "$@" $(counted)
 		mq=$(($5 - $1)) queue=$(($6 - $2)) starting=$(($7 - $3)) stock=$(($8 - $4))
 	}
-	# The door must have served most; the first commands on each of the 16 buffers are
-	# stock's, and in queue mode blk-mq has what needs a list, and what comes before
-	# there is a queue.
+	# The door must have served most; stock serves the first commands on each of the 16
+	# buffers, and in queue mode blk-mq has commands that need a list, and commands
+	# before there is a queue.
 	judge() {
 		case $1 in
 		off) [ $((mq + queue + starting + stock)) -eq 0 ] ;;
@@ -83,7 +83,7 @@ with_fio() {
 test() {
 	local args=() mem=3072
 	overlapping
-	# behind an IOMMU stock takes no more than 128 KiB, which is what is compared with
+	# behind an IOMMU stock takes no more than 128 KiB, and the cases compare with stock
 	[ "$TEST_KERNEL" = plain ] || { args+=(--iommu off); mem=2048; }
 	cases
 	with_fio

@@ -62,7 +62,7 @@ test_report() {
 	check "a file of another form is refused" fails "$report" "$dir/results.json"
 }
 
-# In the guest.  A case: what must be said, and on which device and row.
+# In the guest.  A case: the message to expect, the device and the row.
 guest_script() {
 	printf 'bench=%s\n' "$bench"
 	cat <<'EOS'

@@ -27,7 +27,7 @@ asleep() {
 }
 
 # Stock freezes the queues in one worker and thaws them in another when a command
-# times out or the machine sleeps, which lockdep reports, whoever sends commands.
+# times out or the machine sleeps, and lockdep reports this, also without our commands.
 left_out() {
 	local case
 	[ "$TEST_KERNEL" = kasan ] || return 0
@@ -78,8 +78,8 @@ storms() {
 		host_serves "$dir/qmp" || test_failed=1
 }
 
-# Programs that know nothing of pmaps.  What goes the stock way maps memory that the
-# door has mapped already.
+# Unmodified programs.  Commands that stock serves map memory that the door has mapped
+# already.
 door() {
 	local args=()
 	overlapping

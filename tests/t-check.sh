@@ -10,7 +10,7 @@ work=
 driver=drivers/nvme/host/pmap/pin.c
 program=include/examples/pmap-read.c
 
-# The project's files, and of build/ what is unpacked or prepared only once.
+# The project's files, and the parts of build/ that are unpacked or prepared only once.
 copy_tree() {
 	local stock
 	mkdir -p "$work/tree" "$work/build" "$BUILD/debug"
@@ -23,7 +23,7 @@ copy_tree() {
 	done
 }
 
-# planted NAME STEP FILE SAYS [OPTION...] <TEXT: with TEXT at its end FILE fails
+# planted DEFECT STEP FILE SAYS [OPTION...] <TEXT: with TEXT at its end FILE fails
 # the step, which SAYS why.  A FILE that does not exist is made of TEXT.
 planted() {
 	local name="check: $2: $1" step=$2 file=$work/tree/$3 says=$4 status=0

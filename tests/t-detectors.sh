@@ -4,7 +4,7 @@ KERNELS="kasan kcsan"
 TIMEOUT=400
 . "$(dirname "$0")/lib.sh"
 
-# mistake NAME WHAT-THE-CONSOLE-SAYS
+# mistake NAME REPORT-ON-THE-CONSOLE
 mistake() {
 	local status=0
 	vm --share "$dir" -- insmod faulty.ko "what=$1" >"$dir/out" 2>"$dir/err" || status=$?

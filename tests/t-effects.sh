@@ -31,8 +31,8 @@ answers() {
 		exit $status' "$client" "$module"
 }
 
-# Unmodified programs: by the queue, whatever the log says; and what their door does
-# not know exactly.
+# Unmodified programs: on the queue, with any contents of the log; and commands of
+# unknown length.
 # shellcheck disable=SC2016 # for the guest's shell
 doors() {
 	local args=(--qemu "-device nvme,serial=meta,id=meta")

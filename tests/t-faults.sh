@@ -38,7 +38,7 @@ one() {
 # slow NAME NANOSECONDS [PROPERTY]: a device that takes so long for each command.
 slow() { echo "$(null "$1" "$2") -device nvme,serial=$1,drive=$1${3-}"; }
 
-# Passthrough queues: what their own tests reach, and what has to be provoked.
+# Passthrough queues: paths that their own tests reach, and failures to be provoked.
 queues() {
 	local args=(--qemu "-device nvme,serial=meta,id=meta")
 	namespace meta 1 ms=8,mset=1
@@ -55,8 +55,8 @@ queues() {
 		'modes -q -d serial=pmap'
 }
 
-# Fixed buffers of unmodified programs: likewise.  What is mapped for them the stock
-# way maps as well.
+# Fixed buffers of unmodified programs: likewise.  Stock maps the same memory as the
+# driver does for them.
 auto() {
 	local args=(--qemu "$(slow second 0)" --qemu "$(slow lagging 250000000)")
 	overlapping

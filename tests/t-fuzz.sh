@@ -6,7 +6,7 @@ KERNELS="plain kasan kcsan"
 
 requires() { have "$client"; }
 
-# Megabytes of the disk, and those in its middle where the program may write.
+# Megabytes of the disk, and the range in its middle where the program may write.
 all=128 from=32 to=96
 
 # shellcheck disable=SC2317 # called by check
@@ -26,7 +26,7 @@ one() {
 	guest_results "$name" --with "$client" --disk "$dir/disk" --timeout 400 "$@" -- \
 		sh -c 'dmesg -c >/dev/null
 			"$0" fuzz $2 -d serial=pmap -t 380 -n "$1" || exit 1
-			# what no message may contain: the address of a kernel object
+			# no message may contain the address of a kernel object
 			if dmesg | grep "\<ffff[0-9a-f]\{12\}\>"; then
 				echo "not ok - messages: a kernel address"
 			else

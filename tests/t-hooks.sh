@@ -10,7 +10,7 @@ host=drivers/nvme/host
 pins=$TOP/$host/hooks/pins
 stock=
 
-# What the build has unpacked; each case has a copy of the files that it changes.
+# The source that the build has unpacked; each case changes copies of files.
 stock_source() {
 	"$TOP/scripts/overlay" --tree "$dir/tree" || return
 	stock=$BUILD/$(kernel_release 6.12)/stock
@@ -53,7 +53,7 @@ pinned() {
 	restore "$file"
 }
 
-# unpinned NAME FILE SED-SCRIPT: what the formatter may change is no change.
+# unpinned NAME FILE SED-SCRIPT: a change that a formatter may make is no change.
 unpinned() {
 	local name="pins: $1"
 	edit "$2" "$3" || { not_ok "$name" "the edit changes nothing"; return; }

@@ -7,8 +7,8 @@ KERNELS="plain kasan"
 requires() { have "$client"; }
 
 # HOSTILE_MINUTES=n in the environment is for long runs (scripts/hostile), HOSTILE_SEED
-# for the draws of another run, HOSTILE_HALF=1 or 2 for that half alone, of those that
-# lockdep makes: it has all of the time then.
+# for the draws of another run, HOSTILE_HALF=1 or 2 for one half alone of a run with
+# lockdep: it has all of the time then.
 seconds=${HOSTILE_SECONDS:-$((${HOSTILE_MINUTES:-0} * 60))}
 cpus=4
 [ "$TEST_KERNEL" = plain ] || cpus=2

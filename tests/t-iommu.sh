@@ -16,16 +16,15 @@ one() {
 
 # A table for the firmware, in AML: Scope (\_SB.PCI0.S50) { Name (_DSD, Package {
 # ToUUID ("efcc06cc-73ac-4bc3-bff0-76143807c389"), Package { Package {
-# "ExternalFacingPort", 1 } } }) }.  What is plugged into the root port in slot 10
-# is not to be trusted.
+# "ExternalFacingPort", 1 } } }) }.  A device in the root port in slot 10 is then not
+# trusted.
 external_port() {
 	printf '\x10\x48\x04\\\x2f\x03_SB_PCI0S50_\x08_DSD\x12\x31\x02'
 	printf '\x11\x13\x0a\x10\xcc\x06\xcc\xef\xac\x73\xc3\x4b\xbf\xf0\x76\x14\x38\x07\xc3\x89'
 	printf '\x12\x1a\x01\x12\x17\x02\x0dExternalFacingPort\0\x01'
 }
 
-# The kernel maps for such a device page by page and bounces what is not whole
-# pages.  In a guest without memory above 4 GiB it needs iommu=soft for that.
+# The kernel maps for such a device page by page and bounces the parts of pages.  In a guest without memory above 4 GiB it needs iommu=soft for that.
 untrusted() {
 	external_port >"$dir/external-port"
 	truncate -s 64M "$dir/outside"

@@ -28,7 +28,7 @@ cases() {
 	fi
 }
 
-# What is in the driver is a limit here too.
+# The driver's limit is a limit here too.
 built_max() {
 	sed -n 's/^#define[[:space:]]*PMAP_BUILT_MAX[[:space:]]*\([0-9]*\)$/-DPMAP_BUILT_MAX=\1/p' \
 		"$headers"/*.[ch]
@@ -68,7 +68,7 @@ test_fuzz() {
 	fi
 }
 
-# mutant WHAT HEADER SED: a header with this mistake in it must fail its test.
+# mutant MISTAKE HEADER SED: a header with this mistake in it must fail its test.
 mutant() {
 	local name="a mistake is found: $1" mutant=$dir/mutant sources
 	rm -rf "$mutant" && mkdir "$mutant"

@@ -16,8 +16,8 @@ run() {
 	if grep -q '^not ok - ' "$dir/out"; then test_failed=1; fi
 }
 
-# traced OUT TRACE: each command that the guest says was sent is one that QEMU
-# saw, in this order, and what QEMU mapped for it is what the guest allows.
+# traced OUT TRACE: QEMU saw each command that the guest sent, in this order,
+# and mapped for it the memory that the guest allows.
 # shellcheck disable=SC2317 # called by check
 traced() {
 	python3 - "$@" <<-'END'
@@ -69,7 +69,7 @@ traced() {
 		            yield int(opcode, 16), how, pairs
 
 		def moving(commands):
-		    # A Flush is the first of a batch.  What goes past the queue overtakes it,
+		    # A Flush is the first of a batch.  Commands past the queue overtake it,
 		    # and may be mapped in part when the Flush has been seen.
 		    out = []
 		    for c in commands:

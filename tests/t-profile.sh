@@ -23,7 +23,7 @@ test() {
 	local profile=$BUILD/profile
 
 	check "a profile of one path" "$TOP/scripts/profile" fork:pmap-queue >"$dir/table" || return
-	# Half of a command is io_uring's; it is the same whoever is behind it.
+	# Half of a command is io_uring's; it is the same for every driver.
 	between "io_uring's own function" io_issue_sqe 100 130
 	between "our function" nvme_pmap_chr_uring_cmd 100 200
 	between "all of it" all 600 800

@@ -40,7 +40,7 @@ ends() {
 }
 
 # The depth is for the slow device; six pairs, one of them for the polls of blk-mq.  The
-# time-out is what cloud images set, and has more than 31 bits.
+# time-out is the one of cloud images, and has more than 31 bits.
 # shellcheck disable=SC2016 # for the guest's shell
 own() {
 	guest_results own --with "$client" --timeout 300 --modparam 'nvme pmap_queue_depth=16' \
@@ -59,8 +59,8 @@ own() {
 			exit $status' "$client"
 }
 
-# As many pairs as CPUs: the block device leaves what the operator says, over a reset
-# as well, and keeps one.
+# As many pairs as CPUs: the block device leaves as many as the operator says, over a
+# reset as well, and keeps one.
 # shellcheck disable=SC2016 # for the guest's shell
 reserved() {
 	local reserve want

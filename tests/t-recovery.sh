@@ -24,7 +24,7 @@ idle() {
 		--modparam 'nvme_core multipath=N' -- "$client" idle -d serial=pmap
 }
 
-# What the auto door maps, stock has mapped for the command before.
+# The auto door maps memory that stock has mapped for an earlier command.
 idle_auto() {
 	local args=()
 	overlapping

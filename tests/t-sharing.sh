@@ -8,7 +8,7 @@ sharing=$TOP/scripts/sharing
 
 requires() { have qemu-system-x86_64 "$BUILD/tests/nvme-bench"; }
 
-# part SHAPE: what is said of it
+# part SHAPE: the report about it
 part() { awk -v name="$1:" '/^[^ ]/ { on = $1 == name } on' "$dir/said"; }
 
 # judged SHAPE...: each CPU has its own of everything
@@ -23,7 +23,7 @@ judged() {
 	done
 }
 
-# common SHAPE FUNCTION...: what CPUs have in common is seen, and whose it is
+# common SHAPE FUNCTION...: shared lines of these functions are reported
 common() {
 	local shape=$1 function
 	shift

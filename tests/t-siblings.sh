@@ -49,7 +49,7 @@ guest() {
 		fi
 	done
 	rm /sys/kernel/config/nvmet/ports/1/subsystems/pmap
-	# The fork's nvme-core stays in use by what is loaded on it.
+	# The fork's nvme-core stays in use by the modules loaded on it.
 	if rmmod nvme-core 2>/dev/null; then
 		not_ok core-in-use "nvme-core was unloaded under the others"
 	else

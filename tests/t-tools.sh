@@ -20,7 +20,7 @@ guest() {
 			failed=1
 		fi
 	}
-	# says NAME PATTERN: in what the last one printed
+	# says NAME PATTERN: in the output of the last one
 	says() {
 		if grep -q "$2" /tmp/out; then
 			echo "ok - $1"

@@ -97,8 +97,8 @@ static void arena_fill_4k(struct arena *arena, size_t len)
 }
 
 /*
- * Whether a run of page faults gets a run of memory depends on what was freed
- * before: take far more than needed, and of that a part that did.
+ * Whether a run of page faults gets contiguous memory depends on earlier frees:
+ * allocate far more than needed, and use a contiguous part of it.
  */
 static void arena_fill_adjacent(struct arena *arena, size_t len)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A batch of commands: prepared, made visible, and what has completed of it. */
+/* A batch of commands: prepared, submitted, and reaped. */
 #include <string.h>
 
 #include "bench.h"

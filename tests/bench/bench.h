@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* nvme-bench: what its files share.  See nvme-bench.c for what it measures. */
+/* nvme-bench: declarations that its files share.  nvme-bench.c describes the measurement. */
 #ifndef NVME_BENCH_H
 #define NVME_BENCH_H
 
@@ -27,7 +27,7 @@ void sleep_ns(long ns);
 void pin_to(unsigned int cpu);
 
 /*
- * timer.c: what a window of code costs.  v[0] is in timer_unit(); with a PMU
+ * timer.c: the cost of a window of code.  v[0] is in timer_unit(); with a PMU
  * v[1] is instructions, else zero.
  */
 struct mark {
@@ -113,7 +113,7 @@ struct path {
 	bool queue;    /* the file has a passthrough queue */
 	bool misfit;   /* it has one for rings of the other kind */
 	bool fallback; /* each command is counted as one that no queue took */
-	const char *door;   /* what the auto door is to be: off, on, queue */
+	const char *door;   /* the mode of the auto door: off, on, queue */
 	uint32_t reg_flags; /* in the form that these ask for */
 	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
 		     size_t offset, uint64_t pos);
@@ -130,9 +130,9 @@ void session_close(struct session *session);
 
 /* batch.c */
 void batch_prepare(struct session *session, unsigned int n, uint64_t *seed);
-/* Make what is prepared visible to the kernel; return how many. */
+/* Make the prepared SQEs visible to the kernel; return how many. */
 unsigned int batch_publish(struct session *session);
-/* Take what is there; set *err to the errno of a command that failed. */
+/* Take the CQEs; set *err to the errno of a command that failed. */
 unsigned int batch_collect(struct session *session, int *err);
 
 /* proof.c: evidence that a row's commands took the row's path. */
@@ -175,7 +175,7 @@ struct cpus_row {
 	bool used_up; /* no passthrough queue is left */
 };
 
-/* @like: what the sessions of all CPUs have in common */
+/* @like: the options that the sessions of all CPUs have in common */
 void cpus_run(const struct cpus_row *row, const struct session *like);
 
 /* register.c */

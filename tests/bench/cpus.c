@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Reads from several CPUs at once.  Nothing is measured here: a TCG plugin sees which
- * lines of memory the kernel writes on which CPU (scripts/sharing), and knows what to
- * look at by the markers.
+ * lines of memory the kernel writes on which CPU (scripts/sharing), between the markers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +48,7 @@ static int open_again(const struct target *target)
 	return fd;
 }
 
-/* Poll for what was submitted; each look is in the window. */
+/* Poll for the submitted commands; each poll is in the window. */
 static unsigned int reap(struct worker *worker, unsigned int n, int *err)
 {
 	struct session *session = &worker->session;
@@ -149,7 +148,7 @@ static bool has_file(const struct worker *worker)
 	return worker->session.target == &worker->target;
 }
 
-/* Attach what is left of queues to files; return how many. */
+/* Attach all remaining queues to files; return how many. */
 static unsigned int take_queues(const struct target *target, int *files)
 {
 	for (unsigned int i = 0; i < MAX_QUEUES; i++) {
@@ -198,7 +197,7 @@ static void run_workers(const struct cpus_row *row, struct worker *workers)
 	pthread_barrier_wait(&start);
 	pthread_barrier_wait(&done);
 	prove(row, workers);
-	/* who shares another's goes first */
+	/* sessions that share another's resources close first */
 	for (unsigned int i = row->nr; i--;) {
 		sem_post(&workers[i].close);
 		pthread_join(workers[i].thread, NULL);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a batch costs the kernel when its completion comes by interrupt: from the
+ * The cost of a batch to the kernel when its completion is an interrupt: from the
  * call that submits it and sleeps, to the return of that call.  No clock tells:
  * under icount time jumps while the CPU is idle, and instructions of a guest are
  * counted by a TCG plugin (tests/profile/windows.c), which knows the window by its
- * markers.  This counts what makes windows comparable: one interrupt of the device,
+ * markers.  This makes windows comparable: each has one interrupt of the device and
  * one sleep.  A child of the lowest priority keeps the CPU from idling, which would
  * be counted otherwise.
  */

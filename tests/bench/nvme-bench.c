@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * nvme-bench: what submitting and reaping one NVMe read costs the CPU.
+ * nvme-bench: the cost of submitting and reaping one NVMe read, for the CPU.
  *
  * Rows come on stdin, one a line; each gives one line of JSON on stdout:
  *
@@ -41,7 +41,8 @@ static const char *const pages_names[PAGES_KINDS] = {
 
 struct row {
 	const struct path *path;
-	const struct path *claim; /* what the counters must show; tests differ */
+	const struct path *
+		claim; /* the path that the counters must show; tests claim another one */
 	size_t bs;
 	enum pages pages;
 	unsigned int batch;
@@ -91,7 +92,7 @@ static void wait_for_device(void)
 }
 
 /*
- * min_complete is 1: a single poll finds whatever the device has finished, so
+ * min_complete is 1: a single poll finds all commands that the device has finished, so
  * fewer completions than commands show that it had not.
  */
 static void run_batch(struct session *session, const struct row *row,

@@ -157,7 +157,7 @@ static unsigned int ring_flags(const struct session *session)
 	return session->path->passthru ? flags | NVME_PMAP_RING_FLAGS : flags;
 }
 
-/* Has it the file of another session, with what that has registered? */
+/* Has it the file of another session, with the registrations of that one? */
 static bool same_file(const struct session *session)
 {
 	return session->beside && session->beside->target == session->target;
@@ -335,7 +335,7 @@ void session_open(struct session *session, unsigned int entries)
 	await_door(session, 0);
 }
 
-/* What the auto door has made goes with its being shut, soon; then it is as before. */
+/* Closing the auto door ends its mappings soon; then the mode is restored. */
 static void close_door(const struct session *session)
 {
 	target_shut_door(session->target);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What registering and unregistering a buffer costs, in time and memory. */
+/* The cost of registering and unregistering a buffer, in time and memory. */
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +58,7 @@ static int by_cost(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* The driver maps in the background: not at the cost of who is measured. */
+/* The driver maps in the background: this cost is not the measured task's. */
 static void run_alone(bool alone)
 {
 	const struct sched_param param = { .sched_priority = alone ? 1 : 0 };
@@ -71,9 +71,9 @@ static void run_alone(bool alone)
 #define FIRST_USES 1100u
 
 /*
- * What one of the first commands on a buffer that io_uring has registered costs its
- * submitter more than the others: the dearest, by the cheapest of all rounds, since a
- * timer's tick can make any of them dear in one.
+ * The extra cost of the first commands on a buffer that io_uring has registered, to
+ * their submitter: of the dearest one, in the cheapest of all rounds, since a timer's
+ * tick can make any of them dear in one round.
  */
 static unsigned long long first_uses(const struct target *target,
 				     const struct arena *arena,
@@ -89,7 +89,7 @@ static unsigned long long first_uses(const struct target *target,
 	session_open(&session, 1);
 	for (unsigned int i = 0; i < rounds; i++) {
 		target_shut_door(target);
-		/* what stock does every so many commands is not to fall on the same ones */
+		/* periodic work of stock must not always hit the same commands */
 		for (unsigned int n = 0; n < 37 * i; n++)
 			read_cost(&session);
 		target_door(target, session.path->door);
@@ -100,7 +100,7 @@ static unsigned long long first_uses(const struct target *target,
 			each[n] = i && each[n] < cost ? each[n] : cost;
 		}
 		run_alone(false);
-		/* the driver's turn: what it maps goes when the door is shut */
+		/* the driver's turn: its mappings end when the door is shut */
 		sleep_ns(50000000);
 	}
 	session_close(&session);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * For tests: change what nvme-core keeps of a Commands Supported and Effects log.
+ * For tests: change nvme-core's copy of a Commands Supported and Effects log.
  * QEMU's controllers report CSUPP and LBCC and nothing else.  This writes the log that
- * the driver has read, so that it shows what the driver makes of it, not that it
+ * the driver has read, so that it shows how the driver uses it, not that it
  * reads one.  Loading does it, once, and fails with EAGAIN, so that nothing stays.
  *
  *   insmod effects.ko disk=/dev/nvme0n1 opcode=2 clear=0 set=0x100000

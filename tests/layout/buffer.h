@@ -11,7 +11,7 @@
 #include "device.h"
 #include "layout.h"
 
-/* The driver's; t-layout.sh hands in what stands there. */
+/* The driver's number; t-layout.sh passes it. */
 #ifndef PMAP_BUILT_MAX
 #define PMAP_BUILT_MAX 5
 #endif
@@ -22,7 +22,7 @@
 /* An element of pmap/ctrl.c's sgl_pool: 2049 descriptors, in whole pages. */
 #define SEGMENT_BYTES 36864u
 
-/* What was asked for at registration, and whether the controller has SGLs. */
+/* The form requested at registration, and whether the controller has SGLs. */
 enum buffer_want {
 	WANT_PRP,
 	WANT_SGL,      /* one run if it is one, else a list with runs */
@@ -68,7 +68,7 @@ struct buffer {
 	struct buffer_spec spec;
 	struct pmap_layout l;
 	struct device dev;
-	u64 *dma;     /* of each slot: what is right */
+	u64 *dma;     /* of each slot: the right one */
 	u8 run_shift; /* by definition rather than by the headers */
 	u32 nr_lists;
 	u32 list_bytes;
@@ -78,7 +78,7 @@ struct buffer {
 	/* one more than is ever right, to see it used */
 	struct pmap_list built[PMAP_BUILT_MAX + 1];
 	struct pmap_list segment;
-	u32 segment_bytes; /* what of it the device may read */
+	u32 segment_bytes; /* the bytes of it that the device may read */
 	u64 kinds[PMAP_KINDS];
 	/* built lists larger than a page: of PRPs, of SGL descriptors */
 	u64 large[2];
@@ -86,11 +86,11 @@ struct buffer {
 
 u64 next_random(u64 *state);
 
-/* NULL, or what is wrong with the lists; free it in either case. */
+/* NULL, or a mistake in the lists; free the buffer in either case. */
 const char *buffer_make(struct buffer *b, const struct buffer_spec *spec);
 void buffer_free(struct buffer *b);
 
-/* Send @len bytes at @offset to the device: NULL, or what went wrong. */
+/* Send @len bytes at @offset to the device: NULL, or the mistake. */
 const char *buffer_check(struct buffer *b, u64 offset, u32 len);
 
 static inline u64 buffer_len(const struct buffer *b)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * pmap_bvec_pages() against a model of io_uring's registered buffers: every row of up
- * to four pages out of some folios, and of up to six those in which a page is followed
- * by its neighbour or by the first of a folio; registered as io_uring does (put together by folio
- * where that goes, or not), with every beginning and end inside a page.  A byte of a
- * slice must be where io_uring's import of that slice finds it, and a slice must be
- * inside if and only if io_uring imports it.  `--quick` takes a sample.
+ * to four pages out of some folios, and of the rows of up to six pages every one in which
+ * a page is followed by its neighbour or by the first of a folio; registered as io_uring
+ * does (with or without coalescing folios), with every beginning and end inside a page.
+ * A byte of a slice must be where io_uring's import of that slice finds it, and a slice
+ * must be inside if and only if io_uring imports it.  `--quick` takes a sample.
  *
  * The model is of io_uring/rsrc.c, in our words: of 6.12, and of the way that newer
  * kernels find the first segment of a slice.
@@ -47,7 +47,7 @@ static bool quick;
 static unsigned long long buffers, slices, together;
 static int failed;
 
-/* ---- what io_uring keeps of a buffer ---- */
+/* ---- the model of a buffer registered with io_uring ---- */
 
 struct model {
 	int row[MOST]; /* its pages, by number */
@@ -122,7 +122,7 @@ static void register_buffer(struct model *m)
 	}
 }
 
-/* ---- what it makes of a slice ---- */
+/* ---- the model of the import of a slice ---- */
 
 struct import {
 	const struct bio_vec *bv;
@@ -214,7 +214,7 @@ static int check_slice(const struct model *m, struct page *const *page, u64 addr
 			  compare(m, page, import_newer(m, addr), addr, len));
 }
 
-/* Edges of pages, and what is beside them, inside and outside. */
+/* Edges of pages, and the bytes beside them, inside and outside. */
 static int check_slices(const struct model *m, struct page *const *page)
 {
 	static const int beside[] = { -4, 0, 4, 512 };
@@ -233,7 +233,7 @@ static int check_slices(const struct model *m, struct page *const *page)
 	       check_slice(m, page, 0, 4) || check_slice(m, page, ~0ull, 1);
 }
 
-/* Segments that are not those of a buffer as io_uring makes them are refused. */
+/* Segments that io_uring would not make are refused. */
 static int check_refused(const struct model *m, struct page **page)
 {
 	struct bio_vec bv[MOST];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * One command on a buffer: the driver's data pointer, the device's walk of it,
- * and what must have come out.
+ * and the expected result.
  */
 #include <string.h>
 
@@ -104,7 +104,7 @@ static const char *build_prp(struct buffer *b, const struct pmap_slice *s,
 
 	if (pages > PMAP_BUILT_MAX)
 		return "more list pages than PMAP_BUILT_MAX";
-	/* what a fresh page holds must not matter */
+	/* the contents of a fresh page must not matter */
 	for (u32 i = 0; i <= pages; i++)
 		memset(b->built[i].prp, 0xa5, PAGE);
 	b->built_pages = pages;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The clauses are those of the NVMe base specification 2.0, "Physical Region
+ * The clauses are from the NVMe base specification 2.0, "Physical Region
  * Page Entry and List" and "Scatter Gather List (SGL)", in our words.  The
  * memory page size (CC.MPS) is 4 KiB.
  */
@@ -107,7 +107,7 @@ static const char *walk_prp(struct device *dev, const uint8_t *dptr, uint64_t le
 	len -= take;
 	if (fault)
 		return fault;
-	/* PRP2 is reserved, a page or a list, by what is left */
+	/* PRP2 is reserved, a page or a list, depending on the remaining length */
 	if (!len)
 		return prp2 ? "PRP2 is reserved and not zero" : NULL;
 	if (len <= PAGE)

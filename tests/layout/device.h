@@ -19,7 +19,7 @@ struct device_extent {
 };
 
 /**
- * struct device - the controller's view of memory, and what a transfer touched
+ * struct device - the controller's view of memory, and the extents of a transfer
  * @read: the list memory at a DMA address: where the CPU sees it, and in @bytes
  *	how many bytes may be read from there on; NULL where there is none
  * @ctx: handed to @read
@@ -40,7 +40,7 @@ struct device {
  * @sgl: PSDT says that they are an SGL descriptor, rather than PRP entries
  * @len: bytes that the command transfers; not zero
  *
- * Return: NULL, with @dev->extent filled in, or what is wrong.
+ * Return: NULL, with @dev->extent filled in, or the mistake.
  */
 const char *device_transfer(struct device *dev, const void *dptr, bool sgl, uint64_t len);
 

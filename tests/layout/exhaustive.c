@@ -112,7 +112,7 @@ static void unmake(void)
 	buffer_free(&buf);
 }
 
-/* From byte @start of slot 0 to byte @end; what the buffer has not is passed. */
+/* From byte @start of slot 0 to byte @end; slices outside of the buffer are skipped. */
 static bool slice(const char *name, u64 start, u64 end)
 {
 	u64 last = buf.spec.head + buffer_len(&buf);
@@ -190,7 +190,7 @@ static bool taken(u32 first, u32 nr)
 	return nears > 1 || (nears && hash % 48 == 0) || hash % 1024 == 0;
 }
 
-/* What is cut off at both ends of whole pages. */
+/* Bytes cut off at both ends of whole pages. */
 static const struct {
 	u32 front, back;
 } cuts[] = {

@@ -2,7 +2,7 @@
 /*
  * The end of a buffer of NVME_PMAP_MAX_LEN, where a byte offset cut to 32 bits
  * would show.  Only the last lists exist; the data pointers are compared with
- * what they should be by hand.
+ * values computed by hand.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #define LIST_AT	 0x0456000000000000ull
 #define NR_SLOTS ((u32)(NVME_PMAP_MAX_LEN / PMAP_SLOT_SIZE))
 
-/* Slot addresses that differ from those of a run in every slot. */
+/* Slot addresses that differ from the addresses of a run in every slot. */
 static u64 slot_at(u32 slot)
 {
 	return BASE + (u64)(NR_SLOTS - slot) * PMAP_SLOT_SIZE * 2;
@@ -41,7 +41,7 @@ static struct pmap_layout layout(u8 form, u8 list_shift, u32 list_bytes)
 	l.list->prp = calloc(3, list_bytes);
 	if (!l.list->prp)
 		exit(2);
-	/* the last two, and zeroes for whoever goes astray */
+	/* the last two, and zeroes for a wrong index */
 	for (u32 i = 0; i < nr; i++) {
 		l.list[i].dma = LIST_AT + (u64)i * list_bytes;
 		l.list[i].prp = l.list->prp;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Making a buffer, in the steps of nvme_pmap_buffer_create(): what is copied here is
- * the order of the calls, and all arithmetic is the headers'.
+ * Making a buffer, in the steps of nvme_pmap_buffer_create(): this repeats the order
+ * of the calls, and all arithmetic is in the headers.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,7 +180,7 @@ static void note_slots(struct buffer *b)
 	}
 }
 
-/* What a PRP window holds, by the head comment of pmap/layout.h. */
+/* The entries of a PRP window, by the head comment of pmap/layout.h. */
 static const char *check_windows(const struct buffer *b)
 {
 	for (u32 h = 0; h < b->nr_lists; h++)

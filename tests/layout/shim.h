@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What pmap/layout.h and pmap/xfer.h take from the kernel, for user space.  The
+ * The names that pmap/layout.h and pmap/xfer.h take from the kernel, for user space.  The
  * numbers are the NVMe specification's (base 2.0, NVM and ZNS command sets),
  * typed in again here, so that a wrong one in a header does not agree with
  * itself.

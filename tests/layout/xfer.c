@@ -119,7 +119,7 @@ static const struct row rows[] = {
 	{ "write, extended, PRACT", EXT8_PI, 0x01, CDW12(PRACT | 7), 8 * 512 },
 	{ "write, extended, PRACT, 64-bit guard", EXT16_PI16, 0x01, CDW12(PRACT | 1), 2 * 4096 },
 	{ "PRACT with metadata beyond PI", EXT16_PI8, 0x02, CDW12(PRACT | 1), 2 * 4112 },
-	/* PI that is off, or that the driver does not see: who knows */
+	/* PI that is off, or that the driver does not see: unknown */
 	{ "read, PRACT without PI", EXT8_NO_PI, 0x02, CDW12(PRACT | 7), -EPERM },
 	{ "write, PRACT without PI", EXT8_NO_PI, 0x01, CDW12(PRACT), -EPERM },
 	{ "read, extended, no PI", EXT8_NO_PI, 0x02, CDW12(NOT_LENGTH | 7), 8 * 520 },
@@ -158,7 +158,7 @@ static const struct row rows[] = {
 	{ "reservation report, zoned", FZNS, 0x0e, CDW10(1), 8 },
 	{ "I/O management receive", F512, 0x12, { 1, 63, ~0u, 0, 0, 0 }, 256 },
 	{ "I/O management receive, 16 GiB", F512, 0x12, CDW11(~0u), 1ll << 34 },
-	/* what is sent depends on the management operation */
+	/* the data sent depends on the management operation */
 	{ "I/O management send", F512, 0x1d, CDW10(1), -EPERM },
 
 	/* NR is bits 7:0 and the descriptor format bits 11:8 of dword 12 */
@@ -282,7 +282,7 @@ static bool known(u8 csi, unsigned int opcode)
 }
 
 /*
- * What holds for any opcode: refused, or within the bound of its transfer
+ * Any opcode is refused, or its transfer is within the bound of its transfer
  * direction bits.  An opcode that we do not know may only have no length at all
  * (-EPERM) or no data (bits 1:0 are 00b, below the vendor specific ones).
  */

@@ -9,7 +9,7 @@ try() {
 	vm --timeout 60 "$@" >"$dir/out" 2>"$dir/err" || status=$?
 }
 
-# What ended otherwise than expected is shown.
+# Shows the output of a guest that ended otherwise than expected.
 ends() {
 	equal "vm: $1" "$status" "$2"
 	[ "$status" = "$2" ] || sed 's/^/    /' "$dir/out" "$dir/err"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From the next reset on, controllers refuse shadow doorbells: their registers are
- * then the only ones, and who can write those decides what a controller fetches and
- * answers.  For queue/recovery.c and hostile/late.c in tests/client.
+ * From the next reset on, controllers refuse shadow doorbells: only their registers
+ * are left, and a program that writes these decides which commands a controller fetches
+ * and completes.  For queue/recovery.c and hostile/late.c in tests/client.
  */
 #include <linux/kprobes.h>
 #include <linux/module.h>

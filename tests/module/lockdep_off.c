@@ -2,7 +2,7 @@
 /*
  * Lockdep stops watching, as after its first report; everything else of a debug kernel
  * goes on.  Stock's recovery and its suspend freeze queues in one worker and thaw them in
- * another, of which lockdep complains, whoever sends commands.  For tests/t-hostile.sh.
+ * another, and lockdep complains, also without commands of ours.  For tests/t-hostile.sh.
  */
 #include <linux/debug_locks.h>
 #include <linux/module.h>

@@ -3,11 +3,10 @@
  * Which memory the kernel's instructions access within the windows: lines of 64 bytes,
  * and registers of devices (MMIO).
  *
- * A line is a piece of physical memory, whatever it is mapped at, the stack included,
- * and counts once for a batch, which is windows 1 and 2 together, or window 3.  All
- * that instructions of the kernel load and store counts, be it memory of the kernel or
- * of the program; what the CPU fetches to execute, what it looks up in page tables,
- * and what a device does, does not.
+ * A line is a piece of physical memory, mapped at any address, the stack included, and
+ * counts once for a batch, which is windows 1 and 2 together, or window 3.  All loads and
+ * stores by instructions of the kernel count, to memory of the kernel or of the program;
+ * fetches of instructions, walks of page tables, and accesses by a device do not.
  */
 #include "plugin.h"
 
@@ -25,7 +24,7 @@ struct line {
 	uint32_t written;
 };
 
-/* Who accesses a line: an instruction with its callers, on a CPU. */
+/* An access to a line: the instruction with its callers, and the CPU. */
 struct access {
 	const struct place *place;
 	uint64_t key;

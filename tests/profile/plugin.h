@@ -16,8 +16,8 @@
 #include <stdlib.h>
 
 /*
- * Debian's QEMU 7.2 has plugins, but no header for them: what is used of the interface
- * is declared here.
+ * Debian's QEMU 7.2 has plugins, but no header for them: this declares the used part of
+ * the interface.
  */
 #define QEMU_PLUGIN_VERSION 1
 #define EXPORT		    __attribute__((visibility("default")))
@@ -44,7 +44,7 @@ void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
 				    void (*cb)(qemu_plugin_id_t, void *),
 				    void *data);
-/* Forget what is registered, and all translated code; then call @cb. */
+/* Forget all registrations, and all translated code; then call @cb. */
 void qemu_plugin_reset(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t));
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *
@@ -74,7 +74,7 @@ struct node {
 	uint64_t site;
 };
 
-/* The node of what user space has entered. */
+/* The node of the system call or trap that user space has entered. */
 #define ROOT 1u
 
 /*
@@ -112,14 +112,14 @@ static inline uint32_t next_slot(uint32_t i, uint32_t size, uint32_t *tries)
 void print_nodes(FILE *file);
 
 /* lines.c */
-/* @name: of the file that gets who accesses which line, or NULL. */
+/* @name: of the file for all accesses to lines, or NULL. */
 bool lines_init(const char *name);
 /* Is this a locked instruction, or an xchg with memory? */
 bool lines_atomic(const struct qemu_plugin_insn *insn);
 /* Have the accesses of an instruction counted; its place stays where it is. */
 void lines_watch(struct qemu_plugin_insn *insn, struct place *place);
 void lines_print(FILE *file);
-/* Write down who has accessed what, and forget it. */
+/* Write down all accesses, and forget them. */
 void lines_end_row(void);
 void lines_end(void);
 

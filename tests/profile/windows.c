@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A QEMU TCG plugin: how often each instruction of the guest's kernel ran between
- * the markers that nvme-bench executes (see bench.h), and what memory it accessed
+ * the markers that nvme-bench executes (see bench.h), and the memory it accessed
  * (lines.c).
  *
  *	-plugin windows.so,out=FILE[,each=FILE][,shared=FILE]
@@ -15,8 +15,8 @@
  *	lines read|written|touched COUNT
  *
  * Where the windows of number 3 are to be told apart, the file named by each= gets a
- * line with the instructions of each as it ends.  The one named by shared= gets who
- * accesses which line of memory, by rows; NODE names a chain of callers, and 1 is its
+ * line with the instructions of each as it ends.  The one named by shared= gets all
+ * accesses to lines of memory, by rows; NODE names a chain of callers, and 1 is its
  * end.
  *
  *	access PHYSICAL-ADDRESS ADDRESS CPU INSTRUCTION NODE READS WRITES

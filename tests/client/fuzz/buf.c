@@ -16,7 +16,7 @@ struct clone {
 
 /* ---- buffers ---- */
 
-/* A slot of the worker: junk, vanishing memory, nothing, or an impossible buffer. */
+/* A slot of the worker, junk, vanishing memory, nothing, or an impossible buffer. */
 static struct iovec gen_buffer(struct worker *w)
 {
 	unsigned int slot = (unsigned int)draw_below(w, NR_SLOTS), n;

@@ -50,7 +50,7 @@ static void count_queued(struct worker *w, unsigned int file)
 
 	if (nvme_pmap_stats_file(fuzz.fd[file], &stats))
 		return;
-	/* mapped buffers may use any queue */
+	/* commands with mapped fixed buffers may use any queue */
 	w->tally->by_queue[file_queues(file)] += stats.queue - stats.auto_queue;
 	w->tally->by_way[WAY_MQ] += stats.auto_mq;
 	w->tally->by_way[WAY_QUEUE] += stats.auto_queue;

@@ -132,7 +132,7 @@ out:
 		fclose(file);
 }
 
-/* Any user may attach it, on any CPU. */
+/* Attach a queue for each CPU, from each CPU. */
 static void on_each_cpu(const struct dev *dev, const char *when)
 {
 	char cpus[64], want[16];
