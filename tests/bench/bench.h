@@ -47,7 +47,7 @@ bool timer_has_pmu(void);
  * A no-op that a TCG plugin knows (tests/profile/windows.c): the code from here on
  * belongs to window 1, submission, 2, reaping, or 3, both in one call that sleeps,
  * or 0: to none.  4 belongs to none either, and ends a row.  From the first on the
- * plugin counts: one stands before all that is to be counted.
+ * plugin counts: the first marker comes before the first window.
  */
 #define PROFILE_WINDOW(n) \
 	__asm__ volatile("nopl %c0(%%rax)" : : "i"(0x706d6100 + (n)) : "memory")

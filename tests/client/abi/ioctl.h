@@ -19,7 +19,7 @@ extern const struct call calls[NR_CALLS];
 struct call_setup {
 	struct dev dev;
 	unsigned char *buf; /* 16 pages to register */
-	unsigned char *arg; /* two pages, and one that nobody may touch */
+	unsigned char *arg; /* two pages, and one without permissions */
 };
 
 #define BUF_LEN (16 * PAGE)

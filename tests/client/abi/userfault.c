@@ -81,7 +81,7 @@ static void *register_missing(void *arg)
 	return NULL;
 }
 
-/* Somebody waits for the page. */
+/* A thread waits for the page. */
 static bool waits(const struct missing *m)
 {
 	struct pollfd p = { .fd = m->uffd, .events = POLLIN };

@@ -142,8 +142,9 @@ bool prog_open_flags(struct prog *p, int flags, enum mode mode, enum mem_kind ki
 	bool good = prog_device(p, NULL, flags);
 
 	/*
-	 * A program makes no such call.  It prepares the controller, which else is done
-	 * in the background while the first commands go the stock way, not counted.
+	 * A program makes no such call.  It prepares the controller.  Without it, the
+	 * driver does so in the background while stock serves the first commands, which
+	 * are not counted.
 	 */
 	if (good)
 		ways_of(&p->dev);

@@ -2,7 +2,7 @@
 /*
  * The auto door and buffers of mixed folios: pieces of huge pages (heads, middles,
  * tails), small pages, files.  One after the other they are registered in the same
- * slot, so that io_uring's objects come to stand where others stood before.  Data must
+ * slot, so that io_uring allocates an object at the address of an earlier one.  Data must
  * go to the buffer, and to no other byte of this process or of another.
  */
 #include <inttypes.h>
@@ -19,8 +19,8 @@
 struct folios {
 	struct prog p;
 	struct mem mem;			     /* all of the memory, in order */
-	unsigned char *window;		     /* where buffers stand */
-	unsigned int page[MAX_PAGES], pages; /* the pattern on the disk */
+	unsigned char *window;		     /* the addresses of buffers */
+	unsigned int page[MAX_PAGES], pages; /* the numbers of the pages there */
 	uint64_t served, sent;
 };
 

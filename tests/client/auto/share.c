@@ -42,7 +42,7 @@ static bool sharer_open(struct sharers *s, unsigned int i)
 	return true;
 }
 
-/* Each that is open serves, and nothing goes the stock way. */
+/* Each open file is served by the mapping, and stock serves no command. */
 static bool sharers_work(struct sharers *s, unsigned int from, uint64_t gen)
 {
 	unsigned int i;

@@ -256,7 +256,7 @@ static void fire_all_blocks(struct gun *g, const uint8_t *ops, unsigned int nr)
 				fire_blocks(g, ops[op], offsets[j], pages[i] * PAGE);
 }
 
-/* Commands whose length stands in a field: less, exact, more, and wrapping. */
+/* Commands with a length field: less, exact, more, and wrapping. */
 static void fire_counted(struct gun *g, uint8_t opcode, uint32_t unit, bool in_cdw12, uint32_t max)
 {
 	static const uint32_t lengths[] = { 32, 4096, 2 * PAGE },
@@ -425,7 +425,7 @@ SUBJECT(overrun);
 
 /* ---- control: behind a strict IOMMU only, with the console switched off ---- */
 
-#define WILD 0x5ad0bad000ull /* mapped by nobody */
+#define WILD 0x5ad0bad000ull /* mapped for no device */
 
 /*
  * The hole itself, by the stock door: two neighbouring pages, for which stock
@@ -445,7 +445,7 @@ static void stock_overrun(void)
 	    !CHECK(mem_alloc(&mem, MEM_THP, MIB(2)), "no huge page"))
 		return;
 	memcpy(mem.map + PAGE, list, sizeof(list));
-	/* The device would read there: nobody is harmed without an IOMMU, either. */
+	/* The device would only read there, which does no harm without an IOMMU either. */
 	sqe = prep_stock(&ring, &dev, OP_WRITE, mem.map, 2 * PAGE, 0, 0);
 	((struct nvme_uring_cmd *)(void *)sqe->cmd)->cdw12 = 3 * PAGE / dev.block - 1;
 	CHECK_RET(io_uring_submit(&ring), 1, "submit");

@@ -378,7 +378,7 @@ static long served_all(const struct dev *dev)
 	return sysfs_number(dev, "auto_mq") + sysfs_number(dev, "auto_queue");
 }
 
-/* As a program does that makes no call of ours: nobody has prepared the controller. */
+/* An unmodified program makes no ioctl of ours: the controller is not prepared. */
 static bool open_unknowing(struct prog *p)
 {
 	return prog_device(p, NULL, O_RDWR) && set_door(&p->dev, door_mode()) &&
@@ -501,7 +501,7 @@ void auto_two(void)
 	dev_close(&second);
 }
 
-/* The file is closed when its mapping has ended, and nobody has seen that yet. */
+/* The file is closed after its mapping has ended, before the driver has noticed. */
 void auto_ending(void)
 {
 	unsigned int round;

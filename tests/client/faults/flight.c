@@ -66,7 +66,7 @@ static bool waits(const struct detacher *d)
 	return CHECK(false, "the detach does not wait");
 }
 
-/* A queue that one detaches is nobody else's to detach or to share. */
+/* While a queue is being detached, other calls can neither detach nor share it. */
 void draining(void)
 {
 	struct detacher d = { 0 };

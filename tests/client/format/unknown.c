@@ -83,7 +83,7 @@ static void attempt_refused(struct view *v, struct attempt a, uid_t uid)
 	      a.blocks, same);
 }
 
-/* By a PRP list from nobody, by an SGL only from root. */
+/* Refused with a PRP list for every user, with an SGL for all but root. */
 static void all_refused(struct view *v, struct attempt a)
 {
 	a.index = v->prp;
@@ -129,7 +129,7 @@ static void zoned_root_sgl(struct view *v)
 	poison(v->mem.map, PAGES * PAGE);
 	CHECK_RET(run_cmd(&v->ring, v->dev.fd, &cmd), 0, "SGL, root: two pages");
 	only_pages(v, 8, 9, "SGL, root");
-	/* Nobody counts here, but the descriptor has a length. */
+	/* The driver does not know the length, but the descriptor has one. */
 	cmd.cdw12 = 255;
 	poison(v->mem.map, PAGES * PAGE);
 	ret = run_cmd(&v->ring, v->dev.fd, &cmd);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Formats that the driver does not see the end of: by io_uring, which nobody waits
- * for, or with a reset of the controller before the driver has looked at the
- * namespaces again; by another controller of the subsystem; and admin commands that
- * only might have formatted something.
- * -d is the disk; -D another one, or the same one by another controller.
+ * Formats whose end the driver does not see: sent with io_uring, without a waiting task;
+ * with a reset of the controller before the driver has scanned the namespaces again;
+ * through another controller of the subsystem; and admin commands that only might have
+ * formatted something.
+ * -d is the disk; -D another one, or the same one through another controller.
  */
 #include <fcntl.h>
 #include <inttypes.h>

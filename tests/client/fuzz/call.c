@@ -18,7 +18,7 @@ static int fuzz_fd(struct worker *w, unsigned int *file)
 }
 
 /*
- * Where the argument stands: mostly in good memory, else cut off by the end of
+ * The memory of the argument: mostly good memory, else cut off by the end of
  * a page, read-only, not there, or (unless the answer must be @known) gone at
  * any moment.
  */
@@ -146,7 +146,7 @@ static void registered(struct worker *w, unsigned int file, int fd,
 
 	if (junk)
 		replace_junk(w);
-	/* Nobody else ends it on a file that stays open. */
+	/* No other thread ends it on a file that stays open. */
 	if (junk && file < NR_KEPT)
 		unregister_now(w, fd, reg->index);
 	else if (reg->index < NR_GUESSED)

@@ -346,7 +346,7 @@ static void keep_to_scratch(struct worker *w, struct nvme_pmap_cmd *c)
 	case OP_FLUSH:
 	case OP_RESV_REPORT:
 		return;
-	case OP_DSM: /* the ranges stand in memory that others change */
+	case OP_DSM: /* other threads change the memory of the ranges */
 		c->cdw11 &= ~4u;
 		return;
 	case OP_WRITE:

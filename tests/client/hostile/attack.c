@@ -110,7 +110,7 @@ static void drop_file(struct attacker *a)
 		COUNT(a->h, auto_queue, st.auto_queue);
 		COUNT(a->h, queued, st.queue);
 	}
-	/* full, or nobody takes them: no matter */
+	/* full, or without a reader: no matter */
 	if (one_in(&a->draw, 3))
 		send_fd(a->h->sock[1], a->dev.fd);
 	close(a->dev.fd);

@@ -57,7 +57,7 @@ static bool program_start(struct hostile *h, unsigned int i)
 	starting = (struct program){
 		.h = h, .nr = i, .life = run.life[i]++, .mortal = i, .dev.fd = -1, .inherited = -1
 	};
-	/* a file that was open before the fork, and that nobody else has afterwards */
+	/* a file opened before the fork, and open in no other process afterwards */
 	if (file_open(h, &dev))
 		starting.inherited = dev.fd;
 	COUNT(h, lives, 1);

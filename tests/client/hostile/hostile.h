@@ -106,7 +106,7 @@ struct formatted {
 	char name[64];
 	volatile bool stop;
 	unsigned int pause;	   /* ms, between the turns of a tenant */
-	volatile unsigned int seq; /* odd: being formatted, or nobody knows */
+	volatile unsigned int seq; /* odd: being formatted, or unknown */
 	volatile uint32_t block;   /* of it, else */
 	uint64_t formats, tries;
 };
@@ -114,7 +114,7 @@ struct formatted {
 struct hostile {
 	volatile bool stop;
 	volatile bool failed; /* somewhere: all end */
-	struct dev dev;	      /* its geometry; the file is nobody's */
+	struct dev dev;	      /* its geometry; the file is not open */
 	int limited_fd;	      /* of the limited user */
 	int sock[2];	      /* files, with the giver and the taker */
 	/*
@@ -148,7 +148,7 @@ struct buffer {
 	struct arena *arena;
 	unsigned int pages, page[MAX_PAGES];
 	bool windowed;	       /* else a piece of the arena */
-	unsigned char *window; /* where the pages stand, once there is one */
+	unsigned char *window; /* the addresses of the pages, once there is one */
 };
 
 bool arena_open(struct arena *a, unsigned int kind, struct draw *d);
@@ -160,7 +160,7 @@ bool arena_sample(const struct arena *a, struct draw *d, const char *whose);
 bool buffer_choose(struct buffer *b, struct arena *a, struct draw *d);
 /* Other pages at the same addresses; @b still says which the old ones are. */
 bool buffer_cover(const struct buffer *b, struct draw *d);
-/* The pages of a part, which nobody else's command uses; false if one does. */
+/* The pages of a part, if no other command uses them; else false. */
 bool buffer_take(const struct buffer *b, size_t from, size_t len);
 void buffer_give(const struct buffer *b, size_t from, size_t len);
 void buffer_write(const struct buffer *b, size_t from, const void *data, size_t len);

@@ -311,7 +311,7 @@ static void *disturbs(void *arg)
 	return NULL;
 }
 
-/* Nobody sleeps from here on until solid(). */
+/* No suspend from here on until solid(). */
 static void fragile(struct hostile *h)
 {
 	for (;;) {

@@ -17,7 +17,7 @@ struct options opt = { .dev = "/dev/ng0n1", .limit = 60 };
 
 /*
  * The present case.  Threads may fail it; only the first reason is printed in
- * the result line, the others stand above it as notes.
+ * the result line, the others are printed above it as notes.
  */
 static char case_name[128];
 static char reason[512];

@@ -491,7 +491,7 @@ out:
 	setup_close(&s);
 }
 
-/* Sent into a socket that nobody reads, and then lost with the socket. */
+/* Sent into a socket without a reader, and then lost with the socket. */
 static void scm_lost(void)
 {
 	struct setup s;

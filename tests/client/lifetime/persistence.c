@@ -53,7 +53,7 @@ out:
 	setup_close(&s);
 }
 
-/* The old pages are nobody's but the registration's; new ones stay as they are. */
+/* Only the registration still has the old pages; new ones stay as they are. */
 static void replaced(void)
 {
 	struct setup s;

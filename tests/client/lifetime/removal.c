@@ -226,7 +226,7 @@ static void during_unregister(void)
 	setup_close(&s);
 }
 
-/* With -D: wait for somebody else (the host) to take the controller away. */
+/* With -D: wait until the host takes the controller away. */
 static void by_host(void)
 {
 	uint64_t end = now_ms() + 40000;

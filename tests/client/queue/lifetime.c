@@ -166,7 +166,7 @@ static void *submit_long(void *arg)
 	return NULL;
 }
 
-/* Nobody waits for a batch that its task makes last as long as it likes. */
+/* A task can make a batch last as long as it likes, and no other task waits for it. */
 static void long_batch(void)
 {
 	struct long_batch l = { .file = -1, .buf.fd = -1 };

@@ -250,7 +250,7 @@ static void removed_dead(void)
 	stuck_close(&st);
 }
 
-/* And one that nobody removes: it is reset, or given up. */
+/* And one that is not removed: it is reset, or given up. */
 static void dead(void)
 {
 	struct stuck st;
