@@ -121,7 +121,7 @@ static bool one_buffer(struct folios *f, uint64_t gen)
 		at = some_piece(f, pages);
 	}
 	len = pages * PAGE - skip;
-	/* the next buffer takes the memory of the one freed first */
+	/* where the old buffer is unregistered first, the new one may take its memory */
 	good = good && (rnd_below(2) || buffer_set(&f->p, 1, NULL, 0)) &&
 	       buffer_set(&f->p, 1, at + skip, len);
 	for (i = 0; good && i < 6; i++) {
