@@ -165,7 +165,7 @@ static const char *send(struct buffer *b, const struct pages *p, u64 offset,
 	}
 	if (wrong)
 		return wrong;
-	/* PSDT, by the buffer's form: see nvme_pmap_set_dptr() */
+	/* PSDT depends on the buffer's form: see nvme_pmap_set_dptr() */
 	return device_transfer(&b->dev, dptr, !prp, p->len);
 }
 

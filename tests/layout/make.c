@@ -180,7 +180,7 @@ static void note_slots(struct buffer *b)
 	}
 }
 
-/* The entries of a PRP window, by the head comment of pmap/layout.h. */
+/* The entries of a PRP window, see the head comment of pmap/layout.h. */
 static const char *check_windows(const struct buffer *b)
 {
 	for (u32 h = 0; h < b->nr_lists; h++)

@@ -18,7 +18,7 @@
 
 static bool is_denied(int res) { return res == -EACCES; }
 
-/* Every opcode is refused by the pmap door exactly if the stock door does. */
+/* A pmap command is refused for exactly the opcodes that stock passthrough refuses. */
 static void same_rules(void *arg)
 {
 	const struct dev *dev = arg;
@@ -166,7 +166,7 @@ static void unknown_lengths(void *arg)
 	/* a format of source ranges that is not defined */
 	expect_unknown(&ring, u, "copy, format 5", unknown_cmd(u, OP_COPY, PAGE, 0, 5u << 8),
 		       -EPERM, u->root ? SENT : -EPERM);
-	/* known, but perhaps less: not by a list, which is for three slots and more */
+	/* known, but perhaps less: no list is used, since lists are for three slots and more */
 	expect_unknown(&ring, u, "copy, two slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 126), SENT,
 		       SENT);
 	expect_unknown(&ring, u, "copy, three slots", unknown_cmd(u, OP_COPY, 3 * PAGE, 0, 255),

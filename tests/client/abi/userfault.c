@@ -89,7 +89,7 @@ static bool waits(const struct missing *m)
 	return CHECK(poll(&p, 1, 10000) == 1, "nobody waits for the page");
 }
 
-/* Every other call on the file, by another process. */
+/* Another process makes every other call on the file. */
 static void others(void *arg)
 {
 	const struct missing *m = arg;

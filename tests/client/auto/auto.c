@@ -222,7 +222,7 @@ bool shows(const struct prog *p, const void *at, size_t len, uint64_t lba, uint6
 		     "%s: wrong data", what);
 }
 
-/* With memory of its own, by the stock driver, in every mode of the door. */
+/* With memory of its own, so that the stock driver serves it in every mode. */
 static bool disk_part(struct prog *p, uint8_t opcode, uint64_t slba, uint32_t len, uint64_t lba,
 		      uint64_t gen, const char *what)
 {
@@ -392,7 +392,7 @@ static void served(void)
 			served_by((enum mode)mode, kinds[i]);
 }
 
-/* Many at a time, by a ring of its own on the same file. */
+/* Many at a time, on a ring of its own and the same file. */
 static void loaded_by(enum mode mode)
 {
 	struct load l = { .name = mode_names[mode],

@@ -28,7 +28,7 @@ struct prog {
 bool prog_device(struct prog *p, const char *path, int flags);
 /* With the door open; to be closed even if it fails. */
 bool prog_open(struct prog *p, enum mode mode, enum mem_kind kind, size_t len);
-/* The same by a file that is not for writing. */
+/* The same with a file that is open for reading only. */
 bool prog_open_flags(struct prog *p, int flags, enum mode mode, enum mem_kind kind, size_t len);
 /* The device is open already. */
 bool prog_start(struct prog *p, enum mode mode, enum mem_kind kind, size_t len);

@@ -314,7 +314,7 @@ void auto_idle(void)
 			CHECK(auto_pinned(&p.dev) == (long)MIB(1), "auto_pinned is %ld",
 			      auto_pinned(&p.dev));
 			pinned_becomes(&p.dev, 0, 5000);
-			/* by io_uring, and only so */
+			/* io_uring has pinned it, and nothing else */
 			CHECK(status_kib(getpid(), "VmPin") == kib, "VmPin is %ld KiB",
 			      status_kib(getpid(), "VmPin"));
 		}

@@ -64,7 +64,7 @@ static bool untouched(const struct shown *s, const char *what)
 
 /* ---- reregistered ---- */
 
-/* By the table as a whole, or by one entry of it. */
+/* The table as a whole is replaced, or one entry of it. */
 static bool reregister(struct prog *p, unsigned char *at, bool whole)
 {
 	struct iovec iov[2] = { { p->mem.map, p->mem.len }, { at, LEN } };
@@ -238,7 +238,7 @@ static bool huge_move(struct prog *p, uint8_t opcode, unsigned char *map, uint64
 
 /*
  * io_uring has registered a huge page, which it keeps as one piece; a page of it is
- * then replaced.  The page that was there can be seen by the device alone.
+ * then replaced.  The page that was there is then only the device's.
  */
 static void huge_hole(struct prog *p, unsigned char *map)
 {

@@ -179,7 +179,7 @@ struct forked {
 	unsigned char *used, *fresh; /* buffers 1 and 2 */
 };
 
-/* By the inherited ring data go where io_uring has pinned them: not to the child. */
+/* On the inherited ring data go to the pages that io_uring has pinned: not the child's. */
 static void child_reads(void *arg)
 {
 	struct forked *f = arg;

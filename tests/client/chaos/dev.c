@@ -58,7 +58,7 @@ static unsigned int kernel_said(const char *what)
 	return times;
 }
 
-/* The tags of these commands come back by Abort, or else by a reset. */
+/* An Abort frees the tags of these commands, or else a reset. */
 static bool all_end(struct setup *s, unsigned int nr)
 {
 	struct completion done;
@@ -425,7 +425,7 @@ static bool refused_to_unload(void)
 	return CHECK_RET(ret ? -errno : 0, -EWOULDBLOCK, "unload nvme-core under load");
 }
 
-/* Unloads first; the last file may be let go by a worker a little later. */
+/* Unloads first; a worker may close the last file a little later. */
 static bool load_driver(void)
 {
 	uint64_t end = now_ms() + 10000;

@@ -100,7 +100,7 @@ static void receives(void *arg)
 
 	if (!CHECK(fd >= 0, "recvmsg: %s", strerror(errno)))
 		return;
-	/* By the same number, so that the state that all three share is right. */
+	/* All three use the same number, so that the state that they share is right. */
 	if (fd != sh->dev.fd && !CHECK(dup2(fd, sh->dev.fd) >= 0 && !close(fd), "dup2"))
 		return;
 	sh->good[2] = load_run(&sh->load[2]);

@@ -241,7 +241,7 @@ static bool random_round(struct bench *b, struct target *t, size_t near)
 	}
 }
 
-/* Every pmap command went by a kept or a built list, and was counted. */
+/* Every pmap command had a kept or a built list, and was counted. */
 static void check_counters(struct bench *b)
 {
 	struct nvme_pmap_stats stats;

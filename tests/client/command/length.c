@@ -353,7 +353,7 @@ static bool format_open(struct length_setup *s, unsigned int nsid, uint32_t *ind
 		     q.md_bytes);
 }
 
-/* Write by pmap, read by the stock path, and the other way round. */
+/* Write with pmap, read with the stock path, and the other way round. */
 static void round_trip(struct length_setup *s, uint32_t index, uint32_t blocks)
 {
 	uint32_t len = blocks * s->dev.block, offset = 1028;
@@ -413,7 +413,7 @@ static void extended(void)
 		round_trip(&s, index, 8);
 		/* QEMU 7.2 loses metadata of more than 512 bytes, by any path. */
 		round_trip(&s, index, 60);
-		/* Enough for the data alone, by a check that forgets the metadata. */
+		/* Enough for the data alone: a check that forgets the metadata accepts it. */
 		too_long(&s, index, 512, 1);
 		too_long(&s, index, 8 * 512, 8);
 		too_long(&s, index, 8 * 520 - 4, 8);

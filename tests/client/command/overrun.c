@@ -428,9 +428,9 @@ SUBJECT(overrun);
 #define WILD 0x5ad0bad000ull /* mapped for no device */
 
 /*
- * The hole itself, by the stock door: two neighbouring pages, for which stock
+ * The hole itself, with stock passthrough: two neighbouring pages, for which stock
  * takes PRPs, and a command for three.  The device takes the second page for a
- * list, and goes where its content says.
+ * list, and accesses the address in it.
  */
 static void stock_overrun(void)
 {

@@ -142,7 +142,7 @@ static void *poller(void *arg)
 	return NULL;
 }
 
-/* A ring closed with commands in flight is polled by a worker of the kernel. */
+/* A worker of the kernel polls a ring that was closed with commands in flight. */
 static void close_polled(const struct stage *s, unsigned int part)
 {
 	struct io_uring ring;

@@ -285,7 +285,7 @@ struct racing {
 	pthread_barrier_t *start;
 };
 
-/* One command by a ring of its own, on the program's file. */
+/* One command on a ring of its own, with the program's file. */
 static void *races(void *arg)
 {
 	struct racing *r = arg;
@@ -372,7 +372,7 @@ void auto_clone_race(void)
 
 /* ---- the controller ---- */
 
-/* Served by the door, of any file. */
+/* Commands of any file that a mapping served. */
 static long served_all(const struct dev *dev)
 {
 	return sysfs_number(dev, "auto_mq") + sysfs_number(dev, "auto_queue");

@@ -244,7 +244,7 @@ void identify_fails(void)
 	works("after a failed Identify", 8);
 }
 
-/* All the ways in, by a file that has buffers and one that never had any. */
+/* All calls, on a file that has buffers and on one that never had any. */
 void removed(void)
 {
 	struct setup used, unused;

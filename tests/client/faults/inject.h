@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Failures on demand, by the kernel's fault injection: of slab and page
+ * Failures on demand, with the kernel's fault injection: of slab and page
  * allocations and of copies from and to user space, in this thread and below one
  * function of the driver, the nth alone or all from the nth page on.
  */

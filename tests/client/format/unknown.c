@@ -183,7 +183,7 @@ static bool pi_fill(struct view *v, uint64_t gen)
 }
 
 /*
- * 24 blocks as they are, by the list that begins at page @page: it was not
+ * 24 blocks as they are, with the list that begins at page @page: it was not
  * written to, if they arrive and nothing else changes.
  */
 static void pi_honest(struct view *v, unsigned int page)

@@ -36,7 +36,7 @@ enum kind {
 	NR_KINDS
 };
 
-/* Commands that passthrough queues took, by the queues that their file can have. */
+/* Commands that passthrough queues took, for each set of queues a file can have. */
 enum { QUEUED_IRQ, QUEUED_POLLED, QUEUED_EITHER, NR_QUEUED };
 
 /* Commands with buffers of the ring, by how the auto door had them go. */

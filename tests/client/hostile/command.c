@@ -25,7 +25,7 @@ bool by_disturbance(int res)
 		-ENODEV, /* the controller or the namespace is gone */
 		-EINTR,	 /* cancelled: by a reset, a suspend, a removal */
 		-EIO,	 /* sent to queues that are going, or a controller that is not live */
-		-EAGAIN, /* the same by a call that must not wait */
+		-EAGAIN, /* the same in a call that must not wait */
 		-EBUSY,	 /* PRP: for too long a format may have changed that is not known yet */
 		-ENOMEM, /* under pressure: no request, no list for a command */
 		0x4,	 /* QEMU's, when the registers are reset below its transfer */
@@ -131,7 +131,7 @@ static void write_begins(struct attacker *a, struct flight *f)
 	buffer_write(&f->buf, f->from, a->data, f->len);
 }
 
-/* The buffer of a command by a door; its index there. */
+/* The buffer of a command on one interface; its index there. */
 static const struct buffer *some_buffer(struct attacker *a, unsigned int door, unsigned int *index)
 {
 	const struct buffer *b;
@@ -189,7 +189,7 @@ static bool prep_one(struct attacker *a, unsigned int i, unsigned int index)
 	return true;
 }
 
-/* Beyond the buffer, or by a slot that has none: it must fail, and change nothing. */
+/* Beyond the buffer, or in a slot without one: it must fail, and change nothing. */
 static bool prep_bad(struct attacker *a, unsigned int i)
 {
 	struct flight *f = &a->flight[i];

@@ -12,7 +12,7 @@
 
 static char pci[32];
 static bool may_sleep;
-/* Another event goes on beside this one, by another process. */
+/* Another process has an event beside this one. */
 static bool together;
 
 /* The PCI function, which it has again whenever it comes back. */

@@ -224,7 +224,7 @@ struct attacker {
 	unsigned char data[MAX_BYTES];
 };
 
-/* A file of the disk, by its serial number; false: it is not there. */
+/* Opens a file of the disk with this serial number; false: it is not there. */
 bool file_open(const struct hostile *h, struct dev *dev);
 void give_up(struct attacker *a);
 /* Of that many, some of which are used more. */
@@ -286,7 +286,7 @@ void never_rests(struct hostile *h);
 bool formatted_begin(struct formatted *f);
 /* A process that uses it, until f->stop. */
 void tenants(void *arg);
-/* By ioctl or io_uring; tried until it succeeds. */
+/* With ioctl or io_uring; tried until it succeeds. */
 bool format_once(struct formatted *f, struct draw *d);
 void hostile_format(void);
 

@@ -193,7 +193,7 @@ struct silence {
 	struct late l[LATE_MODES];
 	struct doorbells db;
 	enum way way;
-	bool only_queues; /* no command goes by blk-mq, whose time-out would end the others */
+	bool only_queues; /* no command on blk-mq, whose time-out would end the others */
 	uint64_t sent;	  /* ms, when the first of the commands was */
 	char pci[32];
 	volatile bool

@@ -98,7 +98,7 @@ static bool again(struct user *u)
 	       CHECK_RET(all_of_it(u), 0, "all of the limit again");
 }
 
-/* As LIMITED_UID, with a file that was opened by another, until that is gone. */
+/* As LIMITED_UID, with a file that another process opened, until the device is gone. */
 void limited(void *arg)
 {
 	static const enum mode modes[] = { MODE_IRQ, MODE_DEFER, MODE_POLL };

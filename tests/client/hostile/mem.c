@@ -186,7 +186,7 @@ static unsigned char *piece(const struct buffer *b, size_t from, size_t len, siz
 	return b->arena->mem.map + (size_t)b->page[at / PAGE] * PAGE + in;
 }
 
-/* By the pages, wherever the program's mapping leads; no data: poison. */
+/* Checks the pages themselves, not the program's mapping; no data: poison. */
 void buffer_write(const struct buffer *b, size_t from, const void *data, size_t len)
 {
 	const unsigned char *src = data;

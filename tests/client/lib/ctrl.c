@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A controller by its own node, which stays when namespaces go, and admin commands to it. */
+/* A controller's own node, which stays when namespaces go, and admin commands to it. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -60,7 +60,7 @@ struct slot {
 #define LOAD_BYTES(depth, len) ((size_t)(depth)*2 * (len))
 
 /*
- * io_uring of 6.12 looks at an SQE again when its command is issued late: by a
+ * io_uring of 6.12 looks at an SQE again when its command is issued late: in a
  * worker after -EAGAIN, or as the second of a chain.  By then the program may
  * have reused the entry.  The stock door is helpless against that, and so is
  * any door where chains are concerned: unless @entries says otherwise, the

@@ -28,8 +28,8 @@ struct load stage_load(const struct stage *s, enum mode mode, unsigned int nr);
 /* Each in a thread of its own, until all are done; every pair must be verified. */
 void stage_run(struct load *loads, unsigned int nr);
 /*
- * The file's counters after @sent commands: every command is counted once by its
- * form and once by the way its completion took; only a ring that polls can find a
+ * The file's counters after @sent commands: every command is counted once with its
+ * form and once with the path of its completion; only a ring that polls can find a
  * completion itself.
  */
 void stage_check_stats(const struct stage *s, uint64_t sent, bool polled);

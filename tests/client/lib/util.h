@@ -163,7 +163,7 @@ bool dev_path(const char *name, char *path, size_t size);
 void dev_close(struct dev *dev);
 /*
  * Both kinds of passthrough queue, which dev_open() does where opt.queues says so;
- * by the auto door it is the driver that attaches them.
+ * with the auto door the driver attaches them.
  */
 bool dev_attach(const struct dev *dev);
 /* The block device of the same namespace, opened O_DIRECT; -1 if there is none. */
@@ -183,7 +183,7 @@ bool cpu_online(unsigned int cpu, const char *on);
 bool run_on(unsigned int cpu);
 int admin_identify(int fd, unsigned int cns, uint32_t nsid, void *buf);
 
-/* ---- ctrl.c: a controller by its own node, which stays when namespaces go ---- */
+/* ---- ctrl.c: a controller's own node, which stays when namespaces go ---- */
 
 enum {
 	ADMIN_ATTACH = 0x15,
@@ -194,7 +194,7 @@ enum {
 bool ctrl_name(const char *name, char *node, size_t size);
 /* -1: there is none at the moment, and no case fails. */
 int ctrl_open(const char *name);
-/* By ioctl, or by a ring of its own: 0, an NVMe status or -errno. */
+/* With ioctl, or on a ring of its own: 0, an NVMe status or -errno. */
 int admin_ioctl(int fd, const struct nvme_passthru_cmd *cmd);
 int admin_uring(int fd, const struct nvme_passthru_cmd *cmd);
 int ns_format(int fd, uint32_t nsid, unsigned int lbaf, bool uring);

@@ -361,7 +361,7 @@ struct shared {
 	int pipe[2];
 };
 
-/* In the child of a parent that has exited: the parent's memory, by its file. */
+/* In the child of a parent that has exited: the parent's memory, on its file. */
 static bool orphan(struct shared *sh)
 {
 	struct setup *s = sh->s;

@@ -42,7 +42,7 @@ static void rescan(void)
 	CHECK(has_pci(NULL), "%s does not come back", opt.dev);
 }
 
-/* All the ways in, by a file whose controller is gone. */
+/* All calls, on a file whose controller is gone. */
 static void all_enodev(struct setup *s, const char *when)
 {
 	struct nvme_pmap_query q;

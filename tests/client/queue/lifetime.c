@@ -390,7 +390,7 @@ static bool comes_up(const struct dev *dev, bool polled)
 	return CHECK(false, "the queue does not come up");
 }
 
-/* Soon a command goes by the queue: a scan may still freeze the namespace. */
+/* Soon the queue takes a command: a scan may still freeze the namespace. */
 static bool used_again(struct io_uring *ring, const struct stage *s)
 {
 	uint64_t end = now_ms() + 10000, before = queue_stats(&s->dev).queue;
@@ -550,7 +550,7 @@ static void cpu_gone(void)
 	for (i = 0; i < 2 && cpu_online(1, "0"); i++) {
 		uint64_t before;
 
-		/* late by a second at most, then by another vector */
+		/* a second late at most, then with another vector */
 		CHECK_RET(run_rw(&ring, &s.dev, OP_READ, s.index, 0, PAGE, 0), 0, "CPU 1 offline");
 		end = now_ms() + 10000;
 		do {
