@@ -41,8 +41,7 @@ left_out() {
 # storms NAME OPTIONS CASES CASES VM-ARGUMENT... : of the controller that can be
 # unplugged, and of the other; some are left out, for their time, where OPTIONS make no
 # difference to them.  QEMU loses an interrupt in a suspend now and then; the
-# driver finds the completion when the command times out, which therefore is to be
-# soon (io_timeout).
+# driver finds the completion when the command times out, and so io_timeout is short.
 # shellcheck disable=SC2016 # for the guest's shell
 storms() {
 	local name=$1 options=$2 plugged=$3 cases=$4

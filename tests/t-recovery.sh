@@ -5,7 +5,7 @@ TIMEOUT=300
 
 requires() { have "$client"; }
 
-# The doorbells in the registers are to be the only ones, and a program is to have them.
+# No shadow doorbells: a program writes to the doorbells in the registers.
 # shellcheck disable=SC2016 # for the guest's shell
 stuck() {
 	cp "$(test_module doorbells)" "$client" "$dir/"

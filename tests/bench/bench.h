@@ -38,7 +38,7 @@ enum timer_source { TIMER_AUTO, TIMER_TSC_INSTRUCTIONS, TIMER_CLOCK };
 
 void timer_open(enum timer_source source);
 void timer_mark(struct mark *mark);
-/* The cost between two marks, less that of taking a mark. */
+/* The cost between two marks, less the cost of taking a mark. */
 struct mark timer_cost(const struct mark *from, const struct mark *to);
 const char *timer_unit(void);
 bool timer_has_pmu(void);

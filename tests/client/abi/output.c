@@ -277,7 +277,7 @@ static bool unplug(const struct dev *dev)
 
 /*
  * -D names a slow zoned namespace, and is gone afterwards.  A command that the
- * driver cancels has no result; its request has that of the append before it.
+ * driver cancels has no result; its request still has the result of the append before it.
  */
 static void cancelled(void)
 {

@@ -104,7 +104,7 @@ static void others(void *arg)
 	must_unregister(&m->dev, index);
 }
 
-/* Within ten seconds: ended by itself, or if it is to be @killed, by that. */
+/* It ends within ten seconds: without help, or with @killed when it is killed. */
 static bool ends(pid_t pid, bool killed, const char *what)
 {
 	uint64_t limit = now_ms() + 10000;

@@ -238,7 +238,7 @@ static bool huge_move(struct prog *p, uint8_t opcode, unsigned char *map, uint64
 
 /*
  * io_uring has registered a huge page, which it keeps as one piece; a page of it is
- * then replaced.  The page that was there is then only the device's.
+ * then replaced.  Only the device can still reach the old page.
  */
 static void huge_hole(struct prog *p, unsigned char *map)
 {

@@ -223,7 +223,7 @@ void auto_full(void)
 	struct prog p, other = { .mem.fd = -1 };
 	struct ways before, w;
 
-	/* none is to be idle before the last is used */
+	/* none may become idle before the last is used */
 	set_param("pmap_auto_idle_s", 600);
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p))
 		goto out;
@@ -478,7 +478,7 @@ void auto_operated(void)
 	close_clean(&p);
 }
 
-/* The door of one controller is open, and that of another is not. */
+/* The door of one controller is open, the door of another is shut. */
 void auto_two(void)
 {
 	struct ways before;

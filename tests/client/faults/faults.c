@@ -132,7 +132,7 @@ static void forget(const struct stage *st)
 
 /*
  * One attempt on a file of its own, with the failure armed by @arm.  True in
- * @more when a failure was injected, so that the next one is to be tried.
+ * @more when a failure was injected, and the caller should try the next one.
  */
 static bool attempt(struct stage *st, bool (*arm)(unsigned int), unsigned int n, bool *more)
 {

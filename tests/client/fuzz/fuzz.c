@@ -23,7 +23,7 @@
 #define CALLS	 1000000u
 #define FIRST_FD 500
 #define MEMLOCK	 (16u << 20)
-/* From here on every answer is to be expected. */
+/* From here on any answer may come. */
 #define COMPLETE 200000u
 
 struct fuzz fuzz;
@@ -377,7 +377,7 @@ static void calls(void)
 
 	if (!dev_open(&fuzz.dev, NULL, O_RDWR))
 		return;
-	/* for map_mixed(); where it is not to be had, pages are small */
+	/* for map_mixed(); without it, pages are small */
 	write_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "force");
 	for (i = 0; i < NR_FILES; i++)
 		fuzz.fd[i] = FIRST_FD + (int)i;

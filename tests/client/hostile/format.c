@@ -266,7 +266,7 @@ bool format_once(struct formatted *f, struct draw *d)
 			f->seq++;
 			return true;
 		}
-		/* 0x84: a reset has ended the earlier format for the driver, but not for the device */
+		/* 0x84: a reset ended the earlier format for the driver, not for the device */
 		if (!CHECK(ret == 0x84 || ret == 0x4084 || by_disturbance(ret) || by_detach(ret),
 			   "format by %s: %s", uring ? "io_uring" : "ioctl", err_name(ret)))
 			return false;

@@ -118,7 +118,7 @@ struct hostile {
 	int limited_fd;	      /* of the limited user */
 	int sock[2];	      /* files, with the giver and the taker */
 	/*
-	 * A suspend resets all controllers: it is not to come while the disk that falls
+	 * A suspend resets all controllers: it must not come while the disk that falls
 	 * silent is being prepared or removed.  A thread sets one of these, then reads the other.
 	 */
 	bool sleeping, fragile;
@@ -227,7 +227,7 @@ struct attacker {
 /* Opens a file of the disk with this serial number; false: it is not there. */
 bool file_open(const struct hostile *h, struct dev *dev);
 void give_up(struct attacker *a);
-/* Of that many, some of which are used more. */
+/* A number below @of; some numbers come more often. */
 unsigned int some_slot(struct attacker *a, unsigned int of);
 void program_run(struct program *p);
 

@@ -86,7 +86,7 @@ static bool set_half(struct user *u, unsigned int i, bool none)
 			 "half %u of the limit, %s", i, none ? "given back" : "again");
 }
 
-/* The errno of too little memory is that of the limit: a machine short of it is not tried. */
+/* Too little memory has the same errno as the limit: do not test while memory is short. */
 static bool again(struct user *u)
 {
 	unsigned int i = draw_of(&u->draw, 2);

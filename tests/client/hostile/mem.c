@@ -39,7 +39,7 @@ static const struct {
 	{ MEM_MEMFD, MEM_MEMFD, ARENA_MAX, false }, /* shared memory in huge pages */
 	{ MEM_THP, MEM_4K, HUGE, true },
 	{ MEM_MEMFD_HUGE, MEM_SHMEM, HUGE, false },
-	/* of which a child cannot have copies when there are no more */
+	/* a child cannot get copies of these when there are no more */
 	{ MEM_HUGE, MEM_SHMEM, HUGE, false },
 	/* folios of 64 KiB */
 	{ MEM_MTHP, MEM_4K, 128 * PAGE, true },

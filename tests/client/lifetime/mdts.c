@@ -51,7 +51,7 @@ static void reset(void)
 		goto out;
 	transfers_up_to(&s, LEN, "at first");
 	if (becomes(&s.dev, 5)) {
-		/* The driver is not to guess: it asks in a reset. */
+		/* The driver must not guess: it asks the controller in a reset. */
 		transfers_up_to(&s, LEN, "before the reset");
 		reset_ctrl(&s.dev);
 		transfers_up_to(&s, 32 * PAGE, "after it");

@@ -200,7 +200,7 @@ static void nothing_said(void)
 	      traced("qid=0", true));
 }
 
-/* A queue that is to be deleted while programs are frozen. */
+/* A queue whose time ends while programs are frozen. */
 static void asleep(void)
 {
 	struct dev dev;

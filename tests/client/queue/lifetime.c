@@ -189,7 +189,7 @@ static void long_batch(void)
 	note("detached after %" PRIu64 " ms, the batch %s", took, l.over ? "was over" : "went on");
 	/* nor for the keeper, which takes a stale batch after a second */
 	CHECK(!l.over && took < 700, "detach waited %" PRIu64 " ms for the batch", took);
-	/* and the queue is not to be had while the batch has it */
+	/* the batch still has the old queue: this must not attach it */
 	CHECK_RET(nvme_pmap_attach_queue(l.s.dev.fd, 0), 0, "attach");
 	pthread_join(l.thread, NULL);
 	for (i = 0; i < LONG_READS + 4; i++) {
@@ -542,7 +542,7 @@ static void cpu_gone(void)
 	unsigned int i, j;
 	uint64_t end;
 
-	/* the vector is that of the CPU which attaches */
+	/* the queue has the vector of the CPU that attaches */
 	if (!run_on(1) || !queue_open(&s, NULL, 1, true, false) || !run_on(0) ||
 	    !ring_open(&ring, MODE_IRQ, 8))
 		goto out;
