@@ -10,12 +10,14 @@
 #include "ctrl.h"
 #include "file.h"
 
+#define PMAP_NUMBER(name, sum, which) PMAP_COUNTER_##name,
+enum { PMAP_COUNTERS(PMAP_NUMBER, PMAP_NUMBER) PMAP_NR_COUNTERS };
+#undef PMAP_NUMBER
+
 /* The list has every member of struct nvme_pmap_stats between its head and its reserve. */
-#define PMAP_ONE(name, sum, which) +1
-static_assert((0 PMAP_COUNTERS(PMAP_ONE, PMAP_ONE)) * sizeof(u64) ==
+static_assert(PMAP_NR_COUNTERS * sizeof(u64) ==
 	      offsetof(struct nvme_pmap_stats, reserved) -
 		      offsetof(struct nvme_pmap_stats, prp));
-#undef PMAP_ONE
 
 static struct nvme_pmap_counts
 nvme_pmap_sum_cpus(const struct nvme_pmap_file *pf)
