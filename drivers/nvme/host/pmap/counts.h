@@ -3,6 +3,7 @@
 #ifndef _NVME_PMAP_COUNTS_H
 #define _NVME_PMAP_COUNTS_H
 
+#include <linux/device.h>
 #include <linux/types.h>
 
 #include <uapi/linux/nvme_pmap.h>
@@ -51,41 +52,44 @@ struct nvme_pmap_fallbacks {
 	u64 n[PMAP_FALLBACKS];
 };
 
-/*
- * Every counter that a program or an operator can read, in the order of fdinfo.  A new one
- * is an entry here and a member of struct nvme_pmap_stats: NVME_PMAP_IOC_STATS, fdinfo and
- * sysfs follow.
- *
- * FILE(name, sum, which): of an open file; counters.c has the functions nvme_pmap_sum_*(),
- * and which is an argument.  CTRL: of the whole controller as well, in sysfs, with the
- * functions nvme_pmap_ctrl_*().
+/**
+ * struct nvme_pmap_attr - a file of /sys/class/nvme/nvmeN/pmap/ that shows a number
+ * @attr: its name, and nvme_pmap_attr_show()
+ * @value: returns the number, or an errno
+ * @which: an argument of @value
  */
-#define PMAP_COUNTERS(FILE, CTRL)                                  \
-	FILE(prp, form, PMAP_KIND_PRP)                             \
-	FILE(sgl_list, form, PMAP_KIND_SGL_LIST)                   \
-	FILE(sgl_run, form, PMAP_KIND_SGL_RUN)                     \
-	FILE(built, form, PMAP_KIND_BUILT)                         \
-	FILE(direct, direct, 0)                                    \
-	FILE(deferred, deferred, 0)                                \
-	FILE(queue, queued, 0)                                     \
-	CTRL(fallback_full, fallback, PMAP_FALLBACK_FULL)          \
-	CTRL(fallback_down, fallback, PMAP_FALLBACK_DOWN)          \
-	CTRL(fallback_frozen, fallback, PMAP_FALLBACK_FROZEN)      \
-	CTRL(fallback_list, fallback, PMAP_FALLBACK_LIST)          \
-	CTRL(fallback_mode, fallback, PMAP_FALLBACK_MODE)          \
-	CTRL(fallback_logged, fallback, PMAP_FALLBACK_LOGGED)      \
-	CTRL(fallback_worker, fallback, PMAP_FALLBACK_WORKER)      \
-	CTRL(fallback_busy, fallback, PMAP_FALLBACK_BUSY)          \
-	CTRL(auto_mq, path, PMAP_PATH_BLK_MQ)                      \
-	CTRL(auto_queue, path, PMAP_PATH_QUEUE)                    \
-	CTRL(stock_setup, path, PMAP_PATH_STOCK_SETUP)             \
-	CTRL(stock_unsupported, path, PMAP_PATH_STOCK_UNSUPPORTED) \
-	CTRL(stock_unmapped, path, PMAP_PATH_STOCK_UNMAPPED)       \
-	CTRL(stock_other, path, PMAP_PATH_STOCK_OTHER)
+struct nvme_pmap_attr {
+	struct device_attribute attr;
+	s64 (*value)(struct nvme_pmap_ctrl *pc, unsigned int which);
+	unsigned int which;
+};
 
+/**
+ * struct nvme_pmap_counter - a counter that programs and operators can read
+ * @sysfs: the counter of a controller.  Its name is the counter's; without a value() sysfs
+ *	has no file for it.
+ * @offset: offset of the member of struct nvme_pmap_stats
+ * @sum: returns the counter of one open file, from the sum of its per-CPU counts and
+ *	@sysfs.which
+ */
+struct nvme_pmap_counter {
+	struct nvme_pmap_attr sysfs;
+	size_t offset;
+	u64 (*sum)(const struct nvme_pmap_counts *counts, unsigned int which);
+};
+
+/*
+ * counters.c: every counter, in the order of fdinfo.  A new one is an entry there and a
+ * member of struct nvme_pmap_stats; NVME_PMAP_IOC_STATS, fdinfo and sysfs follow.
+ */
+extern struct nvme_pmap_counter nvme_pmap_counters[];
+extern const unsigned int nvme_pmap_nr_counters;
+
+ssize_t nvme_pmap_attr_show(struct device *dev, struct device_attribute *attr,
+			    char *buf);
 void nvme_pmap_file_counters(const struct nvme_pmap_file *pf,
 			     struct nvme_pmap_stats *stats);
-s64 nvme_pmap_ctrl_fallback(struct nvme_pmap_ctrl *pc, u32 why);
-s64 nvme_pmap_ctrl_path(struct nvme_pmap_ctrl *pc, u32 path);
+u64 nvme_pmap_counter_value(const struct nvme_pmap_stats *stats,
+			    const struct nvme_pmap_counter *counter);
 
 #endif /* _NVME_PMAP_COUNTS_H */

@@ -140,6 +140,7 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_file(file);
 	struct nvme_pmap_stats stats = {};
+	unsigned int i;
 	bool dead;
 
 	if (!pf)
@@ -155,9 +156,12 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 			       !!pf->queue[PMAP_QUEUE_POLLED]);
 
 	nvme_pmap_file_counters(pf, &stats);
-#define PMAP_SHOW(name, sum, which) nvme_pmap_show(m, #name, stats.name);
-	PMAP_COUNTERS(PMAP_SHOW, PMAP_SHOW)
-#undef PMAP_SHOW
+	for (i = 0; i < nvme_pmap_nr_counters; i++) {
+		const struct nvme_pmap_counter *c = &nvme_pmap_counters[i];
+
+		nvme_pmap_show(m, c->sysfs.attr.attr.name,
+			       nvme_pmap_counter_value(&stats, c));
+	}
 }
 
 static long nvme_pmap_do_attach(struct file *file, struct nvme_ns *ns,

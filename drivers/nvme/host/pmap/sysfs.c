@@ -13,29 +13,6 @@
 #include "queue.h"
 #include "sysfs.h"
 
-/* A sysfs file that shows a number. */
-struct nvme_pmap_attr {
-	struct device_attribute attr;
-	/* Return: the number, or an errno */
-	s64 (*value)(struct nvme_pmap_ctrl *pc, unsigned int which);
-	unsigned int which;
-};
-
-static ssize_t value_show(struct device *dev, struct device_attribute *attr,
-			  char *buf)
-{
-	struct nvme_pmap_attr *pa = container_of(attr, struct nvme_pmap_attr,
-						 attr);
-	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(dev_get_drvdata(dev));
-	s64 value;
-
-	if (!pc)
-		return -ENODEV;
-	value = pa->value(pc, pa->which);
-	nvme_pmap_ctrl_put(pc);
-	return value < 0 ? value : sysfs_emit(buf, "%lld\n", value);
-}
-
 /* Queues that the controller has to spare beyond blk-mq's. */
 static s64 nvme_pmap_sysfs_granted(struct nvme_pmap_ctrl *pc,
 				   unsigned int which)
@@ -90,26 +67,20 @@ static ssize_t auto_mode_store(struct device *dev,
 }
 static DEVICE_ATTR_RW(auto_mode);
 
-#define PMAP_ATTR(_name, _value, _which)                       \
-	(&(struct nvme_pmap_attr){                             \
-		.attr = __ATTR(_name, 0444, value_show, NULL), \
-		.value = _value,                               \
-		.which = _which,                               \
-	}                                                      \
+#define PMAP_ATTR(_name, _value)                                        \
+	(&(struct nvme_pmap_attr){                                      \
+		.attr = __ATTR(_name, 0444, nvme_pmap_attr_show, NULL), \
+		.value = _value,                                        \
+	}                                                               \
 		  .attr.attr)
 
+/* The counters are added by nvme_pmap_sysfs_add(). */
 static struct attribute *nvme_pmap_attrs[] = {
 	&dev_attr_auto_mode.attr,
-	PMAP_ATTR(queues, nvme_pmap_sysfs_granted, 0),
-	PMAP_ATTR(queues_free, nvme_pmap_sysfs_available, 0),
-	PMAP_ATTR(auto_pinned, nvme_pmap_auto_bytes, 0),
-#define PMAP_FILE(name, sum, which)
-#define PMAP_CTRL(name, sum, which) \
-	PMAP_ATTR(name, nvme_pmap_ctrl_##sum, which),
-	PMAP_COUNTERS(PMAP_FILE, PMAP_CTRL)
-#undef PMAP_CTRL
-#undef PMAP_FILE
-		NULL,
+	PMAP_ATTR(queues, nvme_pmap_sysfs_granted),
+	PMAP_ATTR(queues_free, nvme_pmap_sysfs_available),
+	PMAP_ATTR(auto_pinned, nvme_pmap_auto_bytes),
+	NULL,
 };
 
 static const struct attribute_group nvme_pmap_group = {
@@ -118,18 +89,30 @@ static const struct attribute_group nvme_pmap_group = {
 };
 
 /**
- * nvme_pmap_sysfs_add - create the sysfs files of a new controller
- * @pc: the controller's state
+ * nvme_pmap_sysfs_add - show a controller that has been added
+ * @pc: the controller
  */
 void nvme_pmap_sysfs_add(struct nvme_pmap_ctrl *pc)
 {
-	if (sysfs_create_group(&pc->ctrl->device->kobj, &nvme_pmap_group))
+	struct kobject *kobj = &pc->ctrl->device->kobj;
+	int i, ret = sysfs_create_group(kobj, &nvme_pmap_group);
+
+	for (i = 0; !ret && i < nvme_pmap_nr_counters; i++) {
+		struct nvme_pmap_attr *pa = &nvme_pmap_counters[i].sysfs;
+
+		if (pa->value)
+			ret = sysfs_add_file_to_group(kobj, &pa->attr.attr,
+						      nvme_pmap_group.name);
+	}
+	if (ret)
 		dev_warn(pc->ctrl->device, "pmap: not shown in sysfs\n");
 }
 
 /**
- * nvme_pmap_sysfs_del - remove the sysfs files of a controller
- * @pc: the controller's state
+ * nvme_pmap_sysfs_del - the controller is being removed
+ * @pc: the controller
+ *
+ * The counters go with their directory.
  */
 void nvme_pmap_sysfs_del(struct nvme_pmap_ctrl *pc)
 {
