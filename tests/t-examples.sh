@@ -264,7 +264,7 @@ logged() {
 	for n in {0..39}; do
 		text="record $n, of a log"
 		printf "\\x$(printf %02x "$n")\\0\\0\\0\\x$(printf %02x $((${#text} + 1)))\\0\\0\\0%s\n" \
-			"$text" | dd bs=512 conv=sync status=none
+			"$text" | dd bs=512 conv=sync iflag=fullblock status=none
 	done
 }
 
