@@ -97,7 +97,7 @@ test_pins() {
 	sed 's/ complete\.c/ finish.c/' "$pins" >"$table"
 	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
 	says "pins: a file that we have no more" $status 'nvme_uring_task_cb: there is no finish.c of ours'
-	sed 's/nvme_pmap_outcome()/nvme_pmap_result()/' "$pins" >"$table"
+	sed 's/nvme_pmap_rq_status()/nvme_pmap_result()/' "$pins" >"$table"
 	"$TOP/scripts/prove-pins" "$table" 6.12 "$stock" >"$dir/out" 2>&1 && status=0 || status=1
 	says "pins: a function that we have no more" $status 'nvme_uring_cmd_end_io: no nvme_pmap_result\(\) in complete.c'
 }

@@ -304,7 +304,7 @@ static void sweep_built(uint32_t flags, uint64_t offset, uint32_t len, const cha
 /* A list of several pages, and one larger than a page: from pools that are empty. */
 void built_lists(void)
 {
-	if (inject_init() && inject_below("nvme_pmap_uring_cmd")) {
+	if (inject_init() && inject_below("nvme_pmap_cmd_alone")) {
 		sweep_built(NVME_PMAP_REG_PRP, 0, (uint32_t)LEN, "built PRP list");
 		sweep_built(NVME_PMAP_REG_SGL_LIST, 8, MIB(2), "built SGL list");
 	}

@@ -7,8 +7,8 @@
 // proof: nvme_dev: struct nvme_pmap_pci pmap;
 // proof: nvme_pci_alloc_dev: dev->nr_allocated_queues = nvme_max_io_queues(dev) + 1 + nvme_pmap_queues_wanted();
 // proof: nvme_setup_io_queues: nvme_pmap_set_queue_count(dev, &nr_io_queues);
-// proof: nvme_dev_disable: nvme_pmap_queues_stop(dev);
-// proof: nvme_dev_disable: nvme_pmap_queues_cancel(dev);
+// proof: nvme_dev_disable: nvme_pmap_disable_begin(dev);
+// proof: nvme_dev_disable: nvme_pmap_disable_end(dev);
 // proof: adapter_delete_queue: c.delete_queue.qid = cpu_to_le16(id); return nvme_pmap_queue_cmd(dev, id, &c);
 // proof: adapter_alloc_cq: c.create_cq.irq_vector = cpu_to_le16(vector); return nvme_pmap_queue_cmd(dev, qid, &c);
 // proof: adapter_alloc_sq: c.create_sq.cqid = cpu_to_le16(qid); return nvme_pmap_queue_cmd(dev, qid, &c);
@@ -35,7 +35,7 @@
 // Under stock's shutdown_lock: the queues are stopped before the controller is, and
 // pair_lock is taken.  It is released when the controller is disabled and does no
 // DMA.  No other function disables the controller:
-// order: nvme_dev_disable: { ... mutex_lock(&dev->shutdown_lock); ... nvme_quiesce_io_queues(&dev->ctrl); nvme_pmap_queues_stop(dev); ... if (!dead && dev->ctrl.queue_count > 0) { nvme_delete_io_queues(dev); nvme_disable_ctrl(&dev->ctrl, shutdown); ... nvme_suspend_io_queues(dev); ... pci_free_irq_vectors(pdev); ... if (pci_is_enabled(pdev)) pci_disable_device(pdev); ... nvme_reap_pending_cqes(dev); nvme_pmap_queues_cancel(dev); ... nvme_cancel_tagset(&dev->ctrl); ... mutex_unlock(&dev->shutdown_lock); }
+// order: nvme_dev_disable: { ... mutex_lock(&dev->shutdown_lock); ... nvme_quiesce_io_queues(&dev->ctrl); nvme_pmap_disable_begin(dev); ... if (!dead && dev->ctrl.queue_count > 0) { nvme_delete_io_queues(dev); nvme_disable_ctrl(&dev->ctrl, shutdown); ... nvme_suspend_io_queues(dev); ... pci_free_irq_vectors(pdev); ... if (pci_is_enabled(pdev)) pci_disable_device(pdev); ... nvme_reap_pending_cqes(dev); nvme_pmap_disable_end(dev); ... nvme_cancel_tagset(&dev->ctrl); ... mutex_unlock(&dev->shutdown_lock); }
 // users here: nvme_disable_ctrl: nvme_pci_configure_admin_queue, nvme_dev_disable
 // users here: pci_disable_device: nvme_pci_enable, nvme_dev_disable
 // users here: nvme_quiesce_io_queues: nvme_dev_disable
@@ -134,9 +134,9 @@ identifier dev;
  {
  ... when any
  nvme_quiesce_io_queues(&dev->ctrl);
-+nvme_pmap_queues_stop(dev);
++nvme_pmap_disable_begin(dev);
  ... when any
  nvme_reap_pending_cqes(dev);
-+nvme_pmap_queues_cancel(dev);
++nvme_pmap_disable_end(dev);
  ... when any
  }

@@ -106,7 +106,7 @@ nvme_pmap_auto_begin_batch(struct nvme_pmap_queue *q, struct nvme_ns *ns,
 	if (!nvme_pmap_may_begin(q, pf) || nvme_pmap_get_usage(pf))
 		return false;
 	pmap_ref_get_many(&pmap->ref, 1);
-	q->batch.table = NULL;
+	q->batch.table_pf = NULL;
 	q->batch.ubuf = nvme_pmap_auto_ubuf(ioucmd);
 	q->batch.addr = pmap->addr;
 	q->batch.max = nvme_pmap_auto_max(pf);
@@ -125,7 +125,7 @@ static noinline bool nvme_pmap_auto_elsewhere(struct nvme_pmap_file *pf,
 {
 	bool sent = false;
 
-	/* pairs with synchronize_rcu() in nvme_pmap_revoke_batch() */
+	/* pairs with synchronize_rcu() in nvme_pmap_queue_revoke_batch() */
 	preempt_disable();
 	if (nvme_pmap_owns_batch(q) && q->batch.pf == pf &&
 	    q->batch.limit != q->sent)
@@ -280,9 +280,9 @@ static noinline int nvme_pmap_auto_not_ready(struct io_uring_cmd *ioucmd,
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
-static __always_inline int nvme_pmap_auto_door(struct io_uring_cmd *ioucmd,
-					       unsigned int issue_flags,
-					       struct nvme_pmap_file *pf)
+static __always_inline int nvme_pmap_auto_single(struct io_uring_cmd *ioucmd,
+						 unsigned int issue_flags,
+						 struct nvme_pmap_file *pf)
 {
 	/* pairs with the release in nvme_pmap_auto_file_make() */
 	if (unlikely(!smp_load_acquire(&pf->auto_file)))
@@ -322,19 +322,19 @@ static noinline int nvme_pmap_auto_queued(struct io_uring_cmd *ioucmd,
 {
 	bool sent = false;
 
-	/* pairs with synchronize_rcu() in nvme_pmap_revoke_batch() */
+	/* pairs with synchronize_rcu() in nvme_pmap_queue_revoke_batch() */
 	preempt_disable();
 	if (nvme_pmap_owns_batch(q))
 		sent = nvme_pmap_auto_next(pf, q, ioucmd);
 	preempt_enable();
 	if (likely(sent))
 		return -EIOCBQUEUED;
-	return nvme_pmap_auto_door(ioucmd, issue_flags, pf);
+	return nvme_pmap_auto_single(ioucmd, issue_flags, pf);
 }
 
 /* These are jumps: a file without a queue does not pay for those with one. */
-static int nvme_pmap_auto_uring_cmd(struct io_uring_cmd *ioucmd,
-				    unsigned int issue_flags)
+static int nvme_pmap_door_auto(struct io_uring_cmd *ioucmd,
+			       unsigned int issue_flags)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
 	struct nvme_pmap_queue *q;
@@ -344,5 +344,5 @@ static int nvme_pmap_auto_uring_cmd(struct io_uring_cmd *ioucmd,
 	q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (q)
 		return nvme_pmap_auto_queued(ioucmd, issue_flags, pf, q);
-	return nvme_pmap_auto_door(ioucmd, issue_flags, pf);
+	return nvme_pmap_auto_single(ioucmd, issue_flags, pf);
 }

@@ -113,7 +113,7 @@ static noinline void nvme_pmap_end_credit(struct nvme_pmap_queue *q)
 		nvme_pmap_put_unused_refs(b, left);
 	b->by_caller = false;
 	b->pf = NULL;
-	b->table = NULL;
+	b->table_pf = NULL;
 }
 
 /* End the batch, and ring the doorbell if it has sent commands. */
@@ -187,30 +187,6 @@ static noinline void nvme_pmap_await_sq(struct nvme_pmap_queue *q)
 	}
 }
 
-static void nvme_pmap_revoke_batch(struct nvme_pmap_queue *q)
-{
-	struct nvme_pmap_batch *b = &q->batch;
-	bool owned;
-
-	spin_lock(&q->sq_lock);
-	owned = b->state == PMAP_BATCH_OWNED;
-	if (owned)
-		nvme_pmap_batch_set(b, PMAP_BATCH_REVOKED, &nvme_pmap_no_plug);
-	spin_unlock(&q->sq_lock);
-	if (!owned)
-		return;
-	/*
-	 * The owner compares its plug and writes its command with preemption off, see
-	 * nvme_pmap_enqueue_next(): after this it has seen that the batch is revoked.
-	 */
-	synchronize_rcu();
-	spin_lock(&q->sq_lock);
-	/* the owner may have ended it meanwhile, and another task own one */
-	if (b->state == PMAP_BATCH_REVOKED)
-		nvme_pmap_close_batch(q);
-	spin_unlock(&q->sq_lock);
-}
-
 /* One caller revokes at a time: for the others the batch has ended when they get it. */
 static DEFINE_MUTEX(nvme_pmap_revoke_lock);
 
@@ -223,8 +199,28 @@ static DEFINE_MUTEX(nvme_pmap_revoke_lock);
  */
 void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q)
 {
+	struct nvme_pmap_batch *b = &q->batch;
+	bool owned;
+
 	mutex_lock(&nvme_pmap_revoke_lock);
-	nvme_pmap_revoke_batch(q);
+	spin_lock(&q->sq_lock);
+	owned = b->state == PMAP_BATCH_OWNED;
+	if (owned)
+		nvme_pmap_batch_set(b, PMAP_BATCH_REVOKED, &nvme_pmap_no_plug);
+	spin_unlock(&q->sq_lock);
+	if (!owned)
+		goto unlock;
+	/*
+	 * The owner compares its plug and writes its command with preemption off, see
+	 * nvme_pmap_enqueue_next(): after this it has seen that the batch is revoked.
+	 */
+	synchronize_rcu();
+	spin_lock(&q->sq_lock);
+	/* the owner may have ended it meanwhile, and another task own one */
+	if (b->state == PMAP_BATCH_REVOKED)
+		nvme_pmap_close_batch(q);
+	spin_unlock(&q->sq_lock);
+unlock:
 	mutex_unlock(&nvme_pmap_revoke_lock);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queue_revoke_batch);

@@ -46,7 +46,7 @@ enum nvme_pmap_batch_state {
  * @plug: the owner's plug; a plug of no task unless the batch is PMAP_BATCH_OWNED
  * @state: enum nvme_pmap_batch_state (sq_lock to write)
  * @pf: the file that the commands use
- * @table: equal to @pf where @pmap is in the file's table; NULL where @pmap belongs to
+ * @table_pf: equal to @pf where @pmap is in the file's table; NULL where @pmap belongs to
  *	the auto door, whose commands alone may use it
  * @first: the smallest first quadword that a command may have, see @others
  * @others: number of further values above @first that are allowed
@@ -61,8 +61,8 @@ enum nvme_pmap_batch_state {
  *	struct nvme_pmap_slot
  * @limit: value of nvme_pmap_queue.sent at which the references on @pf->usage, or the
  *	room in the SQ, are used up
- * @index: index of the buffer in the file's table, where @table
- * @ubuf: io_uring's object for a buffer of the auto door; NULL where @table
+ * @index: index of the buffer in the file's table, where @table_pf is set
+ * @ubuf: io_uring's object for a buffer of the auto door; NULL where @table_pf is set
  * @addr: user address of that buffer
  * @max: largest transfer of a command on the buffer, in bytes
  * @pmap: the buffer, with references for the commands up to @limit
@@ -75,7 +75,7 @@ enum nvme_pmap_batch_state {
 struct nvme_pmap_batch {
 	struct blk_plug *plug;
 	struct nvme_pmap_file *pf;
-	struct nvme_pmap_file *table;
+	struct nvme_pmap_file *table_pf;
 	u64 first;
 	u64 others;
 	struct task_struct *task;

@@ -262,7 +262,7 @@ static noinline int nvme_pmap_no_file(struct nvme_ns *ns)
 }
 
 /* A command that is not just one more of its batch; @q may be NULL. */
-static noinline int nvme_pmap_uring_cmd(struct io_uring_cmd *ioucmd,
+static noinline int nvme_pmap_cmd_alone(struct io_uring_cmd *ioucmd,
 					unsigned int issue_flags,
 					struct nvme_pmap_file *pf,
 					struct nvme_pmap_queue *q)
@@ -301,8 +301,8 @@ nvme_pmap_cmd_queue(const struct nvme_pmap_file *pf, unsigned int issue_flags)
  * A command that is not the next of a batch; it may begin one.  File and queue are looked
  * up again, because the caller needs its registers for the next of a batch.
  */
-static noinline int nvme_pmap_uring_cmd_alone(struct io_uring_cmd *ioucmd,
-					      unsigned int issue_flags)
+static noinline int nvme_pmap_cmd_first(struct io_uring_cmd *ioucmd,
+					unsigned int issue_flags)
 {
 	struct nvme_ns *ns = container_of(file_inode(ioucmd->file)->i_cdev,
 					  struct nvme_ns, cdev);
@@ -314,7 +314,7 @@ static noinline int nvme_pmap_uring_cmd_alone(struct io_uring_cmd *ioucmd,
 	if (likely(q && (issue_flags & (big | IO_URING_F_UNLOCKED)) == big &&
 		   nvme_pmap_enqueue_first(ns, pf, q, ioucmd)))
 		return -EIOCBQUEUED;
-	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
+	return nvme_pmap_cmd_alone(ioucmd, issue_flags, pf, q);
 }
 
 /* One more of a batch, on another buffer. */
@@ -337,5 +337,5 @@ static noinline int nvme_pmap_enqueue_elsewhere(struct io_uring_cmd *ioucmd,
 		return -EIOCBQUEUED;
 	percpu_ref_put(&pmap->ref);
 alone:
-	return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
+	return nvme_pmap_cmd_alone(ioucmd, issue_flags, pf, q);
 }

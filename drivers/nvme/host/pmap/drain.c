@@ -12,12 +12,12 @@
 #include "queue.h"
 
 /**
- * nvme_pmap_revoke_batches - end all batches on a controller's queues
+ * nvme_pmap_ctrl_revoke_batches - end all batches on a controller's queues
  * @ctrl: the controller
  *
  * A batch relies on a format that it read earlier.
  */
-void nvme_pmap_revoke_batches(struct nvme_ctrl *ctrl)
+void nvme_pmap_ctrl_revoke_batches(struct nvme_ctrl *ctrl)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ctrl);
 	unsigned int i;

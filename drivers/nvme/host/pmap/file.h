@@ -115,7 +115,7 @@ long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 void nvme_pmap_unregister_all(struct nvme_pmap_file *pf);
 
 /* drain.c */
-void nvme_pmap_revoke_batches(struct nvme_ctrl *ctrl);
+void nvme_pmap_ctrl_revoke_batches(struct nvme_ctrl *ctrl);
 void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q);
 void nvme_pmap_drain_ns(struct nvme_ns *ns);
 

@@ -455,7 +455,7 @@ static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
 	mutex_lock(&nvme_pmap_ns_lock);
 	while ((ns = nvme_pmap_ns_undrained(subsys, nr))) {
 		mutex_unlock(&nvme_pmap_ns_lock);
-		nvme_pmap_revoke_batches(ns->ctrl);
+		nvme_pmap_ctrl_revoke_batches(ns->ctrl);
 		nvme_pmap_ns_drain(ns);
 		mutex_lock(&nvme_pmap_ns_lock);
 		/* the reference on @ns keeps it */

@@ -29,6 +29,6 @@ int nvme_pmap_stock_checks(unsigned int issue_flags)
 	return nvme_uring_cmd_checks(issue_flags);
 }
 
-/* pmap_stock_queue() uses the bytes behind it. */
+/* pmap_stock_hctx() uses the bytes behind it. */
 static_assert(offsetofend(struct nvme_uring_cmd_pdu, status) <=
 	      sizeof_field(struct io_uring_cmd, pdu) - sizeof(u16));

@@ -58,15 +58,15 @@ static inline void __user *pmap_user_ptr(struct io_uring_cmd *ioucmd, u64 ptr)
  * bytes of io_uring's private area, which the stock driver leaves free.  A ring that
  * polls must not look at the request: another ring's poll may have freed it.
  */
-static inline u16 *pmap_stock_queue(struct io_uring_cmd *ioucmd)
+static inline u16 *pmap_stock_hctx(struct io_uring_cmd *ioucmd)
 {
 	return (u16 *)(ioucmd->pdu + sizeof(ioucmd->pdu)) - 1;
 }
 
-static inline void pmap_note_queue(struct io_uring_cmd *ioucmd,
-				   const struct request *req)
+static inline void pmap_note_hctx(struct io_uring_cmd *ioucmd,
+				  const struct request *req)
 {
-	*pmap_stock_queue(ioucmd) = req->mq_hctx->queue_num;
+	*pmap_stock_hctx(ioucmd) = req->mq_hctx->queue_num;
 }
 
 #endif /* _NVME_PMAP_MENDS_H */

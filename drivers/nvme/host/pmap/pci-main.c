@@ -8,9 +8,9 @@ MODULE_PARM_DESC(pmap_queue_depth, "most entries of a passthrough queue");
 /*
  * The controller is about to be disabled: stop the queues, so that no command gets to
  * them, and delete the pairs if it answers.  The caller holds shutdown_lock, and will
- * free the vectors.  Returns with pair_lock held, for nvme_pmap_queues_cancel().
+ * free the vectors.  Returns with pair_lock held, for nvme_pmap_disable_end().
  */
-static void nvme_pmap_queues_stop(struct nvme_dev *dev)
+static void nvme_pmap_disable_begin(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.queues;
 	unsigned int i;
@@ -35,7 +35,7 @@ static void nvme_pmap_queues_stop(struct nvme_dev *dev)
 }
 
 /* The controller is disabled: end the commands that it has not answered. */
-static void nvme_pmap_queues_cancel(struct nvme_dev *dev)
+static void nvme_pmap_disable_end(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.stopped;
 	bool keep = false;

@@ -133,7 +133,8 @@ static void nvme_pmap_init_pair(struct nvme_pmap_queue *q, u16 qid)
 }
 
 /* An on-stack struct nvme_queue for the admin commands of pci.c. */
-static struct nvme_queue nvme_pmap_stock_queue(const struct nvme_pmap_queue *q)
+static struct nvme_queue
+nvme_pmap_as_nvme_queue(const struct nvme_pmap_queue *q)
 {
 	struct nvme_queue hw = {
 		.dev = nvme_pmap_dev(q),
@@ -150,7 +151,7 @@ static struct nvme_queue nvme_pmap_stock_queue(const struct nvme_pmap_queue *q)
 static int nvme_pmap_create_pair(struct nvme_pmap_queue *q, u16 qid)
 {
 	struct nvme_dev *dev = nvme_pmap_dev(q);
-	struct nvme_queue hw = nvme_pmap_stock_queue(q);
+	struct nvme_queue hw = nvme_pmap_as_nvme_queue(q);
 	int ret;
 
 	ret = adapter_alloc_cq(dev, qid, &hw, q->vector);

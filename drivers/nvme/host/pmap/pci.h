@@ -21,7 +21,7 @@ struct nvme_pmap_stand_in;
  * @base: identifier of the first queue after blk-mq's
  * @granted: queues that the controller granted beyond blk-mq's
  * @queues: the queue objects, from the end of probe to the end of remove; or NULL
- * @stopped: @queues as nvme_pmap_queues_stop() saw it, for nvme_pmap_queues_cancel()
+ * @stopped: @queues as nvme_pmap_disable_begin() saw it, for nvme_pmap_disable_end()
  * @pm: tells @queues that the system goes to sleep or wakes up
  * @stand_in: shown to nvme_timeout() in place of a request; lives as long as @queues
  */
@@ -37,8 +37,8 @@ struct nvme_pmap_pci {
 /* The hooks; see pci-count.c, pci-admin.c and pci-main.c. */
 static unsigned int nvme_pmap_queues_wanted(void);
 static int nvme_pmap_set_queue_count(struct nvme_dev *dev, unsigned int *nr);
-static void nvme_pmap_queues_stop(struct nvme_dev *dev);
-static void nvme_pmap_queues_cancel(struct nvme_dev *dev);
+static void nvme_pmap_disable_begin(struct nvme_dev *dev);
+static void nvme_pmap_disable_end(struct nvme_dev *dev);
 static void nvme_pmap_sync(struct nvme_dev *dev);
 static int nvme_pmap_queue_cmd(struct nvme_dev *dev, u16 qid,
 			       struct nvme_command *c);

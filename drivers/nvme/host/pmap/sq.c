@@ -237,7 +237,7 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 	enum nvme_pmap_next next;
 	u32 len;
 
-	if (unlikely(b->table != pf || b->limit == sent ||
+	if (unlikely(b->table_pf != pf || b->limit == sent ||
 		     ioucmd->flags & IORING_URING_CMD_FIXED ||
 		     !nvme_pmap_slot_free(slot)))
 		return PMAP_NEXT_ALONE;
@@ -302,7 +302,7 @@ nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 {
 	enum nvme_pmap_next next = PMAP_NEXT_ALONE;
 
-	/* pairs with synchronize_rcu() in nvme_pmap_revoke_batch() */
+	/* pairs with synchronize_rcu() in nvme_pmap_queue_revoke_batch() */
 	preempt_disable();
 	if (nvme_pmap_owns_batch(q))
 		next = nvme_pmap_enqueue_owned(pf, q, ioucmd, other);
@@ -388,7 +388,7 @@ static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
 	q->batch.index = index;
 	q->batch.ubuf = NULL;
 	q->batch.max = READ_ONCE(pf->pc->max_transfer);
-	q->batch.table = pf;
+	q->batch.table_pf = pf;
 	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
 }
 

@@ -11,8 +11,8 @@
 #include "queue.h"
 
 /* A command of NVME_URING_CMD_PMAP. */
-static __always_inline int nvme_pmap_uring_cmd_pmap(struct io_uring_cmd *ioucmd,
-						    unsigned int issue_flags)
+static __always_inline int nvme_pmap_door_pmap(struct io_uring_cmd *ioucmd,
+					       unsigned int issue_flags)
 {
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
 	struct nvme_pmap_queue *q = NULL;
@@ -21,13 +21,13 @@ static __always_inline int nvme_pmap_uring_cmd_pmap(struct io_uring_cmd *ioucmd,
 	if (likely(pf))
 		q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (!q)
-		return nvme_pmap_uring_cmd(ioucmd, issue_flags, pf, q);
+		return nvme_pmap_cmd_alone(ioucmd, issue_flags, pf, q);
 	next = nvme_pmap_enqueue_next(pf, q, ioucmd, NULL);
 	if (likely(next == PMAP_NEXT_QUEUED))
 		return -EIOCBQUEUED;
 	if (next == PMAP_NEXT_ELSEWHERE)
 		return nvme_pmap_enqueue_elsewhere(ioucmd, issue_flags);
-	return nvme_pmap_uring_cmd_alone(ioucmd, issue_flags);
+	return nvme_pmap_cmd_first(ioucmd, issue_flags);
 }
 
 /**
@@ -42,12 +42,12 @@ int nvme_pmap_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 {
 	/* these are jumps: no door pays for the others */
 	if (likely(ioucmd->cmd_op == NVME_URING_CMD_PMAP))
-		return nvme_pmap_uring_cmd_pmap(ioucmd, issue_flags);
+		return nvme_pmap_door_pmap(ioucmd, issue_flags);
 	/* of one byte; READ_ONCE() would cost stock commands an instruction more */
 	if (data_race(nvme_pmap_auto_open) &&
 	    ioucmd->cmd_op == NVME_URING_CMD_IO &&
 	    ioucmd->flags & IORING_URING_CMD_FIXED)
-		return nvme_pmap_auto_uring_cmd(ioucmd, issue_flags);
+		return nvme_pmap_door_auto(ioucmd, issue_flags);
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
@@ -70,5 +70,5 @@ int nvme_pmap_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 	/* as nvme_ns_chr_uring_cmd_iopoll(), but not through the request */
 	ns = container_of(file_inode(ioucmd->file)->i_cdev, struct nvme_ns,
 			  cdev);
-	return nvme_pmap_poll_hctx(ns->queue, *pmap_stock_queue(ioucmd), iob);
+	return nvme_pmap_poll_hctx(ns->queue, *pmap_stock_hctx(ioucmd), iob);
 }

@@ -1,15 +1,15 @@
 // Mends of stock bugs in ioctl.c; pmap/mends.h explains each.
 //
 // proof: nvme_uring_cmd_io: return pmap_copy_sqe(ioucmd, PTR_ERR(req));
-// proof: nvme_uring_cmd_io: pmap_note_queue(ioucmd, req);
+// proof: nvme_uring_cmd_io: pmap_note_hctx(ioucmd, req);
 // proof: nvme_uring_cmd_io: pmap_user_ptr(ioucmd, d.metadata)
 // proof: nvme_map_user_request: ioucmd ? pmap_user_ptr(ioucmd, ubuffer) : nvme_to_user_ptr(ubuffer)
 // proof: -: #include "pmap/mends.h"
 //
-// pmap_copy_sqe() gets the SQE as it was issued; pmap_note_queue() comes before another
+// pmap_copy_sqe() gets the SQE as it was issued; pmap_note_hctx() comes before another
 // task may end the command:
 // order: nvme_uring_cmd_io: req = nvme_alloc_user_request(q, &c, rq_flags, blk_flags); if (IS_ERR(req)) return pmap_copy_sqe(ioucmd, PTR_ERR(req));
-// order: nvme_uring_cmd_io: pdu->req = req; pmap_note_queue(ioucmd, req); ... nvme_pmap_execute_rq_nowait(&c, req); ... return -EIOCBQUEUED; }
+// order: nvme_uring_cmd_io: pdu->req = req; pmap_note_hctx(ioucmd, req); ... nvme_pmap_execute_rq_nowait(&c, req); ... return -EIOCBQUEUED; }
 // users: nvme_alloc_user_request: nvme_submit_user_cmd, nvme_uring_cmd_io
 // users: nvme_map_user_request: nvme_submit_user_cmd, nvme_uring_cmd_io
 
@@ -62,6 +62,6 @@ identifier pdu, req, ioucmd;
  {
  ... when any
  pdu->req = req;
-+pmap_note_queue(ioucmd, req);
++pmap_note_hctx(ioucmd, req);
  ... when any
  }
