@@ -73,7 +73,7 @@ static inline int nvme_pmap_stats_file(int fd, struct nvme_pmap_stats *stats)
  * @addr: start of the buffer, a multiple of 4 bytes
  * @len: bytes, a multiple of 4
  * @flags: enum nvme_pmap_register_flags
- * @index: (out) the buffer's index for commands
+ * @index: (out) the buffer's index for commands; on failure no valid index
  */
 static inline int nvme_pmap_register_buf(int fd, const void *addr, size_t len,
 					 uint32_t flags, uint32_t *index)
@@ -88,8 +88,7 @@ static inline int nvme_pmap_register_buf(int fd, const void *addr, size_t len,
 	reg.len = len;
 	reg.index = NVME_PMAP_INDEX_ANY;
 	ret = nvme_pmap_ioctl(fd, NVME_PMAP_IOC_REGISTER, &reg);
-	if (!ret)
-		*index = reg.index;
+	*index = reg.index;
 	return ret;
 }
 

@@ -351,7 +351,8 @@ struct nvme_pmap_unregister {
  * @auto_queue: (out) such commands sent over a passthrough queue by a mapping of the
  *	buffer; the counters by form include them
  * @stock_setup: (out) such commands sent by the stock path, while the auto door was
- *	being set up for the file or the buffer (retries for a tag are counted again)
+ *	being set up for the file or the buffer (retries for a tag are counted again;
+ *	commands that a file sends before it has counters are not counted)
  * @stock_unsupported: (out) such commands sent by the stock path: not a Read or Write
  *	of plain blocks, or the slice is not in the buffer, or not aligned
  * @stock_unmapped: (out) such commands sent by the stock path: the buffer is over a
