@@ -46,7 +46,7 @@ test: modules ## Run every test (NAME=t-queues for one, CASE=queue/detach,... fo
 		[ $$kernel = plain ] || scripts/debug-kernel --kernel $(KERNEL) $$kernel || exit 1; \
 	done
 	@$(MAKE) -s tools
-	@SOAK_MINUTES=$(SOAK_MINUTES) TEST_EXCEPT="$(EXCEPT)" tests/run -k $(KERNELS) $(if $(CASE),-c '$(CASE)') $(NAME)
+	@SOAK_MINUTES=$(SOAK_MINUTES) TEST_EXCEPT="$(EXCEPT)" tests/run -k $(KERNELS) $${CASE:+-c "$$CASE"} $(NAME)
 
 debug-kernels: ## Build the kernels of test-debug, once
 	@scripts/debug-kernel --kernel $(KERNEL)

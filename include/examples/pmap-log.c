@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 	check(nsid < 0 ? -errno : 0, "NVME_IOCTL_ID");
 	check(nvme_pmap_query_file(fd, &query), "the driver offers no pmap");
 	lba = query.lba_bytes;
-	check(lba ? 0 : -EMEDIUMTYPE, "the format is not known");
+	check(lba && !query.ns ? 0 : -EMEDIUMTYPE, "zones or metadata");
 	/* an arena, registered once; its halves: as written, as read back */
 	half = GROUP * lba;
 	mem = aligned_alloc(4096, 2 * half);

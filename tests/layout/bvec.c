@@ -205,7 +205,8 @@ static int compare(const struct model *m, struct page *const *page, struct impor
 static int check_slice(const struct model *m, struct page *const *page, u64 addr, u32 len)
 {
 	const struct pmap_layout l = { .len = m->len };
-	bool inside = pmap_inside(&l, addr - m->addr, len);
+	u64 offset = addr - m->addr;
+	bool inside = pmap_inside(&l, &offset, len);
 
 	slices++;
 	if (inside != import_inside(m, addr, len))

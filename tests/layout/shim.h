@@ -30,11 +30,15 @@ typedef int64_t s64;
 #define le32_to_cpu(x) le32toh(x)
 #define le64_to_cpu(x) le64toh(x)
 
-#define likely(x)    __builtin_expect(!!(x), 1)
-#define unlikely(x)  __builtin_expect(!!(x), 0)
-#define noinline     __attribute__((__noinline__))
-#define fallthrough  __attribute__((__fallthrough__))
-#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Without a wrong guess there is nothing to mask. */
+#define array_index_nospec(index, size) (index)
+#define noinline			__attribute__((__noinline__))
+#define fallthrough			__attribute__((__fallthrough__))
+#define READ_ONCE(x)			(*(const volatile __typeof__(x) *)&(x))
 
 /* An SGL descriptor: 16 bytes, the type in the upper half of the last. */
 struct nvme_sgl_desc {

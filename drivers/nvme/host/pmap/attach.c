@@ -255,7 +255,7 @@ static void nvme_pmap_queue_last_user(struct nvme_pmap_queue *q)
 	q->idle = jiffies;
 	if (!q->set->dead &&
 	    nvme_pmap_queue_free_if_idle(q) != MAX_JIFFY_OFFSET)
-		q->set->ops->keep(q->set);
+		q->set->ops->kick(q->set);
 }
 
 /* Choose a queue and attach its first user. */
@@ -282,7 +282,7 @@ nvme_pmap_queue_first_user(struct nvme_pmap_queues *set,
 	ret = set->ops->up(q);
 	/* during a reset: the queue comes up later, until then blk-mq serves */
 	if (!ret || ret == -EAGAIN) {
-		set->ops->keep(set);
+		set->ops->kick(set);
 		return q;
 	}
 	nvme_pmap_queue_last_user(q);

@@ -45,8 +45,7 @@
 #define PMAP_AUTO_MAX 16384
 
 /**
- * struct nvme_pmap_auto_entry - a registered buffer of io_uring's
- *	it
+ * struct nvme_pmap_auto_entry - an io_uring registered buffer, as one open file uses it
  * @hash: entry in nvme_pmap_auto_file.table
  * @imu: io_uring's object; without @pmap or @adopted, only for comparison
  * @pmap: the buffer with its mapping; NULL before it is made, or if @refused

@@ -100,7 +100,7 @@ static noinline void nvme_pmap_put_unused_refs(struct nvme_pmap_batch *b,
 	b->elsewhere = 0;
 }
 
-/* End the references of the batch: no command is just the next one after this. */
+/* Put the batch's unused references.  Later commands have to open a new batch. */
 static noinline void nvme_pmap_end_credit(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
@@ -187,7 +187,9 @@ static noinline void nvme_pmap_await_sq(struct nvme_pmap_queue *q)
 	}
 }
 
-/* One caller revokes at a time: for the others the batch has ended when they get it. */
+/*
+ * Serialises revokers: a second caller returns only after the first has rung the doorbell.
+ */
 static DEFINE_MUTEX(nvme_pmap_revoke_lock);
 
 /**

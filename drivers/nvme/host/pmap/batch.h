@@ -33,7 +33,7 @@ struct task_struct;
  * enum nvme_pmap_batch_state - who may put commands into the SQ
  * @PMAP_BATCH_IDLE: any task that takes sq_lock
  * @PMAP_BATCH_OWNED: the task that submits under the batch's plug, without sq_lock
- * @PMAP_BATCH_REVOKED: nobody, until that task's plug has ended
+ * @PMAP_BATCH_REVOKED: no task; nvme_pmap_unplug() of the former owner sets IDLE
  */
 enum nvme_pmap_batch_state {
 	PMAP_BATCH_IDLE,

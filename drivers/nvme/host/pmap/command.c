@@ -103,8 +103,8 @@ static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
 
 /*
  * The bytes that the command will transfer, or an errno; -EBUSY while the format is not
- * known.  The caller has entered the namespace's queue: nvme_pmap_ns_drain() either
- * waits for this command, or has made the format stale before the look at it here.
+ * known.  The caller has entered the namespace's queue: nvme_pmap_ns_drain() waits for this
+ * command, or has marked the format stale before the READ_ONCE() below.
  */
 static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
 						const struct nvme_command *c,

@@ -28,6 +28,7 @@
 #define _NVME_PMAP_LAYOUT_H
 
 #ifdef __KERNEL__
+#include <linux/nospec.h>
 #include <linux/nvme.h>
 #include <linux/types.h>
 #include <uapi/linux/nvme_pmap.h>
@@ -111,10 +112,17 @@ struct pmap_slice {
 	u32 len;
 };
 
-/* Does the slice lie in the buffer?  @offset may be any number. */
-static inline bool pmap_inside(const struct pmap_layout *l, u64 offset, u32 len)
+/*
+ * Does the slice lie in the buffer?  @offset may be any number; it is masked, so that a
+ * wrong guess of this check does not index the lists.
+ */
+static __always_inline bool pmap_inside(const struct pmap_layout *l,
+					u64 *offset, u32 len)
 {
-	return offset < l->len && len <= l->len - offset;
+	if (unlikely(*offset >= l->len))
+		return false;
+	*offset = array_index_nospec(*offset, l->len);
+	return likely(len <= l->len - *offset);
 }
 
 /* @offset + @len must lie inside the buffer; @len must not be zero. */

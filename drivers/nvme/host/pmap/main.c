@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The begin and the end, in order, of a controller, an open file and the module.  This
- * file uses all others; none uses it.
+ * The begin and the end, in order, of a controller, an open file and the module.  Only
+ * the hooks and pci-main.c, which does the same for a struct nvme_dev, use this file.
  */
 #include "nvme.h"
 #include "adopt.h"

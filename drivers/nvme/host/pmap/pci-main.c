@@ -38,7 +38,7 @@ static void nvme_pmap_disable_begin(struct nvme_dev *dev)
 static void nvme_pmap_disable_end(struct nvme_dev *dev)
 {
 	struct nvme_pmap_queues *set = dev->pmap.stopped;
-	bool keep = false;
+	bool kick = false;
 	unsigned int i;
 
 	if (!set)
@@ -51,10 +51,10 @@ static void nvme_pmap_disable_end(struct nvme_dev *dev)
 			continue;
 		nvme_pmap_queue_cancel(q);
 		q->qid = 0;
-		keep = true;
+		kick = true;
 	}
 	mutex_unlock(&set->pair_lock);
-	if (keep)
+	if (kick)
 		mod_delayed_work(nvme_wq, &set->work, PMAP_WORK_SOON);
 }
 
@@ -76,7 +76,7 @@ static void nvme_pmap_sync(struct nvme_dev *dev)
 static const struct nvme_pmap_queue_ops nvme_pmap_pci_ops = {
 	.up = nvme_pmap_pci_up,
 	.down = nvme_pmap_pci_down,
-	.keep = nvme_pmap_pci_kick,
+	.kick = nvme_pmap_pci_kick,
 };
 
 static struct nvme_pmap_queues *nvme_pmap_pci_queues(struct nvme_dev *dev)

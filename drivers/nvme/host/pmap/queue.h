@@ -176,12 +176,12 @@ struct nvme_pmap_queue {
  *	or another negative errno.
  * @down: delete the pair, if there is one; set lock held, the queue idle.  Return 0,
  *	-EAGAIN: not now, or another error or NVMe status: not before the next reset.
- * @keep: run the keeper soon
+ * @kick: run the work of the queues soon
  */
 struct nvme_pmap_queue_ops {
 	int (*up)(struct nvme_pmap_queue *q);
 	int (*down)(struct nvme_pmap_queue *q);
-	void (*keep)(struct nvme_pmap_queues *set);
+	void (*kick)(struct nvme_pmap_queues *set);
 };
 
 /**

@@ -160,7 +160,7 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 
 enum nvme_pmap_next {
 	PMAP_NEXT_QUEUED,
-	PMAP_NEXT_ALONE,     /* not just one more of the batch */
+	PMAP_NEXT_ALONE,     /* needs another route: see the top of this file */
 	PMAP_NEXT_ELSEWHERE, /* on another buffer than the batch's own */
 };
 
@@ -211,7 +211,7 @@ nvme_pmap_batch_send(struct nvme_pmap_queue *q, struct nvme_pmap_slot *slot,
 
 	if (unlikely(offset % NVME_PMAP_ALIGN))
 		return PMAP_NEXT_ALONE;
-	if (!nvme_pmap_inside(&pmap->l, &offset, len))
+	if (!pmap_inside(&pmap->l, &offset, len))
 		return PMAP_NEXT_ALONE;
 	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
 	if (unlikely(kind == PMAP_KIND_BUILT))

@@ -48,25 +48,12 @@ static struct nvme_pmap *nvme_pmap_lookup(struct nvme_pmap_file *pf, u32 index)
 	return pmap;
 }
 
-/*
- * Does the slice lie in the buffer?  @offset may be any number; it is masked, so that a
- * wrong guess of this check does not index the lists.
- */
-static __always_inline bool nvme_pmap_inside(const struct pmap_layout *l,
-					     u64 *offset, u32 len)
-{
-	if (unlikely(*offset >= l->len))
-		return false;
-	*offset = array_index_nospec(*offset, l->len);
-	return likely(len <= l->len - *offset);
-}
-
-/* The same, and may one command carry the slice? */
+/* Does the slice lie in the buffer, and may one command carry it?  Masks @offset. */
 static __always_inline int
 nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 		      const struct nvme_pmap *pmap, u64 *offset, u32 len)
 {
-	if (unlikely(!nvme_pmap_inside(&pmap->l, offset, len)))
+	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
 	/* one comparison for a length of zero as well; a reset may change it */
 	if (unlikely(len - 1 >= data_race(pf->pc->max_transfer)))
