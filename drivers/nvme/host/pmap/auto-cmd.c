@@ -172,7 +172,9 @@ nvme_pmap_auto_by_queue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		return false;
 	}
 	if (!(issue_flags & IO_URING_F_UNLOCKED)) {
-		if (nvme_pmap_auto_elsewhere(pf, q, ioucmd, pmap))
+		/* the owner is this task, or there is nothing to look for */
+		if (nvme_pmap_owns_batch(q) &&
+		    nvme_pmap_auto_elsewhere(pf, q, ioucmd, pmap))
 			return true;
 		if (nvme_pmap_auto_first(ns, pf, q, ioucmd, pmap)) {
 			/* the batch has references of its own */

@@ -289,7 +289,7 @@ nvme_pmap_enqueue_owned_auto(struct nvme_pmap_queue *q,
 	return true;
 }
 
-/* Does the task own the batch of the queue?  Preemption is off. */
+/* Does the task own the batch of the queue?  With preemption on, it may be revoked. */
 static __always_inline bool
 nvme_pmap_owns_batch(const struct nvme_pmap_queue *q)
 {
