@@ -12,6 +12,7 @@ run() {
 }
 
 says() { grep -qE -- "$1" "$dir/output"; }
+lacks() { ! says "$1"; }
 
 gone() { ! kill -0 "$(cat "$1")" 2>/dev/null; }
 
@@ -78,6 +79,9 @@ test() {
 	one quiet 0 "1 passed, 0 failed, 0 skipped"
 	one fail 1 "2 passed, 1 failed, 0 skipped"
 	check "runner: a failure says why" says 'not ok - broken: on purpose'
+	one reason 1 "2 passed, 1 failed, 0 skipped"
+	check "runner: what a failed case noted" says '^ +# lib/a.c:2: of the case that failed$'
+	check "runner: not what others noted" lacks 'lib/a.c:1:'
 	one skip 0 "0 passed, 0 failed, 1 skipped"
 	check "runner: a skip says why" says '^skip  t-skip .* no no-such-program$'
 	one skip-case 0 "1 passed, 0 failed, 1 skipped"
