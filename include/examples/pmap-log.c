@@ -35,7 +35,8 @@ static void check(int ret, const char *what)
 }
 
 /* Run a command: n blocks from slba on, n * lba bytes of the arena at from. */
-static void run(uint8_t opcode, uint64_t from, uint64_t slba, uint32_t n)
+static void run(const char *what, uint8_t opcode, uint64_t from, uint64_t slba,
+		uint32_t n)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 	struct io_uring_cqe *cqe;
@@ -44,9 +45,9 @@ static void run(uint8_t opcode, uint64_t from, uint64_t slba, uint32_t n)
 	check(sqe ? 0 : -EBUSY, "io_uring_get_sqe");
 	nvme_pmap_prep_rw(sqe, fd, opcode, nsid, arena, from, n * lba, slba, n);
 	ret = io_uring_submit(&ring);
-	check(ret < 0 ? ret : 0, "io_uring_submit");
+	check(ret == 1 ? 0 : ret < 0 ? ret : -EAGAIN, "io_uring_submit");
 	check(io_uring_wait_cqe(&ring, &cqe), "io_uring_wait_cqe");
-	check(cqe->res, opcode == NVME_PMAP_OP_READ ? "read" : "write");
+	check(cqe->res, what);
 	io_uring_cqe_seen(&ring, cqe);
 }
 
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
 {
 	char *mem, *end = "";
 	uint64_t first = argc > 2 ? strtoull(argv[2], &end, 0) : 0, nr = 0;
-	uint32_t i, n, half; /* bytes of half the arena */
+	uint32_t i, n, half; /* half the arena: as written, as read */
 	struct nvme_pmap_query query;
 	struct record *r;
 
@@ -67,7 +68,6 @@ int main(int argc, char **argv)
 	check(nvme_pmap_query_file(fd, &query), "the driver offers no pmap");
 	lba = query.lba_bytes;
 	check(lba && !query.ns ? 0 : -EMEDIUMTYPE, "zones or metadata");
-	/* an arena, registered once; its halves: as written, as read back */
 	half = GROUP * lba;
 	mem = aligned_alloc(4096, 2 * half);
 	check(mem ? 0 : -ENOMEM, "memory");
@@ -84,10 +84,10 @@ int main(int argc, char **argv)
 		}
 		if (!n)
 			break;
-		run(NVME_PMAP_OP_WRITE, 0, first + nr, n);
+		run("write", NVME_PMAP_OP_WRITE, 0, first + nr, n);
 		/* Flush covers only completed Writes; cdw10 to cdw12 are 0 */
-		run(0x00, 0, 0, 1);
-		run(NVME_PMAP_OP_READ, half, first + nr, n);
+		run("flush", 0x00, 0, 0, 1);
+		run("read", NVME_PMAP_OP_READ, half, first + nr, n);
 		check(memcmp(mem, mem + half, n * lba) ? -EIO : 0, "compare");
 		for (i = 0; i < n; i++)
 			fputs(mem + half + i * lba + sizeof(*r), stdout);

@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 	}
 	check(nvme_pmap_stats_file(fd, &stats), "stats");
 	warnx("%llu of %lu by queue", stats.queue, reads);
-	if (fwrite(mem, len, reads, stdout) != reads || fflush(stdout))
-		check(-errno, "stdout");
+	ret = fwrite(mem, len, reads, stdout) == reads && !fflush(stdout);
+	check(ret ? 0 : -EIO, "stdout");
 	return 0; /* the exit closes fd, and so ends queue and registration */
 }

@@ -68,13 +68,13 @@ int main(int argc, char **argv)
 	nvme_pmap_prep_read(sqe, fd, nsid, buf, 0, len, 0,
 			    len / query.lba_bytes);
 	ret = io_uring_submit(&ring);
-	check(ret < 0 ? ret : 0, "io_uring_submit");
+	check(ret == 1 ? 0 : ret < 0 ? ret : -EAGAIN, "io_uring_submit");
 	check(io_uring_wait_cqe(&ring, &cqe), "io_uring_wait_cqe");
 	check(cqe->res, "read");
 	io_uring_cqe_seen(&ring, cqe);
 
-	if (fwrite(mem, 1, len, stdout) != len || fflush(stdout))
-		check(-errno, "stdout");
+	check(fwrite(mem, len, 1, stdout) == 1 && !fflush(stdout) ? 0 : -EIO,
+	      "stdout");
 
 	/* the end of the program would do all of this as well */
 	io_uring_queue_exit(&ring);

@@ -6,8 +6,8 @@
  *	cc -I../uapi -I.. pmap-share.c -o pmap-share -luring -lpthread
  *	./pmap-share /dev/ng0n1 [THREADS] | hexdump -C
  *
- * Each of the THREADS (4, at most 32) reads 16 times 8 logical blocks, with a
- * file and a buffer of its own, and a ring, which then needs no lock.
+ * Each of THREADS (4, at most 32) reads 16 times 8 blocks, and needs no lock: it
+ * has a file, a buffer and a ring of its own.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -22,8 +22,8 @@
 #define READS  16u /* commands of a thread, all of them in flight at once */
 
 static const char *path;
-static int owner;    /* the file that has attached the queue */
-static uint32_t len; /* bytes of one command */
+static int owner, attached; /* the file with the queue; 0, or -EUSERS: none */
+static uint32_t len;	    /* bytes of one command */
 
 /* End the program unless ret is 0; it is -errno, or > 0: an NVMe status. */
 static void check(int ret, const char *what)
@@ -51,11 +51,10 @@ static void *read_part(void *arg)
 	check(nsid < 0 ? -errno : 0, "NVME_IOCTL_ID");
 	mem = aligned_alloc(4096, READS * len);
 	check(mem ? 0 : -ENOMEM, "memory");
-	/* a buffer belongs to one file; a queue may belong to several */
 	check(nvme_pmap_register_buf(fd, mem, READS * len, 0, &buf), "memory");
-	check(nvme_pmap_share_queue(fd, owner, 0), "share");
+	if (!attached) /* a queue may belong to several files */
+		check(nvme_pmap_share_queue(fd, owner, 0), "share");
 	check(io_uring_queue_init(READS, &ring, NVME_PMAP_RING_FLAGS), "ring");
-
 	/* were there no SQE for one of them, the submission would be short */
 	for (i = 0; i < READS && (sqe = io_uring_get_sqe(&ring)); i++)
 		nvme_pmap_prep_read(sqe, fd, nsid, buf, i * len, len,
@@ -75,7 +74,7 @@ int main(int argc, char **argv)
 	char *end = "";
 	unsigned long i, nr = argc > 2 ? strtoul(argv[2], &end, 0) : 4;
 	struct nvme_pmap_query query;
-	pthread_t threads[32];
+	pthread_t t[32];
 	void *mem;
 
 	if (argc < 2 || argc > 3 || *end || !nr || nr > 32)
@@ -86,12 +85,13 @@ int main(int argc, char **argv)
 	check(nvme_pmap_query_file(owner, &query), "the driver offers no pmap");
 	check(query.lba_bytes ? 0 : -EMEDIUMTYPE, "the format is not known");
 	len = BLOCKS * query.lba_bytes;
-	check(nvme_pmap_attach_queue(owner, 0), "attach");
+	attached = nvme_pmap_attach_queue(owner, 0);
+	check(attached == -EUSERS ? 0 : attached, "attach");
 	for (i = 0; i < nr; i++)
-		check(-pthread_create(&threads[i], NULL, read_part, (void *)i),
-		      "pthread_create");
+		check(-pthread_create(&t[i], NULL, read_part, (void *)i),
+		      "thread");
 	for (i = 0; i < nr; i++) {
-		check(-pthread_join(threads[i], &mem), "pthread_join");
+		check(-pthread_join(t[i], &mem), "pthread_join");
 		fwrite(mem, len, READS, stdout);
 	}
 	check(fflush(stdout) || ferror(stdout) ? -EIO : 0, "stdout");

@@ -88,7 +88,7 @@ int main(int argc, char **argv)
 		cmd->cdw11 = at >> shift >> 32;
 		cmd->cdw12 = (LEN >> shift) - 1;
 		ret = io_uring_submit(&ring);
-		check(ret < 0 ? ret : 0, "io_uring_submit");
+		check(ret == 1 ? 0 : ret < 0 ? ret : -EAGAIN, "submit");
 		check(io_uring_wait_cqe(&ring, &cqe), "io_uring_wait_cqe");
 		check(cqe->res, "read");
 		io_uring_cqe_seen(&ring, cqe);
