@@ -167,7 +167,8 @@ static bool enough(const struct hostile *h)
 	const struct tally *t = &h->tally;
 	uint64_t sent = t->sent[DOOR_PLAIN] + t->sent[DOOR_FIXED] + t->sent[DOOR_PMAP];
 
-	return CHECK(t->verified >= sent / 2 && t->verified >= 20,
+	/* of a few commands, a few events may have caught most */
+	return CHECK(t->verified >= 20 && (sent < 400 || t->verified >= sent / 2),
 		     "of %" PRIu64 " commands %" PRIu64 " could be verified", sent, t->verified) &&
 	       CHECK(t->taken && t->limits && t->sampled && h->second.formats &&
 			     (!run.never || t->silences),
@@ -234,13 +235,14 @@ static bool begin(struct hostile *h)
 	return good;
 }
 
+/* On a machine that is too busy, longer than asked for: until some commands have succeeded. */
 static void go_on(struct hostile *h)
 {
-	uint64_t start = now_ms(), end = start + 1000ull * (opt.rounds ? opt.rounds : 40),
-		 shown = start;
+	uint64_t asked = 1000ull * (opt.rounds ? opt.rounds : 40), start = now_ms(), shown = start;
 	const struct tally *t = &h->tally;
 
-	while (now_ms() < end && !h->failed && !case_failed() && revive(h)) {
+	while ((now_ms() < start + asked || (t->verified < 100 && now_ms() < start + 3 * asked)) &&
+	       !h->failed && !case_failed() && revive(h)) {
 		sleep_ms(20 + draw_of(&run.draw, one_in(&run.draw, 4) ? 1500 : 300));
 		event_some(h, &run.draw, kill_one);
 		if (now_ms() - shown > 60000) {
