@@ -57,52 +57,52 @@ bool pinned_becomes(const struct dev *dev, long bytes, unsigned int ms)
 
 /* ---- counters ---- */
 
-struct ways ways_since(const struct dev *dev, const struct ways *before)
+struct paths paths_since(const struct dev *dev, const struct paths *before)
 {
 	struct nvme_pmap_stats st = queue_stats(dev);
-	struct ways w = {
-		.mq = st.auto_mq - before->mq,
+	struct paths w = {
+		.blk_mq = st.auto_mq - before->blk_mq,
 		.queue = st.auto_queue - before->queue,
-		.starting = st.stock_setup - before->starting,
-		.command = st.stock_unsupported - before->command,
-		.refused = st.stock_unmapped - before->refused,
-		.failed = st.stock_other - before->failed,
+		.setup = st.stock_setup - before->setup,
+		.unsupported = st.stock_unsupported - before->unsupported,
+		.unmapped = st.stock_unmapped - before->unmapped,
+		.other = st.stock_other - before->other,
 	};
 
 	w.fallback = st.fallback_full + st.fallback_down + st.fallback_frozen + st.fallback_list +
 		     st.fallback_logged + st.fallback_worker + st.fallback_busy - before->fallback;
-	w.fast = w.mq + w.queue;
-	w.stock = w.starting + w.command + w.refused + w.failed;
+	w.served = w.blk_mq + w.queue;
+	w.stock = w.setup + w.unsupported + w.unmapped + w.other;
 	return w;
 }
 
-struct ways ways_of(const struct dev *dev)
+struct paths paths_of(const struct dev *dev)
 {
-	struct ways none = { 0 };
+	struct paths none = { 0 };
 
-	return ways_since(dev, &none);
+	return paths_since(dev, &none);
 }
 
 /* An attached queue takes every command it can; a fallback counter explains each other. */
-static bool fast_but(const struct prog *p, const struct ways *before, uint64_t sent,
-		     uint64_t starting, const char *what)
+static bool paths_served_but(const struct prog *p, const struct paths *before, uint64_t sent,
+			     uint64_t starting, const char *what)
 {
-	struct ways w = ways_since(&p->dev, before);
+	struct paths w = paths_since(&p->dev, before);
 
-	return CHECK(w.fast + w.starting == sent && w.stock == w.starting && w.starting <= starting,
+	return CHECK(w.served + w.setup == sent && w.stock == w.setup && w.setup <= starting,
 		     "%s: of %" PRIu64 " commands %" PRIu64 " were served; stock had %" PRIu64
-		     ": starting %" PRIu64 " command %" PRIu64 " refused %" PRIu64
-		     " failed %" PRIu64,
-		     what, sent, w.fast, w.stock, w.starting, w.command, w.refused, w.failed) &&
-	       CHECK(opt.queues ? w.queue && w.mq == w.fallback : !w.queue,
+		     ": setup %" PRIu64 " unsupported %" PRIu64 " unmapped %" PRIu64
+		     " other %" PRIu64,
+		     what, sent, w.served, w.stock, w.setup, w.unsupported, w.unmapped, w.other) &&
+	       CHECK(opt.queues ? w.queue && w.blk_mq == w.fallback : !w.queue,
 		     "%s: of %" PRIu64 " commands %" PRIu64 " went by a queue, %" PRIu64
 		     " past it for a reason",
 		     what, sent, w.queue, w.fallback);
 }
 
-bool all_fast(const struct prog *p, const struct ways *before, uint64_t sent, const char *what)
+bool paths_served(const struct prog *p, const struct paths *before, uint64_t sent, const char *what)
 {
-	return fast_but(p, before, sent, 0, what);
+	return paths_served_but(p, before, sent, 0, what);
 }
 
 /* ---- a program ---- */
@@ -147,7 +147,7 @@ bool prog_open_flags(struct prog *p, int flags, enum mode mode, enum mem_kind ki
 	 * are not counted.
 	 */
 	if (good)
-		ways_of(&p->dev);
+		paths_of(&p->dev);
 	return good && set_door(&p->dev, door_mode()) && prog_start(p, mode, kind, len);
 }
 
@@ -272,16 +272,16 @@ static enum settled settle(struct prog *p, unsigned int index, void *at, bool an
 {
 	uint64_t end = now_ms() + (slow_kernel() ? 60000 : 20000);
 	unsigned int tries = 0;
-	struct ways before, w;
+	struct paths before, w;
 
 	do {
-		before = ways_of(&p->dev);
+		before = paths_of(&p->dev);
 		if (!CHECK_RET(run_fixed(p, OP_READ, index, at, p->dev.block, 0), 0, "first reads"))
 			break;
-		w = ways_since(&p->dev, &before);
-		if (any ? w.fast : opt.queues ? w.queue : w.mq)
+		w = paths_since(&p->dev, &before);
+		if (any ? w.served : opt.queues ? w.queue : w.blk_mq)
 			return SERVED;
-		if (w.refused)
+		if (w.unmapped)
 			return REFUSED;
 		/* a worker's turn: the driver maps it, and attaches a queue */
 		if (tries++ % 8 == 3)
@@ -360,24 +360,24 @@ bool one_pair(struct prog *p, uint64_t gen)
 static void served_by(enum mode mode, enum mem_kind kind)
 {
 	unsigned int i, rounds = opt.rounds ?: 24;
-	struct ways before, w;
+	struct paths before, w;
 	struct prog p;
 	uint64_t sent;
 
 	if (prog_open(&p, mode, kind, MIB(4)) && prog_warm(&p)) {
-		before = ways_of(&p.dev);
+		before = paths_of(&p.dev);
 		sent = p.sent;
 		for (i = 0; i < rounds && one_pair(&p, 1 + i); i++)
 			;
-		all_fast(&p, &before, p.sent - sent, mode_names[mode]);
-		w = ways_of(&p.dev);
+		paths_served(&p, &before, p.sent - sent, mode_names[mode]);
+		w = paths_of(&p.dev);
 		/* a file's very first are not counted */
-		CHECK(w.starting && w.stock == w.starting && w.fast + w.stock <= p.sent,
+		CHECK(w.setup && w.stock == w.setup && w.served + w.stock <= p.sent,
 		      "%s, %s: of %" PRIu64 " commands %" PRIu64 " served, %" PRIu64
-		      " starting, %" PRIu64 " by stock in all",
-		      mode_names[mode], mem_names[kind], p.sent, w.fast, w.starting, w.stock);
+		      " in setup, %" PRIu64 " by stock in all",
+		      mode_names[mode], mem_names[kind], p.sent, w.served, w.setup, w.stock);
 		note("%s, %s: %" PRIu64 " by blk-mq, %" PRIu64 " by queue, %" PRIu64 " past it",
-		     mode_names[mode], mem_names[kind], w.mq, w.queue, w.fallback);
+		     mode_names[mode], mem_names[kind], w.blk_mq, w.queue, w.fallback);
 	}
 	prog_close(&p);
 }
@@ -403,7 +403,7 @@ static void loaded_by(enum mode mode)
 			  .stock = 1,
 			  .fixed_buf = true };
 	struct load fresh;
-	struct ways before, w;
+	struct paths before, w;
 	struct mem mem = { .fd = -1 };
 	unsigned int tries = 0;
 	struct prog p;
@@ -415,16 +415,16 @@ static void loaded_by(enum mode mode)
 		fresh = l;
 		do {
 			l = fresh;
-			before = ways_of(&p.dev);
+			before = paths_of(&p.dev);
 			if (!load_run(&l))
 				break;
 			CHECK(l.verified == l.count, "%s: %" PRIu64 " of %u verified", l.name,
 			      l.verified, l.count);
-			w = ways_since(&p.dev, &before);
+			w = paths_since(&p.dev, &before);
 			/* on a busy host all may be sent before the work gets a CPU */
-		} while (!w.fast && w.starting == l.sent && ++tries < 5);
+		} while (!w.served && w.setup == l.sent && ++tries < 5);
 		/* as many as are sent before its buffer is mapped */
-		fast_but(&p, &before, l.sent, l.sent * 3 / 4, l.name);
+		paths_served_but(&p, &before, l.sent, l.sent * 3 / 4, l.name);
 	}
 	mem_free(&mem);
 	prog_close(&p);

@@ -72,17 +72,18 @@ bool disk_shows(struct prog *p, uint64_t slba, size_t len, uint64_t lba, uint64_
 /* Something written from somewhere in buffer 0, and read to somewhere else in it. */
 bool one_pair(struct prog *p, uint64_t gen);
 
-/* How commands went; fast is mq and queue, stock is the four reasons. */
-struct ways {
-	uint64_t mq, queue, fast;
-	uint64_t starting, command, refused, failed, stock;
+/* Commands by path; served is blk_mq and queue, stock is the sum of the four reasons. */
+struct paths {
+	uint64_t blk_mq, queue, served;
+	uint64_t setup, unsupported, unmapped, other, stock;
 	uint64_t fallback;
 };
 
-struct ways ways_since(const struct dev *dev, const struct ways *before);
-struct ways ways_of(const struct dev *dev);
-/* Of @sent commands since, all went the fast way, or all but as many as are said. */
-bool all_fast(const struct prog *p, const struct ways *before, uint64_t sent, const char *what);
+struct paths paths_since(const struct dev *dev, const struct paths *before);
+struct paths paths_of(const struct dev *dev);
+/* Of @sent commands since, all were served, or all but some at the beginning. */
+bool paths_served(const struct prog *p, const struct paths *before, uint64_t sent,
+		  const char *what);
 
 /* "on" or "queue", as the run asks. */
 const char *door_mode(void);

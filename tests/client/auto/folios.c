@@ -111,7 +111,7 @@ static bool one_buffer(struct folios *f, uint64_t gen)
 	unsigned int pages = 1 + (unsigned int)rnd_below(most);
 	size_t skip = rnd_below(2) ? 0 : NVME_PMAP_ALIGN * rnd_below(256), len;
 	unsigned char *at = f->window;
-	struct ways before = ways_of(&f->p.dev), w;
+	struct paths before = paths_of(&f->p.dev), w;
 	bool good = true;
 
 	if (at) {
@@ -130,8 +130,8 @@ static bool one_buffer(struct folios *f, uint64_t gen)
 			sleep_ms(2);
 	}
 	good = good && write_part(f, at + skip, len, gen);
-	w = ways_since(&f->p.dev, &before);
-	f->served += w.fast;
+	w = paths_since(&f->p.dev, &before);
+	f->served += w.served;
 	return CHECK(good, "buffer %" PRIu64 ", of %u pages, from byte %zu of the first on", gen,
 		     pages, skip);
 }

@@ -17,9 +17,9 @@
 /* ---- limits ---- */
 
 /* Buffer @index of @len bytes: eight commands, right data, and how they went. */
-static struct ways use(struct prog *p, unsigned int index, unsigned char *at, size_t len)
+static struct paths use(struct prog *p, unsigned int index, unsigned char *at, size_t len)
 {
-	struct ways before = ways_of(&p->dev);
+	struct paths before = paths_of(&p->dev);
 	unsigned char *end = at + len - LEN;
 
 	pattern_fill(at, p->dev.block, 0, LEN / p->dev.block, len);
@@ -28,27 +28,27 @@ static struct ways use(struct prog *p, unsigned int index, unsigned char *at, si
 		if (move(p, OP_READ, index, end, 0, "read"))
 			shows(p, end, LEN, 0, len, "limited");
 	}
-	return ways_since(&p->dev, &before);
+	return paths_since(&p->dev, &before);
 }
 
 #define USED (2 * LEN / SLICE)
 
-static void expect_refused(struct ways w, const char *what)
+static void expect_refused(struct paths w, const char *what)
 {
 	/*
 	 * More than USED: with no tag left, a worker sends it once more.  And now and then
 	 * it is tried again.
 	 */
-	CHECK(w.refused + w.starting >= USED && w.refused && !w.fast,
-	      "%s: of %u commands %" PRIu64 " refused, %" PRIu64 " served", what, USED, w.refused,
-	      w.fast);
+	CHECK(w.unmapped + w.setup >= USED && w.unmapped && !w.served,
+	      "%s: of %u commands %" PRIu64 " refused, %" PRIu64 " served", what, USED, w.unmapped,
+	      w.served);
 }
 
-static void expect_served(struct ways w, const char *what)
+static void expect_served(struct paths w, const char *what)
 {
-	CHECK(w.fast == USED && !w.stock,
+	CHECK(w.served == USED && !w.stock,
 	      "%s: of %u commands %" PRIu64 " served, %" PRIu64 " by stock, %" PRIu64 " refused",
-	      what, USED, w.fast, w.stock, w.refused);
+	      what, USED, w.served, w.stock, w.unmapped);
 }
 
 /* @second: its length; registered at once, with any limit for the door. */
@@ -362,15 +362,15 @@ static void switch_about(const struct dev *dev)
 static void shut(const struct dev *dev, const struct load *loads)
 {
 	uint64_t verified;
-	struct ways before, w;
+	struct paths before, w;
 
 	set_door(dev, "off");
 	all_returned(dev);
-	before = ways_of(dev);
+	before = paths_of(dev);
 	verified = loads[0].verified + loads[1].verified;
 	sleep_ms(300);
-	w = ways_since(dev, &before);
-	CHECK(!w.fast && !w.stock, "shut, it served %" PRIu64 " and counted %" PRIu64, w.fast,
+	w = paths_since(dev, &before);
+	CHECK(!w.served && !w.stock, "shut, it served %" PRIu64 " and counted %" PRIu64, w.served,
 	      w.stock);
 	CHECK(loads[0].verified + loads[1].verified > verified, "nothing goes on");
 }
@@ -383,7 +383,7 @@ void auto_switched(void)
 	struct load loads[2];
 	struct mem mem[2] = { { .fd = -1 }, { .fd = -1 } };
 	struct prog p;
-	struct ways w;
+	struct paths w;
 	unsigned int i;
 
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p))
@@ -413,11 +413,11 @@ void auto_switched(void)
 		      loads[i].verified, loads[i].failed);
 		mem_free(&mem[i]);
 	}
-	w = ways_of(&p.dev);
-	note("%" PRIu64 " by blk-mq, %" PRIu64 " by queue, %" PRIu64 " by stock", w.mq, w.queue,
+	w = paths_of(&p.dev);
+	note("%" PRIu64 " by blk-mq, %" PRIu64 " by queue, %" PRIu64 " by stock", w.blk_mq, w.queue,
 	     w.stock);
-	CHECK(w.mq > 100 && w.queue > 100, "%" PRIu64 " by blk-mq, %" PRIu64 " by queue", w.mq,
-	      w.queue);
+	CHECK(w.blk_mq > 100 && w.queue > 100, "%" PRIu64 " by blk-mq, %" PRIu64 " by queue",
+	      w.blk_mq, w.queue);
 out:
 	prog_close(&p);
 }
@@ -468,18 +468,18 @@ static void spin_ms(unsigned int ms)
 static bool shut_early(struct prog *p, unsigned int ms, bool hold)
 {
 	bool queues = opt.queues, good;
-	struct ways before, w;
+	struct paths before, w;
 
 	opt.queues = false;
 	good = set_door(&p->dev, "on") && prog_warm(p) && set_door(&p->dev, "queue");
 	opt.queues = queues;
 	good = good && (!hold || hold_cpu(true));
-	before = ways_of(&p->dev);
+	before = paths_of(&p->dev);
 	good = CHECK_RET(run_fixed(p, OP_READ, 0, p->mem.map, PAGE, 0), 0, "read") && good;
-	w = ways_since(&p->dev, &before);
-	good = CHECK(w.fast == 1,
-		     "a read was not served: %" PRIu64 " starting, %" PRIu64 " by stock",
-		     w.starting, w.stock) &&
+	w = paths_since(&p->dev, &before);
+	good = CHECK(w.served == 1,
+		     "a read was not served: %" PRIu64 " in setup, %" PRIu64 " by stock", w.setup,
+		     w.stock) &&
 	       good;
 	if (ms && !hold)
 		sleep_ms(ms - 1);

@@ -69,7 +69,7 @@ void auto_many(void)
 {
 	struct many *m = calloc(1, sizeof(*m));
 	unsigned int i, round;
-	struct ways before, w;
+	struct paths before, w;
 	bool good = true;
 	uint64_t sent;
 
@@ -82,21 +82,21 @@ void auto_many(void)
 	}
 	for (i = 0; good && i < MANY; i++)
 		good = buffer_warm(&m->p, 1 + i, many_at(m, i));
-	before = ways_of(&m->p.dev);
+	before = paths_of(&m->p.dev);
 	sent = m->p.sent;
 	for (round = 0; good && round < 50; round++)
 		good = many_batch(m, rnd_below(2), 1 + round);
-	all_fast(&m->p, &before, m->p.sent - sent, "many");
+	paths_served(&m->p, &before, m->p.sent - sent, "many");
 	for (; good && round < 150; round++) {
 		for (i = 0; good && i < 4; i++)
 			good = many_swap(m, (unsigned int)rnd_below(MANY),
 					 (unsigned int)rnd_below(MANY));
 		good = good && many_batch(m, rnd_below(2), 1 + round);
 	}
-	w = ways_since(&m->p.dev, &before);
-	CHECK(w.stock == w.starting && w.starting < w.fast,
-	      "with swaps %" PRIu64 " served, %" PRIu64 " starting, %" PRIu64 " by stock", w.fast,
-	      w.starting, w.stock);
+	w = paths_since(&m->p.dev, &before);
+	CHECK(w.stock == w.setup && w.setup < w.served,
+	      "with swaps %" PRIu64 " served, %" PRIu64 " in setup, %" PRIu64 " by stock", w.served,
+	      w.setup, w.stock);
 out:
 	prog_close(&m->p);
 	mem_free(&m->mem);
@@ -131,12 +131,12 @@ void auto_arena(void)
 		return;
 	set_param("pmap_auto_max_mib", (unsigned int)(size >> 20));
 	if (prog_open(&p, MODE_IRQ, MEM_4K, size) && prog_warm(&p)) {
-		struct ways before = ways_of(&p.dev);
+		struct paths before = paths_of(&p.dev);
 		uint64_t sent = p.sent;
 
 		for (i = 0; i < 150 && one_pair(&p, 1 + i); i++)
 			;
-		all_fast(&p, &before, p.sent - sent, "arena");
+		paths_served(&p, &before, p.sent - sent, "arena");
 		CHECK(auto_pinned(&p.dev) == (long)size, "auto_pinned is %ld", auto_pinned(&p.dev));
 		note("%zu MiB", size >> 20);
 		/* it takes long where the kernel is slow: not after the case */

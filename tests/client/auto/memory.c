@@ -79,7 +79,7 @@ static bool reregister(struct prog *p, unsigned char *at, bool whole)
 static bool reregistered_round(struct prog *p, unsigned char *at, struct shown *now,
 			       const struct shown *before, unsigned int round)
 {
-	struct ways ways;
+	struct paths ways;
 
 	if (!shown_make(now) || !shown_at(now, at, 0, LEN / PAGE) ||
 	    !reregister(p, at, round % 3 == 0))
@@ -89,7 +89,7 @@ static bool reregistered_round(struct prog *p, unsigned char *at, struct shown *
 	    !shows(p, now->look, LEN, 0, 1, "the new memory at first") ||
 	    (before->look && !untouched(before, "the memory before")) || !buffer_warm(p, 1, at))
 		return false;
-	ways = ways_of(&p->dev);
+	ways = paths_of(&p->dev);
 	if (!move(p, OP_READ, 1, at, 0, "read") ||
 	    !shows(p, now->look, LEN, 0, 1, "the new memory") ||
 	    (before->look && !untouched(before, "the memory before")))
@@ -97,7 +97,7 @@ static bool reregistered_round(struct prog *p, unsigned char *at, struct shown *
 	pattern_fill(now->look, p->dev.block, 7, LEN / p->dev.block, 2 + round);
 	return move(p, OP_WRITE, 1, at, 4096, "write") &&
 	       disk_shows(p, 4096, LEN, 7, 2 + round, "from the new memory") &&
-	       all_fast(p, &ways, 2 * LEN / SLICE, "the new memory");
+	       paths_served(p, &ways, 2 * LEN / SLICE, "the new memory");
 }
 
 void auto_reregistered(void)
@@ -131,12 +131,12 @@ void auto_reregistered(void)
 static void remapped_check(struct prog *p, unsigned char *at, const struct shown *old,
 			   const struct shown *other)
 {
-	struct ways before;
+	struct paths before;
 	uint64_t sent;
 
 	if (!buffer_warm(p, 1, at))
 		return;
-	before = ways_of(&p->dev);
+	before = paths_of(&p->dev);
 	sent = p->sent;
 	if (!move(p, OP_READ, 1, at, 0, "read") ||
 	    !shows(p, old->look, LEN, 0, 1, "the registered memory") ||
@@ -145,7 +145,7 @@ static void remapped_check(struct prog *p, unsigned char *at, const struct shown
 	pattern_fill(old->look, p->dev.block, 7, LEN / p->dev.block, 2);
 	if (move(p, OP_WRITE, 1, at, 4096, "write") &&
 	    disk_shows(p, 4096, LEN, 7, 2, "from the registered memory"))
-		all_fast(p, &before, p->sent - sent, "the registered memory");
+		paths_served(p, &before, p->sent - sent, "the registered memory");
 }
 
 /*
@@ -200,20 +200,20 @@ void auto_remapped_used(void)
 	struct shown old = { 0 }, other = { 0 };
 	struct prog p;
 	unsigned char *at = place(&p);
-	struct ways before;
+	struct paths before;
 
 	if (!at || !disk_fill(&p, 0, LEN, 0, 1) || !shown_make(&old) || !shown_make(&other) ||
 	    !shown_at(&old, at, 0, LEN / PAGE) || !buffer_set(&p, 1, at, LEN) ||
 	    !move(&p, OP_READ, 1, at, 0, "read") || !shows(&p, at, LEN, 0, 1, "first use") ||
 	    !buffer_warm(&p, 1, at))
 		goto out;
-	before = ways_of(&p.dev);
+	before = paths_of(&p.dev);
 	shown_at(&other, at, 0, LEN / PAGE);
 	poison(old.look, LEN);
 	if (move(&p, OP_READ, 1, at, 0, "read") &&
 	    shows(&p, old.look, LEN, 0, 1, "the registered memory") &&
 	    untouched(&other, "the memory mapped since"))
-		all_fast(&p, &before, LEN / SLICE, "the registered memory");
+		paths_served(&p, &before, LEN / SLICE, "the registered memory");
 out:
 	shown_drop(&old);
 	shown_drop(&other);
@@ -242,7 +242,7 @@ static bool huge_move(struct prog *p, uint8_t opcode, unsigned char *map, uint64
  */
 static void huge_hole(struct prog *p, unsigned char *map)
 {
-	struct ways before = ways_of(&p->dev);
+	struct paths before = paths_of(&p->dev);
 	uint64_t sent = p->sent;
 
 	CHECK(!madvise(map + HOLE, PAGE, MADV_DONTNEED), "madvise: %s", strerror(errno));
@@ -254,7 +254,7 @@ static void huge_hole(struct prog *p, unsigned char *map)
 	      "behind the hole");
 	if (huge_move(p, OP_WRITE, map, 65536))
 		disk_shows(p, 65536, HUGE, 0, 1, "from the registered memory");
-	all_fast(p, &before, p->sent - sent, "a huge page with a hole");
+	paths_served(p, &before, p->sent - sent, "a huge page with a hole");
 }
 
 void auto_remapped_huge(void)
@@ -275,7 +275,7 @@ void auto_shifted(void)
 {
 	struct mem mem = { .fd = -1 };
 	unsigned char *at = mmap(NULL, 4 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct ways before;
+	struct paths before;
 	struct prog p;
 
 	if (!prog_open(&p, MODE_IRQ, MEM_4K, LEN) || !prog_warm(&p) ||
@@ -286,7 +286,7 @@ void auto_shifted(void)
 		   "mremap: %s", strerror(errno)) ||
 	    !buffer_set(&p, 1, at, 2 * HUGE) || !buffer_warm(&p, 1, at))
 		goto out;
-	before = ways_of(&p.dev);
+	before = paths_of(&p.dev);
 	pattern_fill(at, p.dev.block, 0, 2 * HUGE / p.dev.block, 3);
 	if (huge_move(&p, OP_WRITE, at, 0) &&
 	    huge_move(&p, OP_WRITE, at + HUGE, HUGE / p.dev.block)) {
@@ -294,7 +294,7 @@ void auto_shifted(void)
 		if (huge_move(&p, OP_READ, at, 0) &&
 		    huge_move(&p, OP_READ, at + HUGE, HUGE / p.dev.block) &&
 		    shows(&p, at, 2 * HUGE, 0, 3, "shifted"))
-			all_fast(&p, &before, 4 * HUGE / (32 * PAGE), "shifted");
+			paths_served(&p, &before, 4 * HUGE / (32 * PAGE), "shifted");
 	}
 out:
 	mem_free(&mem);
@@ -307,7 +307,7 @@ out:
 void auto_shrunk(void)
 {
 	struct shown old = { 0 };
-	struct ways before;
+	struct paths before;
 	struct prog p;
 	unsigned char *at = place(&p);
 
@@ -317,13 +317,13 @@ void auto_shrunk(void)
 	munmap(at + LEN / 2, LEN / 2);
 	if (!buffer_warm(&p, 1, at))
 		goto out;
-	before = ways_of(&p.dev);
+	before = paths_of(&p.dev);
 	if (move(&p, OP_READ, 1, at, 0, "read"))
 		shows(&p, old.look, LEN, 0, 1, "half unmapped");
 	pattern_fill(old.look, p.dev.block, 7, LEN / p.dev.block, 2);
 	if (move(&p, OP_WRITE, 1, at, 4096, "write"))
 		disk_shows(&p, 4096, LEN, 7, 2, "half unmapped");
-	all_fast(&p, &before, 2 * LEN / SLICE, "half unmapped");
+	paths_served(&p, &before, 2 * LEN / SLICE, "half unmapped");
 out:
 	shown_drop(&old);
 	if (at)

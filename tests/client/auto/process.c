@@ -27,7 +27,7 @@ int clone_buffers(int to, int from)
 /* Both by buffer 0, used before, and by buffer 1. */
 static void cloned_check(struct prog *p, unsigned char *at)
 {
-	struct ways before = ways_of(&p->dev);
+	struct paths before = paths_of(&p->dev);
 
 	/* a clone is the same buffer, and mapped */
 	pattern_fill(p->mem.map, p->dev.block, 0, LEN / p->dev.block, 3);
@@ -35,7 +35,7 @@ static void cloned_check(struct prog *p, unsigned char *at)
 	if (move(p, OP_WRITE, 0, p->mem.map, 0, "write") && move(p, OP_READ, 1, at, 0, "read") &&
 	    shows(p, at, LEN, 0, 3, "by cloned buffers") &&
 	    disk_shows(p, 0, LEN, 0, 3, "by a cloned buffer"))
-		all_fast(p, &before, 2 * LEN / SLICE, "cloned");
+		paths_served(p, &before, 2 * LEN / SLICE, "cloned");
 }
 
 void auto_cloned(void)
@@ -110,20 +110,20 @@ static void takes(void *arg)
 /* A buffer that comes and goes; the blocks are of generation @gen afterwards. */
 static bool passing(struct prog *p, uint64_t gen)
 {
-	struct ways before;
+	struct paths before;
 	struct mem mem;
 	bool good;
 
 	if (!CHECK(mem_alloc(&mem, MEM_4K, LEN), "no memory"))
 		return false;
 	good = buffer_set(p, 1, mem.map, LEN) && buffer_warm(p, 1, mem.map);
-	before = ways_of(&p->dev);
+	before = paths_of(&p->dev);
 	pattern_fill(mem.map, p->dev.block, 0, LEN / p->dev.block, gen);
 	good = good && move(p, OP_WRITE, 1, mem.map, 0, "write");
 	poison(mem.map, LEN);
 	good = good && move(p, OP_READ, 1, mem.map, 0, "read") &&
 	       shows(p, mem.map, LEN, 0, gen, "a passing buffer") &&
-	       all_fast(p, &before, 2 * LEN / SLICE, "a passing buffer");
+	       paths_served(p, &before, 2 * LEN / SLICE, "a passing buffer");
 	buffer_set(p, 1, NULL, 0);
 	mem_free(&mem);
 	return good;
@@ -184,21 +184,21 @@ static void child_reads(void *arg)
 {
 	struct forked *f = arg;
 	struct prog *p = f->p;
-	struct ways before, w;
+	struct paths before, w;
 
 	poison(f->used, LEN);
 	poison(f->fresh, LEN);
 	if (!step_reached(f->s, 1))
 		return;
-	before = ways_of(&p->dev);
+	before = paths_of(&p->dev);
 	move(p, OP_READ, 1, f->used, 0, "child's read");
-	w = ways_since(&p->dev, &before);
-	CHECK(w.fast == LEN / SLICE, "of the buffer that was used %" PRIu64 " served", w.fast);
+	w = paths_since(&p->dev, &before);
+	CHECK(w.served == LEN / SLICE, "of the buffer that was used %" PRIu64 " served", w.served);
 	buffer_warm(p, 2, f->fresh);
-	before = ways_of(&p->dev);
+	before = paths_of(&p->dev);
 	move(p, OP_READ, 2, f->fresh, 0, "child's read");
-	w = ways_since(&p->dev, &before);
-	CHECK(w.fast == LEN / SLICE, "of the other %" PRIu64 " served", w.fast);
+	w = paths_since(&p->dev, &before);
+	CHECK(w.served == LEN / SLICE, "of the other %" PRIu64 " served", w.served);
 	CHECK(poisoned(f->used, LEN) == LEN && poisoned(f->fresh, LEN) == LEN,
 	      "data for the parent is in the child's memory");
 	f->s->step = 2;

@@ -38,7 +38,7 @@ static bool sharer_open(struct sharers *s, unsigned int i)
 	if (!prog_device(&p, NULL, O_RDWR))
 		return false;
 	s->dev[i] = p.dev;
-	ways_of(&p.dev);
+	paths_of(&p.dev);
 	return true;
 }
 
@@ -49,14 +49,14 @@ static bool sharers_work(struct sharers *s, unsigned int from, uint64_t gen)
 
 	for (i = from; i < FILES; i++) {
 		struct prog *p = sharer(s, i);
-		struct ways w = ways_of(&p->dev);
+		struct paths w = paths_of(&p->dev);
 		uint64_t sent = p->sent;
 
 		if (!one_pair(p, gen + i))
 			return false;
-		w = ways_since(&p->dev, &w);
-		if (!CHECK(w.fast == p->sent - sent, "file %u served %" PRIu64 " of %" PRIu64, i,
-			   w.fast, p->sent - sent))
+		w = paths_since(&p->dev, &w);
+		if (!CHECK(w.served == p->sent - sent, "file %u served %" PRIu64 " of %" PRIu64, i,
+			   w.served, p->sent - sent))
 			return false;
 	}
 	return true;

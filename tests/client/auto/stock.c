@@ -144,11 +144,11 @@ static bool run_table(struct prog *p, struct outcome *o)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct ways before = ways_of(&p->dev);
+		struct paths before = paths_of(&p->dev);
 
 		poison(p->mem.map, p->mem.len);
 		o->res[i] = run_row(p, &rows[i]);
-		o->fast[i] = ways_since(&p->dev, &before).fast;
+		o->fast[i] = paths_since(&p->dev, &before).served;
 		o->buf[i] = malloc(p->mem.len);
 		CHECK(o->buf[i], "no memory");
 		if (!o->buf[i])
@@ -248,21 +248,22 @@ void auto_as_stock_rdonly(void) { as_stock(O_RDONLY, NOBODY); }
 static bool served_soon(struct prog *p, const char *after)
 {
 	uint64_t end = now_ms() + SOON_MS * (slow_kernel() ? 5 : 1);
-	struct ways before, w;
+	struct paths before, w;
 
 	do {
-		before = ways_of(&p->dev);
+		before = paths_of(&p->dev);
 		if (!move(p, OP_READ, 0, p->mem.map, 0, "reads"))
 			return false;
-		w = ways_since(&p->dev, &before);
-		if (w.fast == LEN / SLICE && !w.stock && (opt.queues ? w.queue : w.mq) == w.fast)
+		w = paths_since(&p->dev, &before);
+		if (w.served == LEN / SLICE && !w.stock &&
+		    (opt.queues ? w.queue : w.blk_mq) == w.served)
 			return true;
 		sleep_ms(10);
 	} while (now_ms() < end);
 	return CHECK(false,
 		     "%s, after %d ms: %" PRIu64 " by blk-mq, %" PRIu64 " by queue, %" PRIu64
 		     " by stock",
-		     after, SOON_MS, w.mq, w.queue, w.stock);
+		     after, SOON_MS, w.blk_mq, w.queue, w.stock);
 }
 
 /* A vendor command as a monitoring tool sends it; it might have formatted something. */

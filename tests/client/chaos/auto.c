@@ -29,13 +29,13 @@ static bool opens(struct storm *s)
 {
 	const struct dev *dev = &s->stream[0].dev;
 	uint64_t end = now_ms() + (slow_kernel() ? 50000 : 10000);
-	struct ways before = door_ways(dev), now;
+	struct paths before = door_paths(dev), now;
 
 	do {
 		if (!storm_moves(s, 3))
 			return false;
-		now = door_ways(dev);
-		if (opt.queues ? now.queue > before.queue : now.mq > before.mq)
+		now = door_paths(dev);
+		if (opt.queues ? now.queue > before.queue : now.blk_mq > before.blk_mq)
 			return true;
 	} while (now_ms() < end);
 	return CHECK(false, "nothing is served by the door that is open again");

@@ -91,13 +91,13 @@ static bool all_end(struct setup *s, unsigned int nr)
 static bool slow_door(struct setup *s)
 {
 	struct iovec iov = { s->mem.map, s->mem.len };
-	struct ways w = { 0 };
+	struct paths w = { 0 };
 	unsigned int i;
 
 	if (!door_open(&s->dev) ||
 	    !CHECK_RET(io_uring_register_buffers(&s->ring, &iov, 1), 0, "buffer"))
 		return false;
-	for (i = 0; i < 1000 && !(opt.queues ? w.queue : w.mq); i++) {
+	for (i = 0; i < 1000 && !(opt.queues ? w.queue : w.blk_mq); i++) {
 		struct completion done = { 0 };
 
 		sqe_fixed(prep_stock(&s->ring, &s->dev, OP_READ, s->mem.map, PAGE, s->dev.blocks,
@@ -107,10 +107,10 @@ static bool slow_door(struct setup *s)
 				   NVME_STATUS(done.res) == SC_LBA_RANGE,
 			   "a read beyond the end: %s", err_name(done.res)))
 			return false;
-		w = door_ways(&s->dev);
+		w = door_paths(&s->dev);
 		sleep_ms(i > 2 ? 10 : 0);
 	}
-	return CHECK(opt.queues ? w.queue : w.mq, "the door does not serve the slow device");
+	return CHECK(opt.queues ? w.queue : w.blk_mq, "the door does not serve the slow device");
 }
 
 static void slow_prep(struct setup *s, unsigned int i)

@@ -81,12 +81,12 @@ static void inherits(void *arg)
 static bool sharing_served(const struct sharing *sh)
 {
 	uint64_t pairs = 0;
-	struct ways w;
+	struct paths w;
 	unsigned int i;
 
 	for (i = 0; i < SHARERS; i++)
 		pairs += sh->load[i].verified;
-	w = door_ways(&sh->dev);
+	w = door_paths(&sh->dev);
 	return door_served(&w, pairs, "the shared file");
 }
 

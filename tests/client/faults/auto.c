@@ -42,14 +42,14 @@ static bool close_clean(struct prog *p)
 /* A program that finds nothing wrong any more. */
 static bool served_again(const char *what)
 {
-	struct ways before;
+	struct paths before;
 	uint64_t sent;
 	struct prog p;
 	bool good = prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p);
 
-	before = ways_of(&p.dev);
+	before = paths_of(&p.dev);
 	sent = p.sent;
-	good = good && data_right(&p, 7) && all_fast(&p, &before, p.sent - sent, what);
+	good = good && data_right(&p, 7) && paths_served(&p, &before, p.sent - sent, what);
 	return close_clean(&p) && good;
 }
 
@@ -148,12 +148,12 @@ void auto_hungry(void)
 /* More at a time than there are tags: commands without a tag wait in a worker. */
 void auto_no_tags(void)
 {
-	struct ways before;
+	struct paths before;
 	struct prog p;
 	unsigned int i;
 
 	if (prog_open(&p, MODE_IRQ, MEM_4K, LEN) && prog_warm(&p)) {
-		before = ways_of(&p.dev);
+		before = paths_of(&p.dev);
 		pattern_fill(p.mem.map, p.dev.block, 0, LEN / p.dev.block, 5);
 		move(&p, OP_WRITE, 0, p.mem.map, 0, "write");
 		poison(p.mem.map, LEN);
@@ -162,7 +162,7 @@ void auto_no_tags(void)
 				   i % (LEN / PAGE) * (PAGE / p.dev.block));
 		if (run_batch(&p, i, "more than there are tags") &&
 		    shows(&p, p.mem.map, LEN, 0, 5, "read"))
-			all_fast(&p, &before, LEN / SLICE + i, "more than there are tags");
+			paths_served(&p, &before, LEN / SLICE + i, "more than there are tags");
 	}
 	close_clean(&p);
 }
@@ -191,7 +191,7 @@ static bool fill_table(struct prog *p)
 /* Each of them used: served so many. */
 static uint64_t use_all(struct prog *p)
 {
-	struct ways before = ways_of(&p->dev);
+	struct paths before = paths_of(&p->dev);
 	unsigned int i, n;
 
 	for (i = 0; i < ENTRIES; i += n) {
@@ -200,7 +200,7 @@ static uint64_t use_all(struct prog *p)
 		if (!run_batch(p, n, "each of them"))
 			break;
 	}
-	return ways_since(&p->dev, &before).fast;
+	return paths_since(&p->dev, &before).served;
 }
 
 /* They are mapped in the background, after some uses. */
@@ -221,7 +221,7 @@ static bool all_served(struct prog *p)
 void auto_full(void)
 {
 	struct prog p, other = { .mem.fd = -1 };
-	struct ways before, w;
+	struct paths before, w;
 
 	/* none may become idle before the last is used */
 	set_param("pmap_auto_idle_s", 600);
@@ -229,11 +229,11 @@ void auto_full(void)
 		goto out;
 	if (!fill_table(&p) || !all_served(&p))
 		goto out;
-	before = ways_of(&p.dev);
+	before = paths_of(&p.dev);
 	other.dev = p.dev;
 	if (prog_start(&other, MODE_DEFER, MEM_4K, LEN) && data_right(&other, 9)) {
-		w = ways_since(&p.dev, &before);
-		CHECK(w.refused >= 2 * LEN / SLICE, "%" PRIu64 " refused of one more", w.refused);
+		w = paths_since(&p.dev, &before);
+		CHECK(w.unmapped >= 2 * LEN / SLICE, "%" PRIu64 " refused of one more", w.unmapped);
 	}
 	if (other.ring.ring_fd > 0)
 		io_uring_queue_exit(&other.ring);
@@ -248,17 +248,17 @@ out:
 /* Refused, and stock serves it. */
 static void bounces(struct prog *p)
 {
-	struct ways before, w;
+	struct paths before, w;
 
 	if (!CHECK(buffer_settle(p, 0, p->mem.map) == REFUSED, "not refused"))
 		return;
-	before = ways_of(&p->dev);
+	before = paths_of(&p->dev);
 	data_right(p, 3);
-	w = ways_since(&p->dev, &before);
+	w = paths_since(&p->dev, &before);
 	/* one that finds no tag is counted again; after five seconds it is tried again */
-	CHECK(w.refused + w.starting >= 2 * LEN / SLICE && w.refused && !w.fast,
-	      "%" PRIu64 " refused, %" PRIu64 " starting, %" PRIu64 " served", w.refused,
-	      w.starting, w.fast);
+	CHECK(w.unmapped + w.setup >= 2 * LEN / SLICE && w.unmapped && !w.served,
+	      "%" PRIu64 " unmapped, %" PRIu64 " in setup, %" PRIu64 " served", w.unmapped, w.setup,
+	      w.served);
 }
 
 /* The device cannot reach this memory: nothing is mapped, twice not even tried. */
@@ -481,7 +481,7 @@ void auto_operated(void)
 /* The door of one controller is open, the door of another is shut. */
 void auto_two(void)
 {
-	struct ways before;
+	struct paths before;
 	struct dev second;
 	struct prog p;
 
@@ -489,9 +489,10 @@ void auto_two(void)
 	    !prog_open(&p, MODE_IRQ, MEM_4K, LEN))
 		return;
 	if (prog_warm(&p) && set_door(&p.dev, "off") && pinned_becomes(&p.dev, 0, 5000)) {
-		before = ways_of(&p.dev);
+		before = paths_of(&p.dev);
 		data_right(&p, 2);
-		CHECK(ways_of(&p.dev).fast == before.fast && ways_of(&p.dev).stock == before.stock,
+		CHECK(paths_of(&p.dev).served == before.served &&
+			      paths_of(&p.dev).stock == before.stock,
 		      "served by a door that is shut");
 		set_door(&p.dev, door_mode());
 		prog_warm(&p);

@@ -52,12 +52,12 @@ static void count_queued(struct worker *w, unsigned int file)
 		return;
 	/* commands with mapped fixed buffers may use any queue */
 	w->tally->by_queue[file_queues(file)] += stats.queue - stats.auto_queue;
-	w->tally->by_way[WAY_MQ] += stats.auto_mq;
-	w->tally->by_way[WAY_QUEUE] += stats.auto_queue;
-	w->tally->by_way[WAY_STARTING] += stats.stock_setup;
-	w->tally->by_way[WAY_COMMAND] += stats.stock_unsupported;
-	w->tally->by_way[WAY_REFUSED] += stats.stock_unmapped;
-	w->tally->by_way[WAY_FAILED] += stats.stock_other;
+	w->tally->by_path[PATH_BLK_MQ] += stats.auto_mq;
+	w->tally->by_path[PATH_QUEUE] += stats.auto_queue;
+	w->tally->by_path[PATH_SETUP] += stats.stock_setup;
+	w->tally->by_path[PATH_UNSUPPORTED] += stats.stock_unsupported;
+	w->tally->by_path[PATH_UNMAPPED] += stats.stock_unmapped;
+	w->tally->by_path[PATH_OTHER] += stats.stock_other;
 }
 
 /* Close a file under all its users, and open another in its place. */

@@ -40,7 +40,7 @@ enum kind {
 enum { QUEUED_IRQ, QUEUED_POLLED, QUEUED_EITHER, NR_QUEUED };
 
 /* Commands with buffers of the ring, by how the auto door had them go. */
-enum { WAY_MQ, WAY_QUEUE, WAY_STARTING, WAY_COMMAND, WAY_REFUSED, WAY_FAILED, NR_WAYS };
+enum { PATH_BLK_MQ, PATH_QUEUE, PATH_SETUP, PATH_UNSUPPORTED, PATH_UNMAPPED, PATH_OTHER, NR_PATHS };
 
 /* Results: 0, an errno, and one for every positive NVMe status. */
 #define RESULT_STATUS 255
@@ -52,7 +52,7 @@ struct tally {
 	uint64_t results[NR_KINDS][NR_RESULTS];
 	uint64_t wrong;
 	uint64_t by_queue[NR_QUEUED];
-	uint64_t by_way[NR_WAYS];
+	uint64_t by_path[NR_PATHS];
 };
 
 #define NR_WORKERS 8u

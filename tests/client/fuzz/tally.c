@@ -124,18 +124,18 @@ static void report_queued(const struct tally *sum, bool complete)
 		      "no command went by a queue of one of the kinds");
 }
 
-static void report_ways(const struct tally *sum, bool complete)
+static void report_paths(const struct tally *sum, bool complete)
 {
-	const uint64_t *n = sum->by_way;
+	const uint64_t *n = sum->by_path;
 
-	note("auto door: blk-mq %" PRIu64 ", by queue %" PRIu64 ", starting %" PRIu64
-	     ", command %" PRIu64 ", refused %" PRIu64 ", failed %" PRIu64,
-	     n[WAY_MQ], n[WAY_QUEUE], n[WAY_STARTING], n[WAY_COMMAND], n[WAY_REFUSED],
-	     n[WAY_FAILED]);
+	note("auto door: blk-mq %" PRIu64 ", by queue %" PRIu64 ", setup %" PRIu64
+	     ", unsupported %" PRIu64 ", unmapped %" PRIu64 ", other %" PRIu64,
+	     n[PATH_BLK_MQ], n[PATH_QUEUE], n[PATH_SETUP], n[PATH_UNSUPPORTED], n[PATH_UNMAPPED],
+	     n[PATH_OTHER]);
 	if (complete && opt.door)
-		CHECK(n[WAY_MQ] && n[WAY_QUEUE] && n[WAY_STARTING] && n[WAY_COMMAND],
-		      "the auto door has not had one of the ways");
-	CHECK(opt.door || (!n[WAY_MQ] && !n[WAY_QUEUE]), "a door that is shut has served");
+		CHECK(n[PATH_BLK_MQ] && n[PATH_QUEUE] && n[PATH_SETUP] && n[PATH_UNSUPPORTED],
+		      "the auto door has not used one of the paths");
+	CHECK(opt.door || (!n[PATH_BLK_MQ] && !n[PATH_QUEUE]), "a door that is shut has served");
 }
 
 void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
@@ -162,9 +162,9 @@ void tally_report(const struct tally *tallies, unsigned int nr, bool complete)
 		for (j = 0; j < NR_QUEUED; j++)
 			sum.by_queue[j] += tallies[i].by_queue[j];
 	for (i = 0; i < nr; i++)
-		for (j = 0; j < NR_WAYS; j++)
-			sum.by_way[j] += tallies[i].by_way[j];
+		for (j = 0; j < NR_PATHS; j++)
+			sum.by_path[j] += tallies[i].by_path[j];
 	report_queued(&sum, complete);
-	report_ways(&sum, complete);
+	report_paths(&sum, complete);
 	note("%" PRIu64 " calls in all", all);
 }

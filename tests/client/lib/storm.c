@@ -316,42 +316,40 @@ bool door_open(const struct dev *dev)
 	       set_door(dev, mode);
 }
 
-struct ways door_ways(const struct dev *dev)
+struct paths door_paths(const struct dev *dev)
 {
-	struct ways w = { 0 };
+	struct paths w = { 0 };
 	const struct {
 		const char *name;
 		uint64_t *value;
 	} told[] = {
-		{ "auto_mq", &w.mq },
-		{ "auto_queue", &w.queue },
-		{ "stock_setup", &w.starting },
-		{ "stock_unsupported", &w.command },
-		{ "stock_unmapped", &w.refused },
-		{ "stock_other", &w.failed },
+		{ "auto_mq", &w.blk_mq },	   { "auto_queue", &w.queue },
+		{ "stock_setup", &w.setup },	   { "stock_unsupported", &w.unsupported },
+		{ "stock_unmapped", &w.unmapped }, { "stock_other", &w.other },
 	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(told); i++)
 		CHECK(fdinfo_counter(dev->fd, told[i].name, told[i].value), "no pmap-%s in fdinfo",
 		      told[i].name);
-	w.fast = w.mq + w.queue;
-	w.stock = w.starting + w.command + w.refused + w.failed;
+	w.served = w.blk_mq + w.queue;
+	w.stock = w.setup + w.unsupported + w.unmapped + w.other;
 	return w;
 }
 
-bool door_served(const struct ways *w, uint64_t pairs, const char *what)
+bool door_served(const struct paths *w, uint64_t pairs, const char *what)
 {
-	uint64_t other = w->command + w->refused + w->failed;
+	uint64_t other = w->unsupported + w->unmapped + w->other;
 
 	/* the first on each buffer are stock's, and a file's very first are not counted */
 	return pairs < DOOR_FEW ||
-	       CHECK(w->fast && 64 * w->fast >= w->starting &&
+	       CHECK(w->served && 64 * w->served >= w->setup &&
 			     other <= pairs / 4 + 4 * STREAM_DEPTH,
 		     "%s: of %" PRIu64 " pairs %" PRIu64 " commands by blk-mq and %" PRIu64
-		     " by queue; stock had starting %" PRIu64 " command %" PRIu64
-		     " refused %" PRIu64 " failed %" PRIu64,
-		     what, pairs, w->mq, w->queue, w->starting, w->command, w->refused, w->failed);
+		     " by queue; stock had setup %" PRIu64 " unsupported %" PRIu64
+		     " unmapped %" PRIu64 " other %" PRIu64,
+		     what, pairs, w->blk_mq, w->queue, w->setup, w->unsupported, w->unmapped,
+		     w->other);
 }
 
 bool storm_served(const struct storm *s)
@@ -362,16 +360,16 @@ bool storm_served(const struct storm *s)
 
 	for (i = 0; i < STREAMS; i++) {
 		const struct stream *st = &s->stream[i];
-		struct ways w;
+		struct paths w;
 
 		/* first: it may go on */
 		pairs = st->load.verified;
 		/* which are one file */
 		if (!i)
 			pairs += s->stream[++i].load.verified;
-		w = door_ways(&st->dev);
+		w = door_paths(&st->dev);
 		good &= s->shut || door_served(&w, pairs, st->load.name);
-		mq += w.mq;
+		mq += w.blk_mq;
 		queue += w.queue;
 		all += pairs;
 	}

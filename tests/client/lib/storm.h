@@ -75,14 +75,14 @@ bool storm_moves(struct storm *s, unsigned int pairs);
 
 bool door_open(const struct dev *dev);
 /* By fdinfo: the device may be gone, the program has made no call of ours. */
-struct ways door_ways(const struct dev *dev);
+struct paths door_paths(const struct dev *dev);
 /* Pairs of a file, below which a mapping may have come too late to serve any of them. */
 #define DOOR_FEW 32
 /*
  * Of so many pairs of a file the door has served some, and stock the ones before a
  * mapping and few for another reason; fewer pairs than DOOR_FEW prove nothing.
  */
-bool door_served(const struct ways *w, uint64_t pairs, const char *what);
+bool door_served(const struct paths *w, uint64_t pairs, const char *what);
 
 /* ---- activity beside a storm ---- */
 
