@@ -122,7 +122,7 @@ test_calls() {
 		'planted in pin.c uses nvme_pmap_file_exit of file.c' <<<'
 		static void planted(void) { nvme_pmap_file_exit(); }'
 	planted "a circle" calls $pmap/complete.c 'a circle: complete.c, cq.c' <<<'
-		static void planted(void) { nvme_pmap_queue_process_cq(NULL); }'
+		static void planted(void) { nvme_pmap_process_cq(NULL); }'
 	planted "a file in no layer" calls $pmap/planted.c 'lists planted.c 0 times' <<<'
 		static void planted(void) { }'
 	planted "two functions of one name" calls $pmap/sq.c \

@@ -233,7 +233,7 @@ void unpolled(void)
 		CHECK_RET(run_cmd(&s.ring, s.dev.fd, &cmd), 0, "a command that is polled for");
 		prep_cmd(&s.ring, s.dev.fd, &cmd, 0);
 		CHECK_RET(ring_push(&s.ring), 0, "submit");
-		/* the keeper looks every second */
+		/* the queues' work looks every second */
 		sleep_ms(1500);
 		if (CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "completion"))
 			CHECK_RET(done.res, 0, "one that is not");

@@ -187,7 +187,7 @@ static void long_batch(void)
 	must_detach(l.s.dev.fd, 0);
 	took = now_ms() - start;
 	note("detached after %" PRIu64 " ms, the batch %s", took, l.over ? "was over" : "went on");
-	/* nor for the keeper, which takes a stale batch after a second */
+	/* nor for the queues' work, which takes a stale batch after a second */
 	CHECK(!l.over && took < 700, "detach waited %" PRIu64 " ms for the batch", took);
 	/* the batch still has the old queue: this must not attach it */
 	CHECK_RET(nvme_pmap_attach_queue(l.s.dev.fd, 0), 0, "attach");
@@ -375,7 +375,7 @@ static void detach_interrupted(void)
 
 /* ---- queues after a reset ---- */
 
-/* Until the keeper has brought it up again. */
+/* Until the queues' work has brought it up again. */
 static bool comes_up(const struct dev *dev, bool polled)
 {
 	uint64_t end = now_ms() + 10000;

@@ -47,7 +47,7 @@ static void nvme_pmap_queue_hide_cq(struct nvme_pmap_queue *q)
  * Free the memory a grace period after nvme_pmap_queue_hide_cq(), for
  * nvme_pmap_cqe_pending().  Idempotent.
  */
-static void nvme_pmap_queue_drop_memory(struct nvme_pmap_queue *q)
+static void nvme_pmap_queue_free_hidden(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
 
@@ -68,7 +68,7 @@ static void nvme_pmap_queue_free_memory(struct nvme_pmap_queue *q)
 {
 	nvme_pmap_queue_hide_cq(q);
 	synchronize_rcu();
-	nvme_pmap_queue_drop_memory(q);
+	nvme_pmap_queue_free_hidden(q);
 }
 
 /*
@@ -292,7 +292,7 @@ nvme_pmap_queue_first_user(struct nvme_pmap_queues *set,
 /* Attach to the queue of the file @fd, which must be of the same controller. */
 static struct nvme_pmap_queue *
 nvme_pmap_queue_next_user(struct nvme_pmap_queues *set, struct file *file,
-			  int fd, bool polled)
+			  int fd, enum nvme_pmap_queue_kind kind)
 {
 	struct nvme_pmap_queue *q = ERR_PTR(-EBADF);
 	struct file *other = fget(fd);
@@ -304,9 +304,9 @@ nvme_pmap_queue_next_user(struct nvme_pmap_queues *set, struct file *file,
 		goto put;
 	pf = nvme_pmap_file(other);
 	/* the set lock is held: pf->queue does not change */
-	if (!pf || pf->pc->queues != set || !pf->queue[polled])
+	if (!pf || pf->pc->queues != set || !pf->queue[kind])
 		goto put;
-	q = pf->queue[polled];
+	q = pf->queue[kind];
 	if (q->draining)
 		q = ERR_PTR(-EBADF);
 	else
@@ -321,22 +321,23 @@ static int nvme_pmap_attach_locked(struct nvme_pmap_queues *set,
 				   const struct nvme_pmap_attach *att,
 				   bool by_door)
 {
-	bool polled = att->flags & NVME_PMAP_QUEUE_POLLED;
+	enum nvme_pmap_queue_kind kind =
+		nvme_pmap_queue_kind(att->flags & NVME_PMAP_QUEUE_POLLED);
 	struct nvme_pmap_queue *q;
 
 	if (set->dead)
 		return -ENODEV;
-	if (pf->queue[polled])
+	if (pf->queue[kind])
 		return -EALREADY;
 	if (att->flags & NVME_PMAP_QUEUE_SHARE)
-		q = nvme_pmap_queue_next_user(set, file, att->fd, polled);
+		q = nvme_pmap_queue_next_user(set, file, att->fd, kind);
 	else
 		q = nvme_pmap_queue_first_user(set, att);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	pf->had_queue = true;
-	WRITE_ONCE(pf->by_door[polled], by_door);
-	WRITE_ONCE(pf->queue[polled], q);
+	WRITE_ONCE(pf->by_door[kind], by_door);
+	WRITE_ONCE(pf->queue[kind], q);
 	return 0;
 }
 
@@ -368,12 +369,12 @@ int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 
 /*
  * Wait for the commands in flight; those of IOPOLL rings end only when a task polls.
- * Not under the set lock: the keeper takes it to end a command that hangs.
+ * Not under the set lock: the queues' work takes it to end a command that hangs.
  */
 static int nvme_pmap_queue_drain(struct nvme_pmap_queue *q, bool interruptible)
 {
 	while (nvme_pmap_queue_busy(q)) {
-		nvme_pmap_queue_process_cq(q);
+		nvme_pmap_process_cq(q);
 		if (!nvme_pmap_queue_busy(q))
 			break;
 		if (interruptible && signal_pending(current))
@@ -415,16 +416,17 @@ static int nvme_pmap_detach_last(struct nvme_pmap_file *pf,
 			set->ops->up(q);
 		return ret;
 	}
-	WRITE_ONCE(pf->queue[q->polled], NULL);
+	WRITE_ONCE(pf->queue[nvme_pmap_queue_kind(q->polled)], NULL);
 	nvme_pmap_queue_drop_cred(q);
 	nvme_pmap_queue_last_user(q);
 	return 0;
 }
 
-static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
+static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf,
+				   enum nvme_pmap_queue_kind kind,
 				   bool interruptible)
 {
-	struct nvme_pmap_queue *q = pf->queue[polled];
+	struct nvme_pmap_queue *q = pf->queue[kind];
 
 	if (!q)
 		return -ENOTCONN;
@@ -433,7 +435,7 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
 	if (q->users == 1)
 		return nvme_pmap_detach_last(pf, q, interruptible);
 	q->users--;
-	WRITE_ONCE(pf->queue[polled], NULL);
+	WRITE_ONCE(pf->queue[kind], NULL);
 	nvme_pmap_queue_drop_cred(q);
 	return 0;
 }
@@ -441,12 +443,13 @@ static int nvme_pmap_detach_locked(struct nvme_pmap_file *pf, bool polled,
 /**
  * nvme_pmap_detach - NVME_PMAP_IOC_DETACH
  * @pf: the file's state, or NULL
- * @polled: which of its queues
+ * @kind: which of its queues
  * @by_door: the caller is the auto door: detach only a queue that it attached
  *
  * Return: 0; -ENOTCONN; -EALREADY: another thread is detaching it; -ERESTARTSYS.
  */
-int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door)
+int nvme_pmap_detach(struct nvme_pmap_file *pf, enum nvme_pmap_queue_kind kind,
+		     bool by_door)
 {
 	struct nvme_pmap_queues *set = pf ? pf->pc->queues : NULL;
 	unsigned int noio;
@@ -457,12 +460,12 @@ int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door)
 	ret = nvme_pmap_queues_lock(set, &noio);
 	if (ret)
 		return ret;
-	if (by_door && !pf->by_door[polled])
+	if (by_door && !pf->by_door[kind])
 		ret = -ENOTCONN;
 	else
-		ret = nvme_pmap_detach_locked(pf, polled, true);
+		ret = nvme_pmap_detach_locked(pf, kind, true);
 	if (!ret)
-		WRITE_ONCE(pf->by_door[polled], false);
+		WRITE_ONCE(pf->by_door[kind], false);
 	nvme_pmap_queues_unlock(set, noio);
 	return ret;
 }
@@ -492,8 +495,8 @@ void nvme_pmap_detach_all(struct nvme_pmap_file *pf)
 	if (!pf->had_queue)
 		return;
 	mutex_lock(&set->lock);
-	nvme_pmap_detach_locked(pf, false, false);
-	nvme_pmap_detach_locked(pf, true, false);
+	nvme_pmap_detach_locked(pf, PMAP_QUEUE_IRQ, false);
+	nvme_pmap_detach_locked(pf, PMAP_QUEUE_POLLED, false);
 	mutex_unlock(&set->lock);
 	nvme_pmap_queues_sync_cq(set);
 }
@@ -556,7 +559,7 @@ void nvme_pmap_queues_kill(struct nvme_pmap_queues *set)
 	/* one grace period for all of them */
 	synchronize_rcu();
 	for (i = 0; i < set->nr; i++)
-		nvme_pmap_queue_drop_memory(&set->queue[i]);
+		nvme_pmap_queue_free_hidden(&set->queue[i]);
 	mutex_unlock(&set->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_pmap_queues_kill);

@@ -93,24 +93,24 @@ static u32 nvme_pmap_auto_max(const struct nvme_pmap_file *pf)
 	const struct request_queue *q =
 		container_of(pf->usage, struct request_queue, q_usage_counter);
 
-	return min_t(u64, READ_ONCE(pf->pc->max_transfer),
+	return min_t(u64, nvme_pmap_max(pf),
 		     (u64)READ_ONCE(q->limits.max_hw_sectors) << SECTOR_SHIFT);
 }
 
 /* Open a batch on a referenced buffer. */
 static __always_inline bool
-nvme_pmap_auto_begin_batch(struct nvme_pmap_queue *q, struct nvme_ns *ns,
-			   struct nvme_pmap_file *pf,
-			   struct io_uring_cmd *ioucmd, struct nvme_pmap *pmap)
+nvme_pmap_auto_batch_open(struct nvme_pmap_queue *q, struct nvme_ns *ns,
+			  struct nvme_pmap_file *pf,
+			  struct io_uring_cmd *ioucmd, struct nvme_pmap *pmap)
 {
-	if (!nvme_pmap_may_begin(q, pf) || nvme_pmap_get_usage(pf))
+	if (!nvme_pmap_batch_may_open(q, pf) || nvme_pmap_get_usage(pf))
 		return false;
 	pmap_ref_get_many(&pmap->ref, 1);
 	q->batch.table_pf = NULL;
 	q->batch.ubuf = nvme_pmap_auto_ubuf(ioucmd);
 	q->batch.addr = pmap->addr;
 	q->batch.max = nvme_pmap_auto_max(pf);
-	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
+	return nvme_pmap_batch_setup(q, ns, pf, ioucmd, pmap);
 }
 
 /*
@@ -144,9 +144,9 @@ static noinline bool nvme_pmap_auto_first(struct nvme_ns *ns,
 	bool sent = false;
 
 	spin_lock(&q->sq_lock);
-	if (nvme_pmap_auto_begin_batch(q, ns, pf, ioucmd, pmap)) {
+	if (nvme_pmap_auto_batch_open(q, ns, pf, ioucmd, pmap)) {
 		sent = nvme_pmap_enqueue_owned_auto(q, ioucmd, NULL);
-		nvme_pmap_batch_begun(q, sent);
+		nvme_pmap_batch_first_done(q, sent);
 	}
 	spin_unlock(&q->sq_lock);
 	return sent;

@@ -322,10 +322,10 @@ nvme_pmap_auto_detach_unused(struct nvme_pmap_auto_file *af)
 {
 	struct nvme_pmap_file *pf = af->pf;
 	unsigned long again = 0;
-	int polled;
+	enum nvme_pmap_queue_kind kind;
 
-	for (polled = 0; polled < PMAP_QUEUE_KINDS; polled++) {
-		if (!READ_ONCE(pf->by_door[polled]))
+	for (kind = 0; kind < PMAP_QUEUE_KINDS; kind++) {
+		if (!READ_ONCE(pf->by_door[kind]))
 			continue;
 		/* for each kind: detaching the other may have taken long */
 		if (nvme_pmap_auto_wants_queue(af)) {
@@ -333,10 +333,10 @@ nvme_pmap_auto_detach_unused(struct nvme_pmap_auto_file *af)
 			continue;
 		}
 		/* the program is detaching it, but may give up */
-		if (nvme_pmap_detach(pf, polled, true) == -EALREADY)
+		if (nvme_pmap_detach(pf, kind, true) == -EALREADY)
 			again = PMAP_AUTO_SOON;
 		/* a new entry may attach a queue at once */
-		clear_bit(PMAP_AUTO_TRIED_QUEUE + polled, &af->flags);
+		clear_bit(PMAP_AUTO_TRIED_QUEUE + kind, &af->flags);
 	}
 	return again;
 }

@@ -36,7 +36,7 @@ static noinline void nvme_pmap_count_fallback(struct nvme_pmap_file *pf,
  */
 static u32 nvme_pmap_room(struct nvme_pmap_queue *q)
 {
-	/* pairs with the release in nvme_pmap_process_cq() */
+	/* pairs with the release in nvme_pmap_handle_cqes() */
 	u32 busy = q->sent - smp_load_acquire(&q->done);
 
 	return likely(busy < q->mask) ? q->mask - busy : 0;
@@ -76,7 +76,7 @@ static __always_inline void nvme_pmap_ring_sq(struct nvme_pmap_queue *q)
 }
 
 /* Add the commands of the batch to the file's counters. */
-static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
+static void nvme_pmap_batch_count(struct nvme_pmap_batch *b)
 {
 	struct nvme_pmap_counts __percpu *counts = b->pf->counts;
 	int i;
@@ -91,8 +91,8 @@ static void nvme_pmap_count_batch(struct nvme_pmap_batch *b)
 }
 
 /* Put the references of @left commands that did not come. */
-static noinline void nvme_pmap_put_unused_refs(struct nvme_pmap_batch *b,
-					       u32 left)
+static noinline void nvme_pmap_batch_put_unused(struct nvme_pmap_batch *b,
+						u32 left)
 {
 	percpu_ref_put_many(&b->pmap->ref, left + b->elsewhere);
 	if (left)
@@ -101,25 +101,25 @@ static noinline void nvme_pmap_put_unused_refs(struct nvme_pmap_batch *b,
 }
 
 /* Put the batch's unused references.  Later commands have to open a new batch. */
-static noinline void nvme_pmap_end_credit(struct nvme_pmap_queue *q)
+static noinline void nvme_pmap_batch_settle(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
 	u32 left = b->limit - q->sent;
 
 	if (!b->pf)
 		return;
-	nvme_pmap_count_batch(b);
+	nvme_pmap_batch_count(b);
 	if (left || b->elsewhere)
-		nvme_pmap_put_unused_refs(b, left);
+		nvme_pmap_batch_put_unused(b, left);
 	b->by_caller = false;
 	b->pf = NULL;
 	b->table_pf = NULL;
 }
 
 /* End the batch, and ring the doorbell if it has sent commands. */
-static __always_inline void nvme_pmap_close_batch(struct nvme_pmap_queue *q)
+static __always_inline void nvme_pmap_batch_close(struct nvme_pmap_queue *q)
 {
-	nvme_pmap_end_credit(q);
+	nvme_pmap_batch_settle(q);
 	if (likely(q->rung != q->sent))
 		nvme_pmap_ring_sq(q);
 }
@@ -150,7 +150,7 @@ static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 
 	spin_lock(&q->sq_lock);
 	/* a batch that was revoked has nothing left to end */
-	nvme_pmap_close_batch(q);
+	nvme_pmap_batch_close(q);
 	if (unlikely(q->slow_plug))
 		WRITE_ONCE(q->slow_plug, NULL);
 	nvme_pmap_batch_set(&q->batch, PMAP_BATCH_IDLE, &nvme_pmap_no_plug);
@@ -220,7 +220,7 @@ void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q)
 	spin_lock(&q->sq_lock);
 	/* the owner may have ended it meanwhile, and another task own one */
 	if (b->state == PMAP_BATCH_REVOKED)
-		nvme_pmap_close_batch(q);
+		nvme_pmap_batch_close(q);
 	spin_unlock(&q->sq_lock);
 unlock:
 	mutex_unlock(&nvme_pmap_revoke_lock);

@@ -294,7 +294,8 @@ static noinline int nvme_pmap_cmd_alone(struct io_uring_cmd *ioucmd,
 static __always_inline struct nvme_pmap_queue *
 nvme_pmap_cmd_queue(const struct nvme_pmap_file *pf, unsigned int issue_flags)
 {
-	return READ_ONCE(pf->queue[!!(issue_flags & IO_URING_F_IOPOLL)]);
+	return READ_ONCE(pf->queue[nvme_pmap_queue_kind(issue_flags &
+							IO_URING_F_IOPOLL)]);
 }
 
 /*
@@ -308,10 +309,11 @@ static noinline int nvme_pmap_cmd_first(struct io_uring_cmd *ioucmd,
 					  struct nvme_ns, cdev);
 	struct nvme_pmap_file *pf = nvme_pmap_cmd_file(ioucmd);
 	struct nvme_pmap_queue *q = nvme_pmap_cmd_queue(pf, issue_flags);
-	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
 
 	/* as nvme_pmap_check_ring(), and not from an io-wq thread */
-	if (likely(q && (issue_flags & (big | IO_URING_F_UNLOCKED)) == big &&
+	if (likely(q &&
+		   (issue_flags & (PMAP_BIG_RING | IO_URING_F_UNLOCKED)) ==
+			   PMAP_BIG_RING &&
 		   nvme_pmap_enqueue_first(ns, pf, q, ioucmd)))
 		return -EIOCBQUEUED;
 	return nvme_pmap_cmd_alone(ioucmd, issue_flags, pf, q);

@@ -54,7 +54,7 @@ struct nvme_pmap *nvme_pmap_buffer_create(struct nvme_pmap_file *pf, u64 addr,
 	pmap->map = map;
 	pmap->l = map->l;
 	if (map->l.form != NVME_PMAP_FORM_PRP)
-		pmap->cmd_flags = NVME_CMD_SGL_METABUF;
+		pmap->psdt = NVME_CMD_SGL_METABUF << 8;
 	init_completion(&pmap->idle);
 	ret = percpu_ref_init(&pmap->ref, nvme_pmap_buffer_idle, 0, gfp);
 	if (ret)

@@ -37,7 +37,7 @@ enum nvme_pmap_flags {
  * @l: layout, copied from @map
  * @pf: the file's state
  * @addr: user address of the first byte
- * @cmd_flags: PSDT bits that commands on the buffer need
+ * @psdt: PSDT of commands on the buffer, in bits 15:8 as in their first quadword
  * @map: the mapping, with a reference
  * @node: on nvme_pmap_ctrl.pmaps (nvme_pmap_ctrl.lock)
  * @idle: completed when @ref has drained
@@ -50,8 +50,7 @@ struct nvme_pmap {
 	struct pmap_layout l;
 	struct nvme_pmap_file *pf;
 	u64 addr;
-	u8 cmd_flags;
-
+	u64 psdt;
 	struct nvme_pmap_map *map;
 	struct list_head node;
 	struct completion idle;

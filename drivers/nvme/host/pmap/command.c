@@ -92,7 +92,7 @@ static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
 	/* the controller holds a command with an SGL to its length */
 	if (prp && pmap_format_stale(format))
 		return -EBUSY;
-	if (len == -EPERM && !prp && !io->fixed && capable(CAP_SYS_ADMIN))
+	if (len == -EPERM && !prp && !io->by_auto && capable(CAP_SYS_ADMIN))
 		return io->data_len;
 	if (prp && len > 0 && len <= io->data_len &&
 	    !pmap_xfer_exact(c->common.opcode) &&
@@ -138,7 +138,8 @@ static __always_inline s64 nvme_pmap_write_cmd(const struct nvme_pmap_file *pf,
 					       const struct nvme_pmap_cmd *cmd,
 					       const struct nvme_pmap_io *io)
 {
-	nvme_pmap_write_head(c, (u64)nsid << 32 | (u8)io->opcode, cid, 0);
+	nvme_pmap_write_head(c, (u64)nsid << 32 | (u8)io->opcode, cid,
+			     pmap->psdt);
 	c->common.dptr.prp1 = 0;
 	c->common.dptr.prp2 = 0;
 	nvme_pmap_write_cdw12(c, cmd);
@@ -155,6 +156,5 @@ static __always_inline enum pmap_kind
 nvme_pmap_point(const struct nvme_pmap *pmap, struct nvme_command *c,
 		u64 offset, u32 len)
 {
-	c->common.flags = pmap->cmd_flags;
 	return pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
 }

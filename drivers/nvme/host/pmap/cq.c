@@ -118,9 +118,9 @@ nvme_pmap_in_flight(const struct nvme_pmap_queue *q, u32 id)
 }
 
 /* Process the new entries of the CQ.  Return: their number. */
-static __always_inline int nvme_pmap_process_cq(struct nvme_pmap_queue *q,
-						bool polls,
-						struct io_ring_ctx *ring)
+static __always_inline int nvme_pmap_handle_cqes(struct nvme_pmap_queue *q,
+						 bool polls,
+						 struct io_ring_ctx *ring)
 {
 	const struct nvme_completion *cqe = &q->cq[q->cq_head & q->mask];
 	const struct nvme_completion *end = q->cq + q->mask + 1;
@@ -170,18 +170,18 @@ static __always_inline int nvme_pmap_process_cq(struct nvme_pmap_queue *q,
 /* For callers other than a ring's poll. */
 static noinline int nvme_pmap_process_cq_locked(struct nvme_pmap_queue *q)
 {
-	return nvme_pmap_process_cq(q, false, NULL);
+	return nvme_pmap_handle_cqes(q, false, NULL);
 }
 
 /**
- * nvme_pmap_queue_process_cq - hand over the completions of a queue
+ * nvme_pmap_process_cq - hand over the completions of a queue
  * @q: the queue
  *
  * Context: process.
  *
  * Return: entries found in the CQ.
  */
-int nvme_pmap_queue_process_cq(struct nvme_pmap_queue *q)
+int nvme_pmap_process_cq(struct nvme_pmap_queue *q)
 {
 	int found = 0;
 
@@ -191,7 +191,7 @@ int nvme_pmap_queue_process_cq(struct nvme_pmap_queue *q)
 	nvme_pmap_unlock_cq(q);
 	return found;
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_queue_process_cq);
+EXPORT_SYMBOL_GPL(nvme_pmap_process_cq);
 
 /**
  * nvme_pmap_queue_irq - hand over the completions of a queue, in its interrupt
@@ -368,7 +368,7 @@ static noinline int nvme_pmap_poll_cq(struct nvme_pmap_queue *q,
 		return 0;
 	/* or the command has ended, and the queue has another user */
 	if (likely(q->cq && q->polls))
-		found = nvme_pmap_process_cq(q, true, ring);
+		found = nvme_pmap_handle_cqes(q, true, ring);
 	spin_unlock(&q->poll_lock);
 	return found;
 }

@@ -56,7 +56,7 @@ void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q)
 	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[PMAP_QUEUE_POLLED]);
 
 	if (ptq)
-		nvme_pmap_queue_process_cq(ptq);
+		nvme_pmap_process_cq(ptq);
 	nvme_pmap_drain_hctxs(q);
 }
 
@@ -73,6 +73,6 @@ void nvme_pmap_drain_ns(struct nvme_ns *ns)
 	if (!pc)
 		return;
 	for (i = 0; pc->queues && i < pc->queues->nr; i++)
-		nvme_pmap_queue_process_cq(&pc->queues->queue[i]);
+		nvme_pmap_process_cq(&pc->queues->queue[i]);
 	nvme_pmap_ctrl_put(pc);
 }

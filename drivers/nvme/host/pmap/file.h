@@ -48,6 +48,11 @@ enum nvme_pmap_queue_kind {
 	PMAP_QUEUE_KINDS
 };
 
+static inline enum nvme_pmap_queue_kind nvme_pmap_queue_kind(bool polled)
+{
+	return polled ? PMAP_QUEUE_POLLED : PMAP_QUEUE_IRQ;
+}
+
 /**
  * struct nvme_pmap_file - the state of an open /dev/ngXnY
  * @queue: attached passthrough queues, by enum nvme_pmap_queue_kind

@@ -187,7 +187,10 @@ static long nvme_pmap_do_detach(struct nvme_pmap_file *pf,
 {
 	if (det->flags & ~NVME_PMAP_QUEUE_POLLED)
 		return -EOPNOTSUPP;
-	return nvme_pmap_detach(pf, det->flags & NVME_PMAP_QUEUE_POLLED, false);
+	return nvme_pmap_detach(pf,
+				nvme_pmap_queue_kind(det->flags &
+						     NVME_PMAP_QUEUE_POLLED),
+				false);
 }
 
 /* The argument of each ioctl; each begins with its size. */

@@ -12,7 +12,7 @@
 
 #include "pci.h"
 
-/* How soon the keeper looks after a change; otherwise see PMAP_WORK_INTERVAL. */
+/* How soon the queues' work looks after a change; otherwise see PMAP_WORK_INTERVAL. */
 #define PMAP_WORK_SOON (HZ / 50 ?: 1)
 
 /* A free identifier, or 0. */
@@ -357,7 +357,7 @@ static long nvme_pmap_delete_pair(struct nvme_pmap_queue *q, long timeout)
 	timeout = nvme_pmap_delete(dev, q->qid, nvme_admin_delete_sq, timeout);
 	if (!timeout)
 		return 0;
-	nvme_pmap_queue_process_cq(q);
+	nvme_pmap_process_cq(q);
 	return nvme_pmap_delete(dev, q->qid, nvme_admin_delete_cq, timeout);
 }
 

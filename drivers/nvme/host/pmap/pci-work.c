@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The keeper: the work of a controller's passthrough queues.  Every second while a file
+ * The queues' work: one for all passthrough queues of a controller.  Every second while a file
  * has a queue, it handles time-outs, brings queues up after a reset, moves queues to
  * another vector when the CPUs of theirs are offline, and deletes queues that have had
  * no user for a while.  If the program of a ring that polls sleeps, it marks the ring's
@@ -8,11 +8,11 @@
  */
 #include <linux/suspend.h>
 
-/* How often the keeper looks, while queues are attached. */
+/* How often it looks, while queues are attached. */
 #define PMAP_WORK_INTERVAL HZ
 
 /* Return: jiffies until the next look at the queue. */
-static unsigned long nvme_pmap_queue_work(struct nvme_pmap_queue *q)
+static unsigned long nvme_pmap_queue_look_after(struct nvme_pmap_queue *q)
 {
 	int ret = 0;
 
@@ -46,7 +46,7 @@ static void nvme_pmap_queues_work(struct work_struct *work)
 	for (i = 0; !set->dead && i < set->nr; i++) {
 		struct nvme_pmap_queue *q = &set->queue[i];
 
-		again = q->users ? nvme_pmap_queue_work(q) :
+		again = q->users ? nvme_pmap_queue_look_after(q) :
 				   nvme_pmap_queue_free_if_idle(q);
 		next = min(next, again);
 	}

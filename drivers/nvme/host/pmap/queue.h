@@ -3,11 +3,13 @@
  * Passthrough queues: SQ/CQ pairs for pmap commands only, outside blk-mq.
  *
  * The files:
+ *	pci-main.c     (end of pci.c) begins and ends the queues of a controller
  *	pci-count.c    (end of pci.c) how many queues the controller is asked for
- *	pci-pair.c     (end of pci.c) the pair itself: queue IDs, admin commands,
- *		       interrupts, the effect of a reset
+ *	pci-admin.c    (end of pci.c) admin commands about queues
+ *	pci-pair.c     (end of pci.c) the pair itself: queue IDs, interrupts, the effect of
+ *		       a reset
  *	pci-timeout.c  (end of pci.c) time-outs
- *	pci-work.c     (end of pci.c) the keeper, a work that brings pairs up again
+ *	pci-work.c     (end of pci.c) the queues' work, which brings pairs up again
  *	attach.c       attach, detach, sharing, memory
  *	batch.c        the owner of the SQ, the doorbell
  *	sq.c           submission: a command into the SQ
@@ -34,6 +36,7 @@
 #include <linux/workqueue.h>
 
 #include "batch.h"
+#include "file.h"
 
 struct device;
 struct io_uring_cmd;
@@ -102,7 +105,7 @@ struct nvme_pmap_slot {
  * @cq_head: next entry of the CQ, free running
  * @done: commands completed, free running (@poll_lock or @cq_lock to write).  It may
  *	briefly read low while the CQ is processed.
- * @seen: @done when the keeper last looked
+ * @seen: @done when @work of the set last looked
  * @set: the queues of the controller
  * @users: files that have the queue attached (set lock)
  * @idle: jiffies at which the last user left (set lock)
@@ -112,7 +115,7 @@ struct nvme_pmap_slot {
  * @qid: queue identifier, or 0 without a pair (set lock to set, pair_lock to clear)
  * @vector: interrupt vector
  * @cpu: CPU of the task that attached the queue, or the CPU that it named
- * @stuck: @rung when the keeper last looked
+ * @stuck: @rung when @work of the set last looked
  * @aborts: Aborts may have been sent for commands of this pair
  * @create_failed: nvme_pmap_queues.resets plus one when the controller refused to
  *	create the pair
@@ -204,7 +207,7 @@ struct nvme_pmap_queue_ops {
  * @dev: struct nvme_dev, for pci.c
  * @dma: device that does the DMA
  * @db: mapped doorbell registers, for pci.c
- * @work: the keeper: brings queues up after a reset, and checks for time-outs
+ * @work: brings queues up after a reset, and checks for time-outs
  * @queue: the queue objects
  */
 struct nvme_pmap_queues {
@@ -294,11 +297,12 @@ int nvme_pmap_queues_available(struct nvme_pmap_queues *set,
 			       u16 *polled);
 int nvme_pmap_attach(struct file *file, struct nvme_pmap_file *pf,
 		     const struct nvme_pmap_attach *att, bool by_door);
-int nvme_pmap_detach(struct nvme_pmap_file *pf, bool polled, bool by_door);
+int nvme_pmap_detach(struct nvme_pmap_file *pf, enum nvme_pmap_queue_kind kind,
+		     bool by_door);
 void nvme_pmap_detach_all(struct nvme_pmap_file *pf);
 
 /* cq.c */
-int nvme_pmap_queue_process_cq(struct nvme_pmap_queue *q);
+int nvme_pmap_process_cq(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_irq(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted);

@@ -115,23 +115,24 @@ static __always_inline void nvme_pmap_commit(struct nvme_pmap_queue *q,
 	data_race(q->sent++);
 }
 
-/* On the buffer of the auto door, @fixed, or else on the one that the command names. */
+/* On @mapped, which the auto door has found, or else on the buffer that the command names. */
 static int
 nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			 struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
-			 struct nvme_pmap_io *io, struct nvme_pmap *fixed)
+			 struct nvme_pmap_io *io, struct nvme_pmap *mapped)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	struct nvme_pmap *pmap = fixed;
+	struct nvme_pmap *pmap = mapped;
 	struct nvme_pmap_slot *slot;
 	int ret;
 
 	/* the queue may have been detached, and belong to another file by now */
-	if (!q->live || READ_ONCE(pf->queue[q->polled]) != q)
+	if (!q->live ||
+	    READ_ONCE(pf->queue[nvme_pmap_queue_kind(q->polled)]) != q)
 		return PMAP_FALLBACK_DOWN;
 	if (!nvme_pmap_room(q))
 		return PMAP_FALLBACK_FULL;
-	if (fixed)
+	if (mapped)
 		ret = nvme_pmap_get_usage(pf);
 	else
 		ret = nvme_pmap_get_refs(pf, READ_ONCE(cmd->index), &pmap);
@@ -141,14 +142,14 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	ret = nvme_pmap_write_sqe(ns, pf, q, slot->cid, pmap, cmd, io);
 	if (ret) {
 		percpu_ref_put(pf->usage);
-		if (!fixed)
+		if (!mapped)
 			percpu_ref_put(&pmap->ref);
 		return ret;
 	}
-	if (fixed)
+	if (mapped)
 		this_cpu_inc(pf->counts->path[PMAP_PATH_QUEUE]);
 	/* the references of a batch are counted from q->sent */
-	nvme_pmap_end_credit(q);
+	nvme_pmap_batch_settle(q);
 	nvme_pmap_commit(q, slot, ioucmd, pmap,
 			 nvme_pmap_deadline(ns, READ_ONCE(cmd->timeout_ms)));
 	if (current->plug)
@@ -167,7 +168,7 @@ enum nvme_pmap_next {
 /*
  * One more Read or Write of a batch: write the command, and check all of it but its data
  * pointer.  Its length must be exactly @data_len.  @other is a referenced buffer in place
- * of the batch's own; @fixed: through the auto door.
+ * of the batch's own; @by_auto: through the auto door.
  *
  * The owner takes no lock: revoking the batch waits until preemption is on again.  The
  * commands of a plug come from one ring, with the same issue flags, and never from an
@@ -177,7 +178,8 @@ enum nvme_pmap_next {
 static __always_inline bool
 nvme_pmap_batch_write(const struct nvme_pmap_batch *b, struct nvme_command *c,
 		      u16 cid, const struct nvme_pmap *other,
-		      const struct nvme_pmap_cmd *cmd, u32 data_len, bool fixed)
+		      const struct nvme_pmap_cmd *cmd, u32 data_len,
+		      bool by_auto)
 {
 	u64 first = pmap_load_pair(&cmd->opcode), cdw12;
 
@@ -187,14 +189,13 @@ nvme_pmap_batch_write(const struct nvme_pmap_batch *b, struct nvme_command *c,
 	if (unlikely(b->by_caller) &&
 	    READ_ONCE(b->cred) != rcu_access_pointer(b->task->cred))
 		return false;
-	nvme_pmap_write_head(c, first, cid,
-			     other ? other->cmd_flags << 8 : b->psdt);
+	nvme_pmap_write_head(c, first, cid, other ? other->psdt : b->psdt);
 	cdw12 = nvme_pmap_write_cdw12(c, cmd);
 	if (unlikely(pmap_xfer_plain(cdw12, b->lba_shift) != data_len))
 		return false;
 	/* a stock command has its metadata pointer in place of the index */
 	if (unlikely(pmap_load_pair(&cmd->timeout_ms) | READ_ONCE(cmd->rsvd3) |
-		     (fixed ? pmap_load_pair(&cmd->index) : 0)))
+		     (by_auto ? pmap_load_pair(&cmd->index) : 0)))
 		return false;
 	nvme_pmap_write_dwords(c, cmd);
 	return true;
@@ -209,7 +210,8 @@ nvme_pmap_batch_send(struct nvme_pmap_queue *q, struct nvme_pmap_slot *slot,
 	struct nvme_pmap_batch *b = &q->batch;
 	enum pmap_kind kind;
 
-	if (unlikely(offset % NVME_PMAP_ALIGN))
+	/* whole blocks have an aligned length */
+	if (unlikely(!nvme_pmap_aligned(offset, 0)))
 		return PMAP_NEXT_ALONE;
 	if (!pmap_inside(&pmap->l, &offset, len))
 		return PMAP_NEXT_ALONE;
@@ -311,7 +313,7 @@ nvme_pmap_enqueue_next(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 }
 
 /* The first command is in the SQ: take references for the next ones. */
-static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
+static noinline void nvme_pmap_batch_extend(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_batch *b = &q->batch;
 	/* SQEs that io_uring has to submit; 1 if a request was allocated since */
@@ -325,16 +327,17 @@ static noinline void nvme_pmap_extend_batch(struct nvme_pmap_queue *q)
 }
 
 /* May a batch of the file begin?  Not if the open one refused the command. */
-static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
-						struct nvme_pmap_file *pf)
+static __always_inline bool nvme_pmap_batch_may_open(struct nvme_pmap_queue *q,
+						     struct nvme_pmap_file *pf)
 {
 	/* the queue may have been detached, and belong to another file by now */
 	if (!nvme_pmap_sq_free(q) || !q->live ||
-	    READ_ONCE(pf->queue[q->polled]) != q || !nvme_pmap_room(q) ||
+	    READ_ONCE(pf->queue[nvme_pmap_queue_kind(q->polled)]) != q ||
+	    !nvme_pmap_room(q) ||
 	    (q->batch.pf == pf && q->batch.limit != q->sent))
 		return false;
 	if (unlikely(q->batch.pf))
-		nvme_pmap_end_credit(q);
+		nvme_pmap_batch_settle(q);
 	return true;
 }
 
@@ -344,11 +347,11 @@ static __always_inline bool nvme_pmap_may_begin(struct nvme_pmap_queue *q,
  *
  * Return: whether the command may be tried as the first of the batch.
  */
-static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
-						 struct nvme_ns *ns,
-						 struct nvme_pmap_file *pf,
-						 struct io_uring_cmd *ioucmd,
-						 struct nvme_pmap *pmap)
+static __always_inline bool nvme_pmap_batch_setup(struct nvme_pmap_queue *q,
+						  struct nvme_ns *ns,
+						  struct nvme_pmap_file *pf,
+						  struct io_uring_cmd *ioucmd,
+						  struct nvme_pmap *pmap)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	const struct nvme_ns_head *head = ns->head;
@@ -357,7 +360,7 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 
 	b->pf = pf;
 	b->pmap = pmap;
-	b->psdt = pmap->cmd_flags << 8;
+	b->psdt = pmap->psdt;
 	b->limit = q->sent + 1;
 	b->lba_shift = format;
 	b->deadline = nvme_pmap_deadline(ns, 0);
@@ -366,43 +369,43 @@ static __always_inline bool nvme_pmap_open_batch(struct nvme_pmap_queue *q,
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
 	    !nvme_pmap_batch_opcodes(b, ns, READ_ONCE(cmd->opcode),
 				     ioucmd->file->f_mode)) {
-		nvme_pmap_end_credit(q);
+		nvme_pmap_batch_settle(q);
 		return false;
 	}
 	return true;
 }
 
 /* Open a batch on a buffer of the file's table. */
-static __always_inline bool nvme_pmap_begin_batch(struct nvme_pmap_queue *q,
-						  struct nvme_ns *ns,
-						  struct nvme_pmap_file *pf,
-						  struct io_uring_cmd *ioucmd)
+static __always_inline bool nvme_pmap_batch_open(struct nvme_pmap_queue *q,
+						 struct nvme_ns *ns,
+						 struct nvme_pmap_file *pf,
+						 struct io_uring_cmd *ioucmd)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
 	u64 index = pmap_load_pair(&cmd->index);
 	struct nvme_pmap *pmap;
 
-	if (index > U32_MAX || !nvme_pmap_may_begin(q, pf) ||
+	if (index > U32_MAX || !nvme_pmap_batch_may_open(q, pf) ||
 	    nvme_pmap_get_refs(pf, index, &pmap))
 		return false;
 	q->batch.index = index;
 	q->batch.ubuf = NULL;
-	q->batch.max = READ_ONCE(pf->pc->max_transfer);
+	q->batch.max = nvme_pmap_max(pf);
 	q->batch.table_pf = pf;
-	return nvme_pmap_open_batch(q, ns, pf, ioucmd, pmap);
+	return nvme_pmap_batch_setup(q, ns, pf, ioucmd, pmap);
 }
 
 /* The first command of a batch that has just been opened was @sent, or was refused. */
-static __always_inline void nvme_pmap_batch_begun(struct nvme_pmap_queue *q,
-						  bool sent)
+static __always_inline void
+nvme_pmap_batch_first_done(struct nvme_pmap_queue *q, bool sent)
 {
 	/* without a command in it nothing keeps the batch's file open */
 	if (unlikely(!sent))
-		nvme_pmap_end_credit(q);
+		nvme_pmap_batch_settle(q);
 	else if (likely(current->plug))
-		nvme_pmap_extend_batch(q);
+		nvme_pmap_batch_extend(q);
 	else
-		nvme_pmap_close_batch(q);
+		nvme_pmap_batch_close(q);
 }
 
 /* Begin a batch with this command.  Return: whether it has been sent. */
@@ -414,17 +417,17 @@ static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 	bool sent = false;
 
 	spin_lock(&q->sq_lock);
-	if (likely(nvme_pmap_begin_batch(q, ns, pf, ioucmd))) {
+	if (likely(nvme_pmap_batch_open(q, ns, pf, ioucmd))) {
 		sent = nvme_pmap_enqueue_owned(pf, q, ioucmd, NULL) ==
 		       PMAP_NEXT_QUEUED;
-		nvme_pmap_batch_begun(q, sent);
+		nvme_pmap_batch_first_done(q, sent);
 	}
 	spin_unlock(&q->sq_lock);
 	return sent;
 }
 
 /*
- * Put a command into a passthrough queue by itself; @fixed as for
+ * Put a command into a passthrough queue by itself; @mapped as for
  * nvme_pmap_enqueue_locked().
  *
  * Return: -EIOCBQUEUED, an errno, or enum nvme_pmap_fallback.
@@ -432,7 +435,7 @@ static __always_inline bool nvme_pmap_enqueue_first(struct nvme_ns *ns,
 static noinline int
 nvme_pmap_enqueue_io(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		     struct nvme_pmap_queue *q, struct io_uring_cmd *ioucmd,
-		     struct nvme_pmap_io *io, struct nvme_pmap *fixed)
+		     struct nvme_pmap_io *io, struct nvme_pmap *mapped)
 {
 	int ret = PMAP_FALLBACK_BUSY;
 
@@ -441,7 +444,7 @@ nvme_pmap_enqueue_io(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	nvme_pmap_await_sq(q);
 	spin_lock(&q->sq_lock);
 	if (nvme_pmap_sq_free(q))
-		ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, io, fixed);
+		ret = nvme_pmap_enqueue_locked(ns, pf, q, ioucmd, io, mapped);
 	spin_unlock(&q->sq_lock);
 	return ret;
 }

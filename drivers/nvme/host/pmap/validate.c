@@ -48,6 +48,18 @@ static struct nvme_pmap *nvme_pmap_lookup(struct nvme_pmap_file *pf, u32 index)
 	return pmap;
 }
 
+/* Bytes that one pmap command may transfer; a reset may change it. */
+static __always_inline u32 nvme_pmap_max(const struct nvme_pmap_file *pf)
+{
+	return READ_ONCE(pf->pc->max_transfer);
+}
+
+/* May a slice begin at @offset and have @len bytes? */
+static __always_inline bool nvme_pmap_aligned(u64 offset, u32 len)
+{
+	return (offset | len) % NVME_PMAP_ALIGN == 0;
+}
+
 /* Does the slice lie in the buffer, and may one command carry it?  Masks @offset. */
 static __always_inline int
 nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
@@ -55,29 +67,30 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 {
 	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
-	/* one comparison for a length of zero as well; a reset may change it */
-	if (unlikely(len - 1 >= data_race(pf->pc->max_transfer)))
+	/* one comparison for a length of zero as well */
+	if (unlikely(len - 1 >= nvme_pmap_max(pf)))
 		return len ? -EMSGSIZE : -ERANGE;
 	return 0;
 }
 
 /*
  * The fields of a command that the checks need, read once, since user space may change
- * them; @fixed: it came through the auto door, and stock gets it if its length is not known.
+ * them; @by_auto: it came through the auto door, and stock gets it if its length is not known.
  */
 struct nvme_pmap_io {
 	u32 opcode;
 	u32 data_len;
 	u64 offset;
-	bool fixed;
+	bool by_auto;
 };
 
-/* Stock accepts rings with large SQEs and CQEs; ask it only about other rings. */
+/* Rings with large SQEs and CQEs, which stock accepts. */
+#define PMAP_BIG_RING (IO_URING_F_SQE128 | IO_URING_F_CQE32)
+
+/* Ask stock only about other rings. */
 static __always_inline int nvme_pmap_check_ring(unsigned int issue_flags)
 {
-	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
-
-	if (likely((issue_flags & big) == big))
+	if (likely((issue_flags & PMAP_BIG_RING) == PMAP_BIG_RING))
 		return 0;
 	return nvme_pmap_stock_checks(issue_flags);
 }
@@ -147,14 +160,14 @@ static __always_inline int nvme_pmap_parse(struct nvme_ns *ns,
 	io->opcode = nvme_pmap_opcode(cmd);
 	io->data_len = READ_ONCE(cmd->data_len);
 	io->offset = READ_ONCE(cmd->offset);
-	io->fixed = ioucmd->flags & IORING_URING_CMD_FIXED;
+	io->by_auto = ioucmd->flags & IORING_URING_CMD_FIXED;
 	if (unlikely(io->opcode > U8_MAX ||
 		     READ_ONCE(cmd->nsid) != ns->head->ns_id))
 		return -EINVAL;
 	if (unlikely(!nvme_pmap_allowed(ns, nvme_pmap_cmd_file(ioucmd),
 					io->opcode, ioucmd->file->f_mode)))
 		return -EACCES;
-	if (unlikely(((u32)io->offset | io->data_len) & (NVME_PMAP_ALIGN - 1)))
+	if (unlikely(!nvme_pmap_aligned(io->offset, io->data_len)))
 		return -EDOM;
 	return 0;
 }
