@@ -38,6 +38,7 @@
 	S(soak)           \
 	S(fuzz)           \
 	S(bounds)         \
+	S(racing)         \
 	S(overrun)        \
 	S(stock_overrun)  \
 	S(faults)         \
