@@ -339,7 +339,7 @@ static uint32_t some_len(const struct prog *p)
 	return rnd_below(2) ? len : p->dev.block * (1 + (uint32_t)rnd_below(blocks));
 }
 
-/* Write from somewhere, and read to somewhere else, of which no byte more changes. */
+/* Write from one place and read to another; no byte beside that place changes. */
 bool one_pair(struct prog *p, uint64_t gen)
 {
 	uint32_t len = some_len(p), step = rnd_below(2) ? PAGE : NVME_PMAP_ALIGN;

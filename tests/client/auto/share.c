@@ -162,7 +162,7 @@ static int churn_pair(struct churn *c, struct prog *p, uint64_t gen)
 	return ret;
 }
 
-/* Where the controller may go, there may be no file to be had. */
+/* The node may be missing only in a case that removes the controller. */
 static bool churn_opens(struct churn *c, struct prog *p)
 {
 	p->dev = c->owner->dev;

@@ -52,7 +52,10 @@ struct nvme_pmap_adopted {
 	unsigned int users;
 };
 
-/* Has io_uring let go of the buffer?  Then nobody takes a new reference. */
+/*
+ * Has io_uring let go of the buffer?  The one reference left is the driver's; io_uring finds
+ * the object no more, and so takes no new one.
+ */
 static inline bool nvme_pmap_given_up(const struct nvme_pmap_adopted *a)
 {
 	return refcount_read(&a->imu->refs) == 1;

@@ -72,8 +72,8 @@ static void nvme_pmap_queue_free_memory(struct nvme_pmap_queue *q)
 }
 
 /*
- * Number the slots with identifiers that the last queue of this number has not just
- * used: leftovers of its commands, such as an Abort, name those.
+ * Number the slots.  An Abort for a command of the last queue with this QID may still be under
+ * way: no identifier that it can name is used again soon.
  */
 static void nvme_pmap_number_slots(struct nvme_pmap_queue *q)
 {

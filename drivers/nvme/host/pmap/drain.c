@@ -8,6 +8,7 @@
 #include "nvme.h"
 #include "batch.h"
 #include "ctrl.h"
+#include "drain.h"
 #include "file.h"
 #include "queue.h"
 

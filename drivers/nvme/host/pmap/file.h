@@ -17,7 +17,6 @@
 #include <linux/types.h>
 
 struct cred;
-struct nvme_ctrl;
 struct nvme_ns;
 struct nvme_pmap;
 struct nvme_pmap_auto_file;
@@ -27,7 +26,6 @@ struct nvme_pmap_ns;
 struct nvme_pmap_queue;
 struct nvme_pmap_register;
 struct nvme_pmap_unregister;
-struct request_queue;
 
 /**
  * struct nvme_pmap_table - the pmaps of a file, by index
@@ -118,10 +116,5 @@ long nvme_pmap_do_register(struct file *file, struct nvme_ns *ns,
 long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 			     const struct nvme_pmap_unregister *unreg);
 void nvme_pmap_unregister_all(struct nvme_pmap_file *pf);
-
-/* drain.c */
-void nvme_pmap_ctrl_revoke_batches(struct nvme_ctrl *ctrl);
-void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q);
-void nvme_pmap_drain_ns(struct nvme_ns *ns);
 
 #endif /* _NVME_PMAP_FILE_H */

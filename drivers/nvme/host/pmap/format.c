@@ -7,6 +7,7 @@
 
 #include "nvme.h"
 #include "ctrl.h"
+#include "drain.h"
 #include "file.h"
 #include "format.h"
 #include "hooks.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the path of a command asks of ioctl.c, through its guest. */
+/* What the path of a command asks of ioctl.c; guest-ioctl.c defines it. */
 #ifndef _NVME_PMAP_PASSTHRU_H
 #define _NVME_PMAP_PASSTHRU_H
 

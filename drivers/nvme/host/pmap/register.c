@@ -10,6 +10,7 @@
 #include "nvme.h"
 #include "buffer.h"
 #include "ctrl.h"
+#include "drain.h"
 #include "file.h"
 #include "layout.h"
 #include "map.h"
