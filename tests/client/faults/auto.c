@@ -105,17 +105,26 @@ static bool hungry(const char *function, bool first, bool pages)
 	return CHECK(pages || n > 3, "%s: no failure", function);
 }
 
-/* Every few allocations of the worker that serves a new program fail. */
-static bool hungry_worker(const char *function, bool pages)
+/* A worker that serves a new program, and how long it does not try again after a failure. */
+struct worker {
+	const char *function;
+	unsigned int tries, pause;
+};
+
+/* Every few of its allocations fail. */
+static bool hungry_worker(const struct worker *w, bool pages)
 {
 	unsigned int n, hits = 0;
 
-	if (!inject_below(function) || !inject_pages(pages))
+	if (!inject_below(w->function) || !inject_pages(pages))
 		return false;
-	for (n = 1; n < 24; n++) {
+	for (n = 1; n <= w->tries; n++) {
 		struct prog p;
-		bool good = prog_open(&p, MODE_IRQ, MEM_4K, LEN) && inject_every(1 + n / 2) &&
-			    first_reads(&p, n);
+		bool good;
+
+		sleep_ms(w->pause);
+		good = prog_open(&p, MODE_IRQ, MEM_4K, LEN) && inject_every(1 + n / 2) &&
+		       first_reads(&p, n);
 
 		hits += inject_hits();
 		good &= inject_every(0);
@@ -123,22 +132,22 @@ static bool hungry_worker(const char *function, bool pages)
 		if (!close_clean(&p) || !good)
 			return false;
 	}
-	note("%s, %s: %u failures", function, pages ? "pages" : "objects", hits);
-	return CHECK(pages || hits > 3, "%s: no failure", function);
+	note("%s, %s: %u failures", w->function, pages ? "pages" : "objects", hits);
+	return CHECK(pages || hits > 3, "%s: %u failures", w->function, hits);
 }
 
 void auto_hungry(void)
 {
-	static const char *const workers[] = { "nvme_pmap_auto_begin_work",
-					       "nvme_pmap_auto_file_work" };
+	static const struct worker workers[] = { { "nvme_pmap_auto_begin_work", 6, 1200 },
+						 { "nvme_pmap_auto_file_work", 23, 0 } };
 	unsigned int i;
 
-	if (inject_init() && hungry("nvme_pmap_fixed_start", true, false) &&
-	    hungry("nvme_pmap_fixed_start", true, true) &&
-	    hungry("nvme_pmap_fixed_alone", false, false) &&
-	    hungry("nvme_pmap_fixed_alone", false, true))
+	if (inject_init() && hungry("nvme_pmap_auto_not_ready", true, false) &&
+	    hungry("nvme_pmap_auto_not_ready", true, true) &&
+	    hungry("nvme_pmap_auto_alone", false, false) &&
+	    hungry("nvme_pmap_auto_alone", false, true))
 		for (i = 0; i < ARRAY_SIZE(workers); i++)
-			if (!hungry_worker(workers[i], false) || !hungry_worker(workers[i], true))
+			if (!hungry_worker(&workers[i], false) || !hungry_worker(&workers[i], true))
 				break;
 	inject_every(0);
 	served_again("after all that");
