@@ -148,9 +148,9 @@ static void told(const struct hostile *h)
 	note("%" PRIu64 " changes with commands in flight, %" PRIu64 " forks, %" PRIu64
 	     " rings closed early, %" PRIu64 " files received, %" PRIu64 " queues attached",
 	     t->midway, t->snapshots, t->closed, t->received, t->attached);
-	note("%" PRIu64 " arenas of another process, %" PRIu64 " times at the limit, %" PRIu64
-	     " switches",
-	     t->taken, t->limits, t->switched);
+	note("%" PRIu64 " arenas of another process, %" PRIu64 " times at the limit (%" PRIu64
+	     " failed at first), %" PRIu64 " switches",
+	     t->taken, t->limits, t->held, t->switched);
 	note("%" PRIu64 " tables of many buffers, up to %" PRIu64 "; %" PRIu64
 	     " guard pages looked at in between; %ld folios of 64 KiB",
 	     t->many, t->most, t->sampled, mthp_folios() - run.mthp);
@@ -173,6 +173,9 @@ static bool enough(const struct hostile *h)
 	       CHECK(t->taken && t->limits && t->sampled && h->second.formats &&
 			     (!run.never || t->silences),
 		     "not all has been going on beside them") &&
+	       CHECK(t->held <= 2 + t->limits / 20,
+		     "of %" PRIu64 " registrations at the limit %" PRIu64 " failed at first",
+		     t->limits, t->held) &&
 	       /* a machine that is too busy for these does not come to all of it */
 	       CHECK(t->verified < 1000 || (t->auto_mq && t->auto_queue && t->queued && t->midway &&
 					    t->snapshots && t->clones),

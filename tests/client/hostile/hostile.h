@@ -89,6 +89,7 @@ struct tally {
 	uint64_t registered, pmaps, clones, midway, snapshots, closed, received, attached;
 	uint64_t auto_mq, auto_queue, queued, lives, killed, gone, taken, limits, switched;
 	uint64_t refused; /* registrations: no memory, or in a reset */
+	uint64_t held;	  /* at the limit, registrations that had to be tried again */
 	uint64_t many;	  /* tables of more than a few buffers */
 	uint64_t most;	  /* buffers in one */
 	uint64_t sampled; /* guard pages, beside all that are looked at after a round */
