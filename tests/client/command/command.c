@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "lib/trace.h"
 #include "lib/util.h"
 
 #define INDEX_PAGES 16u
@@ -427,6 +429,68 @@ static void user_data(void)
 	CHECK(!sqe->flags && !sqe->buf_index && sqe->fd == 3, "something else is left");
 }
 
+/* Flags of the last command of this name, as they were sent; or -1. */
+static int flags_sent(const char *name)
+{
+	FILE *file = trace_read();
+	char line[1024], *at;
+	int flags = -1;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		at = strstr(line, name) ? strstr(line, " flags=0x") : NULL;
+		if (at)
+			flags = (int)strtol(at + strlen(" flags="), NULL, 16);
+	}
+	if (file)
+		fclose(file);
+	return flags;
+}
+
+/* PSDT, in bits 7:6, is of the form of the buffer; a command without data has none. */
+static void psdt(void)
+{
+	static const struct {
+		uint8_t opcode;
+		const char *name;
+		bool data;
+	} sent[] = {
+		{ OP_READ, "nvme_cmd_read", true },
+		{ OP_FLUSH, "nvme_cmd_flush", false },
+		{ OP_WRITE_ZEROES, "nvme_cmd_write_zeroes", false },
+		{ OP_COMPARE, "nvme_cmd_compare", true },
+		{ OP_VERIFY, "nvme_cmd_verify", false },
+	};
+	unsigned int form, i;
+	struct setup s;
+
+	if (opt.queues) {
+		skip_case("no trace of commands in a passthrough queue");
+		return;
+	}
+	if (!setup_open(&s, PAGE))
+		goto out;
+	for (form = 0; form < NR_REG_FORMS; form++) {
+		int want = form == REG_PRP ? 0 : 0x40;
+
+		if (!must_unregister(&s.dev, s.index) ||
+		    !must_register(&s.dev, s.mem.map, PAGE, reg_forms[form].flags, &s.index) ||
+		    !trace_commands("qid != 0"))
+			break;
+		for (i = 0; i < ARRAY_SIZE(sent); i++) {
+			struct nvme_pmap_cmd cmd = cmd_rw(&s.dev, sent[i].opcode, s.index, 0, PAGE,
+							  0);
+			int res = run_cmd(&s.ring, s.dev.fd, &cmd);
+
+			CHECK(res >= 0, "%s: %s", sent[i].name, err_name(res));
+			CHECK_RET(flags_sent(sent[i].name), sent[i].data ? want : 0,
+				  "%s, %s: flags", sent[i].name, reg_forms[form].name);
+		}
+	}
+	trace_file("events/nvme/nvme_setup_cmd/enable", "0");
+out:
+	setup_close(&s);
+}
+
 static const struct test_case command_cases[] = {
 	{ "user-data", user_data },
 	{ "reserved", reserved },
@@ -439,6 +503,7 @@ static const struct test_case command_cases[] = {
 	{ "ring-flags", ring_flags },
 	{ "unknown-op", unknown_op },
 	{ "order", order },
+	{ "psdt", psdt },
 	{ "nvme-status", nvme_status },
 	{ "other-dwords", other_dwords },
 	{ "refused-not-counted", refused_counted },

@@ -8,53 +8,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "auto/auto.h"
+#include "lib/trace.h"
 #include "queue/queue.h"
 
-#define TRACING "/sys/kernel/tracing/"
-#define LINGER	"/sys/module/nvme_core/parameters/pmap_queue_linger_ms"
-
-static bool trace_file(const char *name, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), TRACING "%s", name);
-	return CHECK(write_file(path, text), "%s > %s: %s", text, path, strerror(errno));
-}
+#define LINGER "/sys/module/nvme_core/parameters/pmap_queue_linger_ms"
 
 /* Admin commands, and the steps of a suspend. */
 static bool trace_begin(void)
 {
-	int fd;
-
-	if (access(TRACING "trace", F_OK))
-		mount("tracefs", TRACING, "tracefs", 0, NULL);
-	fd = open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
-	if (!CHECK(fd >= 0, TRACING "trace: %s", strerror(errno)))
-		return false;
-	close(fd);
-	return trace_file("events/nvme/nvme_setup_cmd/filter", "qid == 0") &&
-	       trace_file("events/nvme/nvme_setup_cmd/enable", "1") &&
-	       trace_file("events/power/suspend_resume/enable", "1") &&
-	       trace_file("tracing_on", "1");
+	return trace_commands("qid == 0") && trace_file("events/power/suspend_resume/enable", "1");
 }
 
 /* How many lines contain @text: in all, or between the freeze and the thaw. */
 static unsigned int traced(const char *text, bool asleep)
 {
-	FILE *file = fopen(TRACING "trace", "re");
+	FILE *file = trace_read();
 	bool frozen = false;
 	unsigned int found = 0;
 	char line[1024];
 
-	if (!file) {
-		CHECK(false, TRACING "trace: %s", strerror(errno));
-		return 0;
-	}
-	while (fgets(line, sizeof(line), file)) {
+	while (file && fgets(line, sizeof(line), file)) {
 		if (strstr(line, "freeze_processes[0] end"))
 			frozen = true;
 		else if (strstr(line, "thaw_processes[0] begin"))
@@ -62,7 +38,8 @@ static unsigned int traced(const char *text, bool asleep)
 		else if (strstr(line, text) && (!asleep || frozen))
 			found++;
 	}
-	fclose(file);
+	if (file)
+		fclose(file);
 	return found;
 }
 

@@ -107,7 +107,7 @@ static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
  * command, or has marked the format stale before the READ_ONCE() below.
  */
 static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
-						const struct nvme_command *c,
+						struct nvme_command *c,
 						const struct pmap_layout *l,
 						const struct nvme_pmap_io *io)
 {
@@ -118,10 +118,14 @@ static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
 	/* Read and Write of plain blocks: the answer of pmap_xfer(), faster */
 	if (likely((c->rw.opcode == nvme_cmd_read ||
 		    c->rw.opcode == nvme_cmd_write) &&
-		   pmap_format_plain(format)))
+		   pmap_format_plain(format))) {
 		len = pmap_xfer_plain(le16_to_cpu(c->rw.length), format);
-	else
+	} else {
 		len = nvme_pmap_any_xfer(format, c, l, io);
+		/* PSDT says how data are described */
+		if (!len)
+			c->common.flags = 0;
+	}
 	return unlikely(len > io->data_len) ? -EOVERFLOW : len;
 }
 
