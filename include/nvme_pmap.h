@@ -34,7 +34,11 @@ extern "C" {
 #define NVME_PMAP_RING_FLAGS (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)
 
 /** NVMe I/O command set opcodes that the prep functions use. */
-enum { NVME_PMAP_OP_WRITE = 0x01, NVME_PMAP_OP_READ = 0x02 };
+enum {
+	NVME_PMAP_OP_FLUSH = 0x00,
+	NVME_PMAP_OP_WRITE = 0x01,
+	NVME_PMAP_OP_READ = 0x02,
+};
 
 static inline int nvme_pmap_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -261,6 +265,75 @@ static inline void nvme_pmap_prep_write(struct io_uring_sqe *sqe, int fd,
 {
 	nvme_pmap_prep_rw(sqe, fd, NVME_PMAP_OP_WRITE, nsid, index, offset,
 			  data_len, slba, nblocks);
+}
+
+/**
+ * nvme_pmap_prep_flush - prepare a Flush of the namespace
+ * @sqe: a 128-byte SQE
+ * @fd: the file
+ * @nsid: NSID of the namespace
+ * @index: index of any registered buffer: a command names one, also without data
+ *
+ * It makes Writes durable that have completed before it is submitted.
+ */
+static inline void nvme_pmap_prep_flush(struct io_uring_sqe *sqe, int fd,
+					uint32_t nsid, uint32_t index)
+{
+	nvme_pmap_prep(sqe, fd, NVME_PMAP_OP_FLUSH, nsid, index, 0,
+		       NVME_PMAP_ALIGN);
+}
+
+/**
+ * nvme_pmap_ring_sqe - an SQE of a ring whose SQEs are prepared once
+ * @ring: the ring, with IORING_SETUP_SQE128
+ * @i: how many SQEs are before it that nvme_pmap_ring_advance() has yet to hand over
+ *
+ * A program all of whose commands on a ring have file, buffer, opcode and length in
+ * common need not prepare each anew:
+ *
+ *	for (i = 0; i < ring.sq.ring_entries; i++)
+ *		nvme_pmap_prep_read(nvme_pmap_ring_sqe(&ring, i), ...);
+ *	...
+ *	for (i = 0; i < n; i++)
+ *		nvme_pmap_prep_again(nvme_pmap_ring_sqe(&ring, i), offset[i], slba[i]);
+ *	nvme_pmap_ring_advance(&ring, n);
+ *	io_uring_submit(&ring);
+ *
+ * It sees to it that no more commands are in the SQ than it has entries, and does not
+ * call io_uring_get_sqe() on this ring, which may clear fields.  Flags of an SQE and
+ * its user_data also stay.
+ */
+static inline struct io_uring_sqe *nvme_pmap_ring_sqe(struct io_uring *ring,
+						      unsigned int i)
+{
+	return &ring->sq.sqes[2 * ((ring->sq.sqe_tail + i) &
+				   (ring->sq.ring_entries - 1))];
+}
+
+/**
+ * nvme_pmap_prep_again - another place for the Read or Write of a prepared SQE
+ * @sqe: see nvme_pmap_ring_sqe()
+ * @offset: bytes into the buffer
+ * @slba: first logical block
+ */
+static inline void nvme_pmap_prep_again(struct io_uring_sqe *sqe,
+					uint64_t offset, uint64_t slba)
+{
+	struct nvme_pmap_cmd *cmd = (struct nvme_pmap_cmd *)(void *)sqe->cmd;
+
+	cmd->offset = offset;
+	cmd->cdw10 = (uint32_t)slba;
+	cmd->cdw11 = (uint32_t)(slba >> 32);
+}
+
+/**
+ * nvme_pmap_ring_advance - hand prepared SQEs over to the next io_uring_submit()
+ * @ring: see nvme_pmap_ring_sqe()
+ * @n: how many of them
+ */
+static inline void nvme_pmap_ring_advance(struct io_uring *ring, unsigned int n)
+{
+	ring->sq.sqe_tail += n;
 }
 
 #ifdef __cplusplus

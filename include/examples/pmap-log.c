@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 			break;
 		run("write", NVME_PMAP_OP_WRITE, 0, first + nr, n);
 		/* Flush covers only completed Writes; cdw10 to cdw12 are 0 */
-		run("flush", 0x00, 0, 0, 1);
+		run("flush", NVME_PMAP_OP_FLUSH, 0, 0, 1);
 		run("read", NVME_PMAP_OP_READ, half, first + nr, n);
 		check(memcmp(mem, mem + half, n * lba) ? -EIO : 0, "compare");
 		for (i = 0; i < n; i++)

@@ -113,6 +113,7 @@ struct path {
 	bool queue;    /* the file has a passthrough queue */
 	bool misfit;   /* it has one for rings of the other kind */
 	bool fallback; /* each command is counted as one that no queue took */
+	bool again;    /* each SQE is prepared once, when the session begins */
 	const char *door;   /* the mode of the auto door: off, on, queue */
 	uint32_t reg_flags; /* in the form that these ask for */
 	void (*prep)(const struct session *session, struct io_uring_sqe *sqe,
@@ -129,7 +130,20 @@ void session_read(struct session *session);
 void session_close(struct session *session);
 
 /* batch.c */
-void batch_prepare(struct session *session, unsigned int n, uint64_t *seed);
+/* Which blocks, and to where: the program's business, which is not measured. */
+struct place {
+	size_t offset; /* bytes into the arena */
+	uint64_t pos;  /* bytes into the namespace */
+};
+
+void batch_choose(const struct session *session, struct place *places,
+		  unsigned int n, uint64_t *seed);
+void batch_prepare(struct session *session, const struct place *places,
+		   unsigned int n);
+/* All SQEs of the ring, of which batch_prepare() then changes the places only. */
+void batch_prepare_all(struct session *session);
+/* When the ring is new. */
+void batch_begin(struct session *session);
 /* Make the prepared SQEs visible to the kernel; return how many. */
 unsigned int batch_publish(struct session *session);
 /* Take the CQEs; set *err to the errno of a command that failed. */

@@ -71,10 +71,12 @@ static unsigned int reap(struct worker *worker, unsigned int n, int *err)
 static void one_batch(struct worker *worker, bool marked)
 {
 	struct session *session = &worker->session;
+	struct place places[BENCH_MAX_BATCH];
 	unsigned int n, got;
 	int ret, err = 0;
 
-	batch_prepare(session, worker->row->batch, &worker->seed);
+	batch_choose(session, places, worker->row->batch, &worker->seed);
+	batch_prepare(session, places, worker->row->batch);
 	n = batch_publish(session);
 	if (!marked) {
 		ret = session_enter(session, n, n, IORING_ENTER_GETEVENTS);

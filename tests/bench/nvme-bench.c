@@ -10,7 +10,7 @@
  * A batch goes in by one io_uring_enter, which is one measured window; then
  * the program sleeps until the device has surely finished; then one
  * io_uring_enter reaps the batch, the other window.  SQEs are prepared and CQEs
- * checked outside of both.  io_uring_enter is called directly, as liburing's
+ * checked outside of both: in a third window, which is the user's side.  io_uring_enter is called directly, as liburing's
  * io_uring_submit() polls every pending request on an IOPOLL ring.  Rings and files
  * are registered, as in fio's t/io_uring, so that neither is looked up.
  *
@@ -58,6 +58,7 @@ struct row {
 struct results {
 	struct mark *submit;
 	struct mark *reap;
+	struct mark *user; /* SQEs prepared, CQEs checked */
 	unsigned int taken;
 	unsigned int incomplete; /* dropped: the device had not finished */
 	unsigned int early;	 /* dropped: completed before being reaped */
@@ -91,6 +92,11 @@ static void wait_for_device(void)
 		sleep_ns(NAP_NS);
 }
 
+static struct mark mark_sum(struct mark a, struct mark b)
+{
+	return (struct mark){ { a.v[0] + b.v[0], a.v[1] + b.v[1] } };
+}
+
 /*
  * min_complete is 1: a single poll finds all commands that the device has finished, so
  * fewer completions than commands show that it had not.
@@ -98,12 +104,16 @@ static void wait_for_device(void)
 static void run_batch(struct session *session, const struct row *row,
 		      struct results *results, uint64_t *seed, int *err)
 {
-	struct mark mark[4];
+	struct place places[BENCH_MAX_BATCH];
+	struct mark mark[4], user[4];
 	unsigned int n, early, got;
 	int ret;
 
-	batch_prepare(session, row->batch, seed);
+	batch_choose(session, places, row->batch, seed);
+	timer_mark(&user[0]);
+	batch_prepare(session, places, row->batch);
 	n = batch_publish(session);
+	timer_mark(&user[1]);
 	PROFILE_WINDOW(1);
 	timer_mark(&mark[0]);
 	ret = session_enter(session, n, 0, 0);
@@ -122,7 +132,9 @@ static void run_batch(struct session *session, const struct row *row,
 	PROFILE_WINDOW(0);
 	if (ret < 0)
 		die("%s: io_uring_enter: %s", row->path->name, strerror(-ret));
+	timer_mark(&user[2]);
 	got = early + batch_collect(session, err);
+	timer_mark(&user[3]);
 	drain(session, n - got, err);
 	results->commands += n;
 	if (early) {
@@ -132,6 +144,9 @@ static void run_batch(struct session *session, const struct row *row,
 	} else if (results->taken < row->samples) {
 		results->submit[results->taken] = timer_cost(&mark[0],
 							     &mark[1]);
+		results->user[results->taken] =
+			mark_sum(timer_cost(&user[0], &user[1]),
+				 timer_cost(&user[2], &user[3]));
 		results->reap[results->taken++] = timer_cost(&mark[2],
 							     &mark[3]);
 	}
@@ -170,12 +185,14 @@ static void run_sustained(struct session *session, const struct row *row,
 			  struct results *results, int *err)
 {
 	uint64_t seed = SEED, start = now_ns(), done = 0, spent = 0;
+	struct place places[BENCH_MAX_BATCH];
 
 	while (spent < SUSTAINED_NS && !*err) {
 		unsigned int n, left;
 		int ret;
 
-		batch_prepare(session, row->batch, &seed);
+		batch_choose(session, places, row->batch, &seed);
+		batch_prepare(session, places, row->batch);
 		n = left = batch_publish(session);
 		ret = session_enter(session, n, n, IORING_ENTER_GETEVENTS);
 		if (ret != (int)n)
@@ -193,6 +210,7 @@ static void run_sustained(struct session *session, const struct row *row,
 /* The cost is the plugin's to say, window by window, in this order. */
 static void run_irq(struct session *session, const struct row *row)
 {
+	struct place places[BENCH_MAX_BATCH];
 	struct irq_window window;
 	uint64_t seed = SEED;
 	struct proof proof;
@@ -206,7 +224,8 @@ static void run_irq(struct session *session, const struct row *row)
 	       pages_names[row->pages], row->batch);
 	irq_begin();
 	for (unsigned int i = 0; i < row->samples; i++) {
-		batch_prepare(session, row->batch, &seed);
+		batch_choose(session, places, row->batch, &seed);
+		batch_prepare(session, places, row->batch);
 		if (!irq_batch(session, batch_publish(session), &window))
 			die("%s: io_uring_enter", row->path->name);
 		if (batch_collect(session, &err) != row->batch || err)
@@ -246,6 +265,7 @@ static void print_row(const struct row *row, const struct results *results,
 	}
 	print_marks("submit", results->submit, results->taken, 0);
 	print_marks("reap", results->reap, results->taken, 0);
+	print_marks("user", results->user, results->taken, 0);
 	if (timer_has_pmu()) {
 		print_marks("submit_instructions", results->submit,
 			    results->taken, 1);
@@ -326,7 +346,8 @@ static void run_row(const struct row *row, bool sustained)
 	}
 	results.submit = calloc(row->samples, sizeof(*results.submit));
 	results.reap = calloc(row->samples, sizeof(*results.reap));
-	if (!results.submit || !results.reap)
+	results.user = calloc(row->samples, sizeof(*results.user));
+	if (!results.submit || !results.reap || !results.user)
 		die("out of memory");
 	session_open(&session, row->batch);
 	if (row->irq)
@@ -336,6 +357,7 @@ static void run_row(const struct row *row, bool sustained)
 	session_close(&session);
 	free(results.submit);
 	free(results.reap);
+	free(results.user);
 }
 
 static int parse_errno(const char *name)

@@ -129,6 +129,13 @@ static const struct path paths[] = {
 	  .queue = true,
 	  .reg_flags = NVME_PMAP_REG_PRP,
 	  .prep = prep_pmap },
+	/* the same for the driver; the program prepares its SQEs once */
+	{ .name = "pmap-queue-again",
+	  .passthru = true,
+	  .pmap = true,
+	  .queue = true,
+	  .again = true,
+	  .prep = prep_pmap },
 	/* over blk-mq, as the file's queue does not take them */
 	{ .name = "pmap-misfit",
 	  .passthru = true,
@@ -326,10 +333,13 @@ void session_open(struct session *session, unsigned int entries)
 		ret = -EINVAL;
 	if (ret)
 		die("io_uring: %s", strerror(-ret));
+	batch_begin(session);
 	if (path->door)
 		target_door(target, path->door);
 	register_arena(session);
 	attach_queue(session);
+	if (path->again)
+		batch_prepare_all(session);
 	for (unsigned int i = 0; i < session->buffers; i++)
 		await_door(session, i * buffer_len(session));
 	await_door(session, 0);

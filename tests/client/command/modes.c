@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The ways in which programs drive a ring: its modes, links, io-wq, fixed files
- * and stock commands between ours, more in flight than the queue holds.  Several
- * at a time are parallel.c's.
+ * and stock commands between ours, more in flight than the queue holds, SQEs that are
+ * prepared once.  Several at a time are parallel.c's.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -225,6 +225,91 @@ static void sqe_reused(void)
 	stage_close(&s);
 }
 
+/* ---- SQEs that are prepared once ---- */
+
+#define AGAIN 32u /* SQEs of setup_make()'s ring, and pages of the buffer */
+
+/* A command on each of the first @n pages. */
+static bool again_round(struct setup *s, unsigned int n, uint64_t lba, const char *what)
+{
+	uint32_t blocks = PAGE / s->dev.block;
+	struct completion done;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < n; i++)
+		nvme_pmap_prep_again(nvme_pmap_ring_sqe(&s->ring, i), i * PAGE, lba + i * blocks);
+	nvme_pmap_ring_advance(&s->ring, n);
+	ret = io_uring_submit(&s->ring);
+	if (!CHECK(ret == (int)n, "%s: submitted %d of %u", what, ret, n))
+		return false;
+	for (i = 0; i < n; i++)
+		if (!CHECK_RET(ring_reap(&s->ring, &done, 20000), 0, "%s: completion", what) ||
+		    !CHECK_RET(done.res, 0, "%s: command %u", what, i) ||
+		    !CHECK(done.user_data >= 100 && done.user_data < 100 + AGAIN, "user data"))
+			return false;
+	return true;
+}
+
+static bool prepare_all(struct setup *s, uint8_t opcode)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->ring.sq.ring_entries; i++) {
+		struct io_uring_sqe *sqe = nvme_pmap_ring_sqe(&s->ring, i);
+
+		nvme_pmap_prep_rw(sqe, s->dev.fd, opcode, s->dev.nsid, s->index, 0, PAGE, 0,
+				  PAGE / s->dev.block);
+		sqe->user_data = 100 + i;
+	}
+	return CHECK(i == AGAIN, "a ring of %u", i);
+}
+
+/* Rounds of all lengths: each entry of the ring comes first at some time. */
+static void prepared_once(void)
+{
+	uint64_t lba = (1ull << 32) | 8, first;
+	struct setup s;
+	unsigned int n;
+	bool good;
+
+	good = setup_make(&s, NULL, MODE_IRQ, MEM_4K, AGAIN * PAGE);
+	/* both halves of SLBA, where the namespace is that large */
+	first = good && s.dev.blocks > lba + AGAIN * PAGE / s.dev.block ? lba : 8;
+	for (n = 1; good && n <= AGAIN; n++) {
+		uint32_t blocks = n * PAGE / s.dev.block;
+
+		pattern_fill(s.mem.map, s.dev.block, first, blocks, n);
+		good = prepare_all(&s, NVME_PMAP_OP_WRITE) && again_round(&s, n, first, "write");
+		poison(s.mem.map, s.mem.len);
+		good = good && prepare_all(&s, NVME_PMAP_OP_READ) &&
+		       again_round(&s, n, first, "read") &&
+		       CHECK(pattern_verify(s.mem.map, s.dev.block, first, blocks, n, "again"),
+			     "%u commands: wrong data", n) &&
+		       CHECK(poisoned(s.mem.map + n * PAGE, s.mem.len - n * PAGE) ==
+				     s.mem.len - n * PAGE,
+			     "%u commands: more than they were to read", n);
+	}
+	setup_close(&s);
+}
+
+/* It names a buffer, and does not touch it. */
+static void flush(void)
+{
+	struct completion done;
+	struct setup s;
+
+	if (setup_make(&s, NULL, MODE_IRQ, MEM_4K, PAGE)) {
+		poison(s.mem.map, PAGE);
+		nvme_pmap_prep_flush(io_uring_get_sqe(&s.ring), s.dev.fd, s.dev.nsid, s.index);
+		CHECK(io_uring_submit(&s.ring) == 1, "submit");
+		CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "completion");
+		CHECK_RET(done.res, 0, "flush");
+		CHECK(poisoned(s.mem.map, PAGE) == PAGE, "a Flush has written");
+	}
+	setup_close(&s);
+}
+
 static const struct test_case modes_cases[] = {
 	{ "irq", irq },
 	{ "poll", poll_mode },
@@ -241,6 +326,8 @@ static const struct test_case modes_cases[] = {
 	{ "mixed-fixed", mixed_fixed },
 	{ "deep", deep },
 	{ "sqe-reused", sqe_reused },
+	{ "prepared-once", prepared_once },
+	{ "flush", flush },
 };
 
 SUBJECT(modes);
