@@ -117,6 +117,21 @@ static bool parse(int argc, char **argv)
 	return true;
 }
 
+/* Also where @pattern names a variant, as in "queue/arguments (auto queue)". */
+static bool matches_somehow(const struct subject *subject, const struct test_case *tc,
+			    const char *pattern)
+{
+	unsigned int variant;
+	bool matches = false;
+
+	for (variant = 0; variant < 4; variant++) {
+		opt.queues = variant & 1;
+		opt.door = variant & 2;
+		matches |= case_matches(subject, tc, pattern);
+	}
+	return matches;
+}
+
 /* A line SUBJECT/CASE for each case that matches. */
 static int list_cases(const char *pattern)
 {
@@ -124,7 +139,7 @@ static int list_cases(const char *pattern)
 
 	for (i = 0; i < ARRAY_SIZE(subjects); i++)
 		for (j = 0; j < subjects[i]->nr; j++)
-			if (case_matches(subjects[i], &subjects[i]->cases[j], pattern))
+			if (matches_somehow(subjects[i], &subjects[i]->cases[j], pattern))
 				printf("%s/%s\n", subjects[i]->name, subjects[i]->cases[j].name);
 	return 0;
 }

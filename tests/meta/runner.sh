@@ -68,6 +68,7 @@ cases() {
 	equal "runner: cases: of another subject" "$status" 1
 	check "runner: cases: no guest for it" says '^none '
 	check "runner: cases: a list of the subject's" says '^    command/reserved$'
+	equal "runner: cases: a variant" "$("$client" cases 'command/nsid (auto queue)')" command/nsid
 	run -c reserved,command/nsid client
 	equal "runner: cases: two in a guest" "$status: $last" "0: 2 passed, 0 failed, 0 skipped"
 }
