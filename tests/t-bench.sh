@@ -27,6 +27,7 @@ fixture() {
 	row stock passthru-fixed 4096 off "$(figures 3000 2)"; echo ,
 	row fork passthru-fixed 4096 off "$(figures 3016 2)"; echo ,
 	row fork pmap 4096 off "$(figures 1500 2)"; echo ,
+	row fork pmap-queue-again 4096 off "$(figures 690 2), \"user\": 31"; echo ,
 	row stock passthru-fixed 131072 off "$(figures 1510 20)"; echo ,
 	row fork pmap 131072 off "$(figures 1500 2)"; echo ,
 	row stock passthru-fixed 524288 strict '"error": "EINVAL"'; echo ,
@@ -51,6 +52,8 @@ test_report() {
 	check "it is not counted" shows "$text" 'largest spread .*1501.*0 of 40 batches'
 	check "goals that are reached" shows "$text" 'reached .*pmap 4K: 1500 '
 	check "goals that are missed" shows "$text" 'MISSED .*less stock.s, at worst: \+16 '
+	check "the user's side is told apart" shows "$text" 'fork pmap-queue-again +690 +31 +721$'
+	check "and has a goal" shows "$text" 'MISSED .*pmap-queue 4K with the user.s side.*: 721 '
 	check "registration" shows "$text" 'MISSED .*registering 16 MiB.*1\.60 M'
 	check "no goal for what was not measured" lacks "$text" 'strict, pmap 4K'
 	check "a picture in both forms" pictures "$dir"
@@ -83,12 +86,12 @@ runs() {
 		echo "not ok - $1: $(tail -n 1 /tmp/out)"
 	fi
 }
-on="row samples=2 path"
-for path in block block-fixed passthru passthru-fixed pmap pmap-prp; do
+on="row samples=2 path" wrong="path not proven"
+for path in block block-fixed passthru passthru-fixed pmap pmap-prp pmap-queue pmap-queue-again; do
 	runs "$path is proven" "$on=$path"
 done
+refuses "pmap is not taken for a queue" "$wrong" /dev/ng0n1 "$on=pmap claim=pmap-queue-again"
 runs "registration" "register len=2M samples=2"
-wrong="path not proven"
 refuses "passthrough is not taken for block" "$wrong" /dev/ng0n1 "$on=passthru claim=block"
 refuses "block is not taken for passthrough" "$wrong" /dev/ng0n1 "$on=block claim=passthru"
 refuses "passthrough is not taken for pmap" "$wrong" /dev/ng0n1 "$on=passthru-fixed claim=pmap"
