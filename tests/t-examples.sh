@@ -137,7 +137,7 @@ on_fork() {
 	held pmap-queue /dev/ng0n1 40
 	is "pmap-queue: status" $status 0
 	same "pmap-queue: data" 163840
-	is "pmap-queue: by queue" "$(sum queue) $(sum queues)" "40 1"
+	is "pmap-queue: by queue" "$(sum queue) $(sum queues_attached)" "40 1"
 	is "pmap-queue: polled by its ring" "$(sum direct) $(sum deferred)" "40 0"
 	is "pmap-queue: none by blk-mq" $(sum $fallbacks fallback_busy) 0
 	is "pmap-queue: queues left" $free $((all - 1))
@@ -147,7 +147,7 @@ on_fork() {
 	held pmap-share /dev/ng0n1 4
 	is "pmap-share: status" $status 0
 	same "pmap-share: data" 262144
-	is "pmap-share: files" "$(grep -c ^pmap-queues: /tmp/info) $(sum queues)" "5 5"
+	is "pmap-share: files" "$(grep -c ^pmap-queues_attached: /tmp/info) $(sum queues_attached)" "5 5"
 	is "pmap-share: buffers" "$(grep -cx 'pmap-buffers:.1' /tmp/info)" 4
 	is "pmap-share: commands" $(($(sum queue) + $(sum fallback_busy))) 64
 	holds "pmap-share: by queue" [ $(sum queue) -ge 16 ]

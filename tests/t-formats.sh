@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-DESCRIPTION="format namespaces under load, by ways that the driver does and does not see"
+DESCRIPTION="format namespaces under load, with commands that the driver sees and does not see"
 TIMEOUT=400
 . "$(dirname "$0")/lib.sh"
 

@@ -28,10 +28,12 @@ modes() {
 }
 
 # Behind an IOMMU, whose faults are complaints for scripts/vm: a command that goes too far
-# need not meet memory that is watched.
+# need not meet memory that is watched.  Stock maps the same memory as the auto door.
 # shellcheck disable=SC2016 # for the guest's shell
 racing() {
-	guest_results racing --iommu strict --no-nvme --with "$client" "${two_namespaces[@]}" \
+	local args=()
+	overlapping
+	guest_results racing --iommu strict --no-nvme --with "$client" "${two_namespaces[@]}" "${args[@]}" \
 		-- sh -c 'status=0
 			"$0" racing -d serial=multi:1 -D serial=multi:2 || status=1
 			"$0" racing -q -d serial=multi:1 -D serial=multi:2 || status=1

@@ -41,7 +41,7 @@ test() {
 		"$profile/fork-pmap-queue.folded"
 	check "a flame graph" grep -q nvme_pmap_poll_cq "$profile/fork-pmap-queue.svg"
 	check "a profile by interrupt" "$TOP/scripts/profile" fork:pmap-queue:1:irq >"$dir/table" || return
-	between "the interrupt's handler" nvme_pmap_queue_irq 10 60
+	between "the interrupt's handler" nvme_pmap_process_cq_irq 10 60
 	between "the scheduler" __schedule 300 800
 	between "sleep and wake-up" all 8000 10500
 	between "a sleep has atomics" atomics 15 60

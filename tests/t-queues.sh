@@ -69,7 +69,7 @@ reserved() {
 		guest_results "reserved-$reserve" --smp 2 --nvme max_ioqpairs=2 --with "$client" \
 			--modparam "nvme pmap_reserve=$reserve" -- sh -c 'ctrl=/sys/class/nvme/nvme0
 				for when in "" ", after a reset"; do
-					is="$(ls /sys/block/nvme0n1/mq | wc -l) $(cat $ctrl/pmap/queues)"
+					is="$(ls /sys/block/nvme0n1/mq | wc -l) $(cat $ctrl/pmap/queues_granted)"
 					if [ "$is" = "$2" ]; then
 						echo "ok - reserve $1$when"
 					else

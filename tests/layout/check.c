@@ -83,7 +83,7 @@ static enum pmap_kind wanted_sgl(const struct buffer *b, const struct pages *p)
 	return PMAP_KIND_BUILT;
 }
 
-/* Design, section 4: never built where a kept form would do. */
+/* Never built where a kept form would do. */
 static const char *check_kind(const struct buffer *b, const struct pages *p, enum pmap_kind kind)
 {
 	bool prp = b->l.form == NVME_PMAP_FORM_PRP;

@@ -197,7 +197,7 @@ static void *reads(void *arg)
 
 static bool attach_removal(void)
 {
-	static const char *const attrs[] = { "pmap/queues", "pmap/queues_free",
+	static const char *const attrs[] = { "pmap/queues_granted", "pmap/queues_free",
 					     "pmap/fallback_busy" };
 	pthread_t thread[RACERS], reader[ARRAY_SIZE(attrs)];
 	struct racer r[RACERS], a[ARRAY_SIZE(attrs)];

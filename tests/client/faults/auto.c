@@ -138,7 +138,7 @@ static bool hungry_worker(const struct worker *w, bool pages)
 
 void auto_hungry(void)
 {
-	static const struct worker workers[] = { { "nvme_pmap_auto_begin_work", 6, 1200 },
+	static const struct worker workers[] = { { "nvme_pmap_auto_file_begin_work", 6, 1200 },
 						 { "nvme_pmap_auto_file_work", 23, 0 } };
 	unsigned int i;
 

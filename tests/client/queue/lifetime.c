@@ -509,13 +509,13 @@ static void fewer(void)
 	bool good = queue_open(&s[0], opt.dev2, 1, true, false);
 
 	good = queue_open(&s[1], opt.dev2, 1, true, false) && good && ring_open(&ring, MODE_IRQ, 8);
-	if (!good || !CHECK(sysfs_number(&s[0].dev, "queues") == 2, "%ld queues, not 2",
-			    sysfs_number(&s[0].dev, "queues")))
+	if (!good || !CHECK(sysfs_number(&s[0].dev, "queues_granted") == 2, "%ld queues, not 2",
+			    sysfs_number(&s[0].dev, "queues_granted")))
 		goto out;
 	if (!param("write_queues", "1") || !reset_ctrl(&s[0].dev))
 		goto out;
-	CHECK(sysfs_number(&s[0].dev, "queues") == 1, "%ld queues, not 1",
-	      sysfs_number(&s[0].dev, "queues"));
+	CHECK(sysfs_number(&s[0].dev, "queues_granted") == 1, "%ld queues, not 1",
+	      sysfs_number(&s[0].dev, "queues_granted"));
 	CHECK(!sysfs_number(&s[0].dev, "queues_free"), "queues free where one is missing");
 	if (!comes_up(&s[0].dev, false))
 		goto out;

@@ -186,7 +186,8 @@ static void all_taken(void)
 	if (!stage_open(&s, NULL, STAGE_PART) || !ring_open(&ring, MODE_POLL, 8))
 		return;
 	all = queue_query(s.dev.fd).queues_free;
-	CHECK(all && all == (unsigned int)sysfs_number(&s.dev, "queues"), "%u queues free", all);
+	CHECK(all && all == (unsigned int)sysfs_number(&s.dev, "queues_granted"), "%u queues free",
+	      all);
 	devs = calloc(all + 1, sizeof(*devs));
 	for (i = 0; devs && i < all; i++, nr++)
 		if (!dev_open(&devs[i], NULL, O_RDWR) || !must_attach(devs[i].fd, i & POLLED))

@@ -89,7 +89,7 @@ static int nvme_pmap_queue_alloc_memory(struct nvme_pmap_queue *q)
 {
 	struct nvme_pmap_queues *set = q->set;
 
-	/* the memory of the last user, who left it */
+	/* the memory of the previous user is still allocated */
 	if (q->cq)
 		return 0;
 	q->slot = kvcalloc(set->depth, sizeof(*q->slot),

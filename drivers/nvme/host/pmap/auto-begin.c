@@ -15,7 +15,7 @@
 #include "file.h"
 
 /* Make the state and the auto door of a file. */
-static void nvme_pmap_auto_begin_work(struct work_struct *work)
+static void nvme_pmap_auto_file_begin_work(struct work_struct *work)
 {
 	struct nvme_pmap_ctrl *pc = container_of(work, struct nvme_pmap_ctrl,
 						 begin);
@@ -32,7 +32,7 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 		WRITE_ONCE(pc->begin_at, jiffies + HZ);
 	set_active_memcg(old);
 	mem_cgroup_put(pc->begin_memcg);
-	/* pairs with the cmpxchg() in nvme_pmap_auto_begin() */
+	/* pairs with the cmpxchg() in nvme_pmap_auto_file_begin() */
 	smp_store_release(&pc->begin_file, NULL);
 	nvme_pmap_ctrl_put(pc);
 	/* after the last file the module may go */
@@ -40,14 +40,14 @@ static void nvme_pmap_auto_begin_work(struct work_struct *work)
 }
 
 /**
- * nvme_pmap_auto_begin - have a work give a file its auto door
+ * nvme_pmap_auto_file_begin - have a work give a file its auto door
  * @ctrl: the controller of its namespace
  * @file: the open file, held by a command
  *
  * One file of a controller at a time; other files ask again with their next command.
  * After a failure there is no try for a second.
  */
-void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
+void nvme_pmap_auto_file_begin(struct nvme_ctrl *ctrl, struct file *file)
 {
 	struct nvme_pmap_ctrl *pc;
 
@@ -62,7 +62,7 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 	rcu_read_unlock();
 	if (!pc)
 		return;
-	/* pairs with the release in nvme_pmap_auto_begin_work() */
+	/* pairs with the release in nvme_pmap_auto_file_begin_work() */
 	if (cmpxchg(&pc->begin_file, NULL, file)) {
 		nvme_pmap_ctrl_put(pc);
 		return;
@@ -78,21 +78,21 @@ void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file)
 }
 
 /**
- * nvme_pmap_auto_start - set up the auto door of a new controller
+ * nvme_pmap_auto_ctrl_start - set up the auto door of a new controller
  * @pc: the controller's state
  */
-void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc)
+void nvme_pmap_auto_ctrl_start(struct nvme_pmap_ctrl *pc)
 {
-	INIT_WORK(&pc->begin, nvme_pmap_auto_begin_work);
+	INIT_WORK(&pc->begin, nvme_pmap_auto_file_begin_work);
 	pc->begin_at = jiffies;
 	nvme_pmap_auto_switch(pc, nvme_pmap_auto_default());
 }
 
 /**
- * nvme_pmap_auto_stop - switch the auto door off for good
+ * nvme_pmap_auto_ctrl_stop - switch the auto door off for good
  * @pc: the state of a controller that is being removed, already unpublished
  */
-void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc)
+void nvme_pmap_auto_ctrl_stop(struct nvme_pmap_ctrl *pc)
 {
 	nvme_pmap_auto_switch(pc, NVME_PMAP_AUTO_OFF);
 }

@@ -172,7 +172,7 @@ nvme_pmap_auto_by_queue(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		return false;
 	}
 	if (!(issue_flags & IO_URING_F_UNLOCKED)) {
-		/* the owner is this task, or there is nothing to look for */
+		/* a task continues only a batch of its own */
 		if (nvme_pmap_owns_batch(q) &&
 		    nvme_pmap_auto_elsewhere(pf, q, ioucmd, pmap))
 			return true;
@@ -232,7 +232,7 @@ static __always_inline int nvme_pmap_auto_try(struct io_uring_cmd *ioucmd,
 		return PMAP_PATH_STOCK_UNSUPPORTED;
 	if (unlikely((io.opcode != nvme_cmd_read &&
 		      io.opcode != nvme_cmd_write) ||
-		     io.data_len - 1 >= nvme_pmap_auto_max(pf)))
+		     !nvme_pmap_len_ok(io.data_len, nvme_pmap_auto_max(pf))))
 		return PMAP_PATH_STOCK_UNSUPPORTED;
 	pmap = nvme_pmap_auto_find(pf->auto_file, nvme_pmap_auto_ubuf(ioucmd));
 	if (unlikely(!pmap))
@@ -278,13 +278,13 @@ static noinline int nvme_pmap_auto_not_ready(struct io_uring_cmd *ioucmd,
 
 	if (pf)
 		this_cpu_inc(pf->counts->path[PMAP_PATH_STOCK_SETUP]);
-	nvme_pmap_auto_begin(ns->ctrl, ioucmd->file);
+	nvme_pmap_auto_file_begin(ns->ctrl, ioucmd->file);
 	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
 }
 
-static __always_inline int nvme_pmap_auto_single(struct io_uring_cmd *ioucmd,
-						 unsigned int issue_flags,
-						 struct nvme_pmap_file *pf)
+static __always_inline int nvme_pmap_auto_if_open(struct io_uring_cmd *ioucmd,
+						  unsigned int issue_flags,
+						  struct nvme_pmap_file *pf)
 {
 	/* pairs with the release in nvme_pmap_auto_file_make() */
 	if (unlikely(!smp_load_acquire(&pf->auto_file)))
@@ -331,7 +331,7 @@ static noinline int nvme_pmap_auto_queued(struct io_uring_cmd *ioucmd,
 	preempt_enable();
 	if (likely(sent))
 		return -EIOCBQUEUED;
-	return nvme_pmap_auto_single(ioucmd, issue_flags, pf);
+	return nvme_pmap_auto_if_open(ioucmd, issue_flags, pf);
 }
 
 /* These are jumps: a file without a queue does not pay for those with one. */
@@ -346,5 +346,5 @@ static int nvme_pmap_door_auto(struct io_uring_cmd *ioucmd,
 	q = nvme_pmap_cmd_queue(pf, issue_flags);
 	if (q)
 		return nvme_pmap_auto_queued(ioucmd, issue_flags, pf, q);
-	return nvme_pmap_auto_single(ioucmd, issue_flags, pf);
+	return nvme_pmap_auto_if_open(ioucmd, issue_flags, pf);
 }

@@ -448,7 +448,7 @@ int nvme_pmap_auto_file_make(struct nvme_pmap_file *pf)
 	af->aged = jiffies;
 	af->emptied = jiffies;
 	nvme_pmap_auto_file_enlist(af);
-	/* pairs with the acquire in nvme_pmap_auto_single() */
+	/* pairs with the acquire in nvme_pmap_auto_if_open() */
 	smp_store_release(&pf->auto_file, af);
 	return 0;
 }

@@ -20,8 +20,8 @@
  *
  * Ownership.  Commands add entries and count them down.  The command with the last
  * count takes a reference on io_uring's object and hands the entry to the file's work.
- * Only the work does everything else, removal above all.  Commands and the work never
- * wait for each other.
+ * Only that work maps, ages and removes entries.  Commands and the work never wait for
+ * each other.
  *
  * Lifetimes.  An entry is found under RCU; a command holds a reference on the pmap, not
  * on the entry.  An evicted entry leaves the table at once and its pmap is killed.  The
@@ -168,8 +168,8 @@ void nvme_pmap_auto_request_queue(struct nvme_pmap_file *pf, struct file *file,
 				  bool polled);
 
 /* auto-begin.c */
-void nvme_pmap_auto_start(struct nvme_pmap_ctrl *pc);
-void nvme_pmap_auto_stop(struct nvme_pmap_ctrl *pc);
-void nvme_pmap_auto_begin(struct nvme_ctrl *ctrl, struct file *file);
+void nvme_pmap_auto_ctrl_start(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_auto_ctrl_stop(struct nvme_pmap_ctrl *pc);
+void nvme_pmap_auto_file_begin(struct nvme_ctrl *ctrl, struct file *file);
 
 #endif /* _NVME_PMAP_AUTO_H */

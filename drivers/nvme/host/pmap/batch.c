@@ -125,9 +125,9 @@ static __always_inline void nvme_pmap_batch_close(struct nvme_pmap_queue *q)
 }
 
 /* Under sq_lock. */
-static void nvme_pmap_batch_set(struct nvme_pmap_batch *b,
-				enum nvme_pmap_batch_state state,
-				struct blk_plug *plug)
+static void nvme_pmap_batch_set_state(struct nvme_pmap_batch *b,
+				      enum nvme_pmap_batch_state state,
+				      struct blk_plug *plug)
 {
 	WRITE_ONCE(b->state, state);
 	WRITE_ONCE(b->plug, plug);
@@ -139,7 +139,7 @@ static void nvme_pmap_batch_set(struct nvme_pmap_batch *b,
  */
 void nvme_pmap_batch_init(struct nvme_pmap_batch *b)
 {
-	nvme_pmap_batch_set(b, PMAP_BATCH_IDLE, &nvme_pmap_no_plug);
+	nvme_pmap_batch_set_state(b, PMAP_BATCH_IDLE, &nvme_pmap_no_plug);
 }
 
 /* io_uring has submitted the batch, or its task goes to sleep. */
@@ -153,7 +153,8 @@ static void nvme_pmap_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	nvme_pmap_batch_close(q);
 	if (unlikely(q->slow_plug))
 		WRITE_ONCE(q->slow_plug, NULL);
-	nvme_pmap_batch_set(&q->batch, PMAP_BATCH_IDLE, &nvme_pmap_no_plug);
+	nvme_pmap_batch_set_state(&q->batch, PMAP_BATCH_IDLE,
+				  &nvme_pmap_no_plug);
 	spin_unlock(&q->sq_lock);
 }
 
@@ -208,7 +209,8 @@ void nvme_pmap_queue_revoke_batch(struct nvme_pmap_queue *q)
 	spin_lock(&q->sq_lock);
 	owned = b->state == PMAP_BATCH_OWNED;
 	if (owned)
-		nvme_pmap_batch_set(b, PMAP_BATCH_REVOKED, &nvme_pmap_no_plug);
+		nvme_pmap_batch_set_state(b, PMAP_BATCH_REVOKED,
+					  &nvme_pmap_no_plug);
 	spin_unlock(&q->sq_lock);
 	if (!owned)
 		goto unlock;
@@ -254,5 +256,5 @@ static __always_inline void nvme_pmap_plug(struct nvme_pmap_queue *q,
 	/* as blk_check_plugged(), which would allocate it */
 	q->cb.callback = nvme_pmap_unplug;
 	list_add(&q->cb.list, &plug->cb_list);
-	nvme_pmap_batch_set(b, PMAP_BATCH_OWNED, plug);
+	nvme_pmap_batch_set_state(b, PMAP_BATCH_OWNED, plug);
 }

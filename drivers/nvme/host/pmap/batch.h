@@ -43,7 +43,7 @@ enum nvme_pmap_batch_state {
 
 /**
  * struct nvme_pmap_batch - what the commands of one batch have in common
- * @plug: the owner's plug; a plug of no task unless the batch is PMAP_BATCH_OWNED
+ * @plug: the owner's plug; of no task, and so equal to none, unless PMAP_BATCH_OWNED
  * @state: enum nvme_pmap_batch_state (sq_lock to write)
  * @pf: the file that the commands use
  * @table_pf: equal to @pf where @pmap is in the file's table; NULL where @pmap belongs to

@@ -103,7 +103,7 @@ static noinline s64 nvme_pmap_any_xfer(u64 format, const struct nvme_command *c,
 
 /*
  * The bytes that the command will transfer, or an errno; -EBUSY while the format is not
- * known.  The caller has entered the namespace's queue: nvme_pmap_ns_drain() waits for this
+ * known.  The caller has entered the namespace's queue: nvme_pmap_ns_freeze_wait() waits for this
  * command, or has marked the format stale before the READ_ONCE() below.
  */
 static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
@@ -111,7 +111,7 @@ static __always_inline s64 nvme_pmap_check_xfer(const struct nvme_pmap_file *pf,
 						const struct pmap_layout *l,
 						const struct nvme_pmap_io *io)
 {
-	/* pairs with the freeze in nvme_pmap_ns_drain() */
+	/* pairs with the freeze in nvme_pmap_ns_freeze_wait() */
 	u64 format = READ_ONCE(pf->format->word);
 	s64 len;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The end of a pmap command: the references that it holds in flight, and the way of its
- * completion to the ring.
+ * The end of a pmap command: the references that it holds in flight, and how its
+ * completion gets to the ring.
  */
 #include <linux/dmapool.h>
 #include <linux/io_uring/cmd.h>
@@ -120,7 +120,7 @@ static void nvme_pmap_complete_deferred(struct io_uring_cmd *ioucmd, int status,
 		io_uring_cmd_do_in_task_lazy(ioucmd, nvme_pmap_task_cb);
 }
 
-/* After the last DMA of a request. */
+/* blk-mq calls this when the request has done its last DMA. */
 static enum rq_end_io_ret nvme_pmap_end_io(struct request *req,
 					   blk_status_t err)
 {

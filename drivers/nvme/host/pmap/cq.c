@@ -194,12 +194,12 @@ int nvme_pmap_process_cq(struct nvme_pmap_queue *q)
 EXPORT_SYMBOL_GPL(nvme_pmap_process_cq);
 
 /**
- * nvme_pmap_queue_irq - hand over the completions of a queue, in its interrupt
+ * nvme_pmap_process_cq_irq - hand over the completions of a queue, in its interrupt
  * @q: the queue
  *
  * Return: entries found in the CQ.
  */
-int nvme_pmap_queue_irq(struct nvme_pmap_queue *q)
+int nvme_pmap_process_cq_irq(struct nvme_pmap_queue *q)
 {
 	int found = 0;
 
@@ -209,7 +209,7 @@ int nvme_pmap_queue_irq(struct nvme_pmap_queue *q)
 	spin_unlock(&q->cq_lock);
 	return found;
 }
-EXPORT_SYMBOL_GPL(nvme_pmap_queue_irq);
+EXPORT_SYMBOL_GPL(nvme_pmap_process_cq_irq);
 
 /**
  * nvme_pmap_queue_cancel - end the commands left on a queue that is no longer live
@@ -357,7 +357,7 @@ nvme_pmap_cqe_pending(const struct nvme_pmap_queue *q)
 
 /*
  * Poll the CQ for a ring.  If another task holds the lock, that task finds the entries.
- * Only under the lock is the memory of the queue safe.
+ * The lock keeps the memory of the CQ allocated.
  */
 static noinline int nvme_pmap_poll_cq(struct nvme_pmap_queue *q,
 				      struct io_ring_ctx *ring)

@@ -297,7 +297,7 @@ static void nvme_pmap_count_prp(struct nvme_pmap_map *map)
 }
 
 /*
- * The order of choice is one run, SGL list, PRP list (design, section 4).  An SGL
+ * The order of choice is one run, SGL list, PRP list.  An SGL
  * buffer begins as one run and goes over to a list at the first break.
  */
 static int nvme_pmap_start_lists(struct nvme_pmap_map *map, u32 flags)

@@ -45,27 +45,28 @@ static void nvme_pmap_drain_hctxs(struct request_queue *q)
 }
 
 /**
- * nvme_pmap_drain_file - look for completions of a file's commands
+ * nvme_pmap_poll_file - look for completions of a file's commands
  * @pf: the file's state
  * @q: the namespace's request queue
  *
  * The caller waits for them.  Commands of IOPOLL rings end only when a task polls, and
  * the caller may be the only one that does.
  */
-void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q)
+void nvme_pmap_poll_file(struct nvme_pmap_file *pf, struct request_queue *q)
 {
-	struct nvme_pmap_queue *ptq = READ_ONCE(pf->queue[PMAP_QUEUE_POLLED]);
+	struct nvme_pmap_queue *polled =
+		READ_ONCE(pf->queue[PMAP_QUEUE_POLLED]);
 
-	if (ptq)
-		nvme_pmap_process_cq(ptq);
+	if (polled)
+		nvme_pmap_process_cq(polled);
 	nvme_pmap_drain_hctxs(q);
 }
 
 /**
- * nvme_pmap_drain_ns - look for completions of all files' commands
+ * nvme_pmap_poll_ns - look for completions of all files' commands
  * @ns: the namespace
  */
-void nvme_pmap_drain_ns(struct nvme_ns *ns)
+void nvme_pmap_poll_ns(struct nvme_ns *ns)
 {
 	struct nvme_pmap_ctrl *pc = nvme_pmap_ctrl_get(ns->ctrl);
 	unsigned int i;

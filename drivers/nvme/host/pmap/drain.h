@@ -9,7 +9,7 @@ struct nvme_pmap_file;
 struct request_queue;
 
 void nvme_pmap_ctrl_revoke_batches(struct nvme_ctrl *ctrl);
-void nvme_pmap_drain_file(struct nvme_pmap_file *pf, struct request_queue *q);
-void nvme_pmap_drain_ns(struct nvme_ns *ns);
+void nvme_pmap_poll_file(struct nvme_pmap_file *pf, struct request_queue *q);
+void nvme_pmap_poll_ns(struct nvme_ns *ns);
 
 #endif /* _NVME_PMAP_DRAIN_H */

@@ -439,11 +439,11 @@ static struct nvme_ns *nvme_pmap_ns_undrained(struct nvme_subsystem *subsys,
  * Commands of IOPOLL rings end only when a task polls, and this task may be the only
  * one that does.
  */
-static void nvme_pmap_ns_drain(struct nvme_ns *ns)
+static void nvme_pmap_ns_freeze_wait(struct nvme_ns *ns)
 {
 	blk_freeze_queue_start(ns->queue);
 	while (!blk_mq_freeze_queue_wait_timeout(ns->queue, PMAP_SCAN_EVERY))
-		nvme_pmap_drain_ns(ns);
+		nvme_pmap_poll_ns(ns);
 	blk_mq_unfreeze_queue(ns->queue);
 }
 
@@ -457,7 +457,7 @@ static void nvme_pmap_drain(struct nvme_subsystem *subsys, u64 nr)
 	while ((ns = nvme_pmap_ns_undrained(subsys, nr))) {
 		mutex_unlock(&nvme_pmap_ns_lock);
 		nvme_pmap_ctrl_revoke_batches(ns->ctrl);
-		nvme_pmap_ns_drain(ns);
+		nvme_pmap_ns_freeze_wait(ns);
 		mutex_lock(&nvme_pmap_ns_lock);
 		/* the reference on @ns keeps it */
 		pn = nvme_pmap_ns_find(ns);

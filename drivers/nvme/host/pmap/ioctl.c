@@ -151,7 +151,7 @@ void nvme_pmap_show_fdinfo(struct seq_file *m, struct file *file)
 	nvme_pmap_show(m, "buffers", READ_ONCE(pf->nr));
 	nvme_pmap_show(m, "pinned", dead ? 0 : READ_ONCE(pf->pinned));
 	nvme_pmap_show(m, "list_bytes", dead ? 0 : READ_ONCE(pf->list_bytes));
-	nvme_pmap_show(m, "queues",
+	nvme_pmap_show(m, "queues_attached",
 		       !!pf->queue[PMAP_QUEUE_IRQ] +
 			       !!pf->queue[PMAP_QUEUE_POLLED]);
 

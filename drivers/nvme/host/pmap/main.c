@@ -46,7 +46,7 @@ int nvme_pmap_ctrl_add(struct nvme_ctrl *ctrl, struct device *dev,
 		dev_warn(ctrl->device, "pmap: no memory, not offered\n");
 		return -ENOMEM;
 	}
-	nvme_pmap_auto_start(pc);
+	nvme_pmap_auto_ctrl_start(pc);
 	nvme_pmap_ctrl_publish(pc);
 	nvme_pmap_sysfs_add(pc);
 	return 0;
@@ -69,7 +69,7 @@ void nvme_pmap_ctrl_del(struct nvme_ctrl *ctrl)
 	if (!pc)
 		return;
 	nvme_pmap_sysfs_del(pc);
-	nvme_pmap_auto_stop(pc);
+	nvme_pmap_auto_ctrl_stop(pc);
 	mutex_lock(&pc->lock);
 	WRITE_ONCE(pc->dead, true);
 	nvme_pmap_end_buffers(pc);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The path of a command, in one translation unit, so that the compiler sees all of it.
- * Each file uses those before it and none behind it.
+ * A file calls only files that are included above it.
  */
 #include "complete.c"
 #include "cq.c"

@@ -64,7 +64,7 @@ static bool nvme_pmap_vector_lost(const struct nvme_pmap_queue *q)
 
 static irqreturn_t nvme_pmap_irq(int irq, void *data)
 {
-	return nvme_pmap_queue_irq(data) ? IRQ_HANDLED : IRQ_NONE;
+	return nvme_pmap_process_cq_irq(data) ? IRQ_HANDLED : IRQ_NONE;
 }
 
 static int nvme_pmap_request_irq(struct nvme_pmap_queue *q)

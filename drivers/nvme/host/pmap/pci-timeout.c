@@ -84,7 +84,7 @@ static void nvme_pmap_timeout(struct nvme_pmap_queue *q, u16 cid, bool aborted)
 }
 
 /*
- * Pass overdue commands to nvme_timeout(); each has been given as long again.  A reset
+ * Pass overdue commands to nvme_timeout(); the deadline of each has been extended.  A reset
  * waits for this before it connects the controller again: see nvme_pmap_sync().
  */
 static void nvme_pmap_check_timeouts(struct nvme_pmap_queue *q)

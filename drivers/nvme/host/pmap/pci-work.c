@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The queues' work: one for all passthrough queues of a controller.  Every second while a file
- * has a queue, it handles time-outs, brings queues up after a reset, moves queues to
- * another vector when the CPUs of theirs are offline, and deletes queues that have had
- * no user for a while.  If the program of a ring that polls sleeps, it marks the ring's
- * completions meanwhile.
+ * has a queue, it handles time-outs, brings queues up after a reset, moves a queue to
+ * another vector when all CPUs of its vector are offline, and deletes queues that have
+ * had no user for a while.  It processes the CQ for a ring that polls while the ring's
+ * program sleeps.
  */
 #include <linux/suspend.h>
 

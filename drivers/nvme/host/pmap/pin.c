@@ -29,7 +29,7 @@
 /* Page pointers that fit in a page. */
 #define PMAP_PAGES_PER_PAGE (PAGE_SIZE / sizeof(struct page *))
 
-/* As __io_account_mem(). */
+/* Charge locked_vm as io_uring's __io_account_mem() does. */
 static int nvme_pmap_charge_user(struct nvme_pmap_map *map, unsigned long pages)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;

@@ -303,7 +303,7 @@ void nvme_pmap_detach_all(struct nvme_pmap_file *pf);
 
 /* cq.c */
 int nvme_pmap_process_cq(struct nvme_pmap_queue *q);
-int nvme_pmap_queue_irq(struct nvme_pmap_queue *q);
+int nvme_pmap_process_cq_irq(struct nvme_pmap_queue *q);
 void nvme_pmap_queue_cancel(struct nvme_pmap_queue *q);
 int nvme_pmap_queue_overdue(struct nvme_pmap_queue *q, bool *aborted);
 void nvme_pmap_queue_aborted(struct nvme_pmap_queue *q, u16 cid);

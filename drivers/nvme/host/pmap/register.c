@@ -202,7 +202,7 @@ static int nvme_pmap_wait_idle(struct nvme_pmap *pmap, struct request_queue *q)
 	long ret;
 
 	do {
-		nvme_pmap_drain_file(pmap->pf, q);
+		nvme_pmap_poll_file(pmap->pf, q);
 		ret = wait_for_completion_interruptible_timeout(&pmap->idle, 1);
 	} while (!ret);
 	return ret < 0 ? ret : 0;
@@ -212,8 +212,8 @@ static int nvme_pmap_wait_idle(struct nvme_pmap *pmap, struct request_queue *q)
  * Take a buffer off the table once it is idle.  While a call waits, the entry stays,
  * dead: its index must not be reused before the memory is free.
  */
-static int nvme_pmap_remove(struct nvme_ns *ns, struct nvme_pmap_file *pf,
-			    u32 index)
+static int nvme_pmap_unregister_one(struct nvme_ns *ns,
+				    struct nvme_pmap_file *pf, u32 index)
 {
 	struct nvme_pmap *pmap;
 	int ret;
@@ -259,7 +259,7 @@ long nvme_pmap_do_unregister(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 		return -EOPNOTSUPP;
 	if (unreg->reserved)
 		return -EINVAL;
-	return pf ? nvme_pmap_remove(ns, pf, unreg->index) : -ENOENT;
+	return pf ? nvme_pmap_unregister_one(ns, pf, unreg->index) : -ENOENT;
 }
 
 /**

@@ -23,6 +23,22 @@
 /* Log2 of the largest logical blocks of a batch: 65536 of them fit a u32. */
 #define PMAP_BATCH_LBA_SHIFT 15
 
+/* It may have been detached, and belong to another file by now; under sq_lock. */
+static __always_inline bool
+nvme_pmap_queue_is_ours(const struct nvme_pmap_queue *q,
+			const struct nvme_pmap_file *pf)
+{
+	enum nvme_pmap_queue_kind kind = nvme_pmap_queue_kind(q->polled);
+
+	return q->live && READ_ONCE(pf->queue[kind]) == q;
+}
+
+/* Commands of the namespace have to go over blk-mq, which logs their errors. */
+static __always_inline bool nvme_pmap_logs_errors(const struct nvme_ns *ns)
+{
+	return ns->head->passthru_err_log_enabled;
+}
+
 /*
  * Take the reference on the namespace's queue that a request would have, so that a freeze
  * waits for the command.  sq_lock keeps preemption off, which makes this an RCU read-side
@@ -126,9 +142,7 @@ nvme_pmap_enqueue_locked(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 	struct nvme_pmap_slot *slot;
 	int ret;
 
-	/* the queue may have been detached, and belong to another file by now */
-	if (!q->live ||
-	    READ_ONCE(pf->queue[nvme_pmap_queue_kind(q->polled)]) != q)
+	if (!nvme_pmap_queue_is_ours(q, pf))
 		return PMAP_FALLBACK_DOWN;
 	if (!nvme_pmap_room(q))
 		return PMAP_FALLBACK_FULL;
@@ -215,7 +229,7 @@ nvme_pmap_batch_send(struct nvme_pmap_queue *q, struct nvme_pmap_slot *slot,
 		return PMAP_NEXT_ALONE;
 	if (!pmap_inside(&pmap->l, &offset, len))
 		return PMAP_NEXT_ALONE;
-	kind = pmap_dptr(&pmap->l, offset, len, &c->common.dptr);
+	kind = nvme_pmap_point(pmap, c, offset, len);
 	if (unlikely(kind == PMAP_KIND_BUILT))
 		return PMAP_NEXT_ALONE;
 	b->queued[kind]++;
@@ -244,7 +258,7 @@ nvme_pmap_enqueue_owned(struct nvme_pmap_file *pf, struct nvme_pmap_queue *q,
 		     !nvme_pmap_slot_free(slot)))
 		return PMAP_NEXT_ALONE;
 	len = READ_ONCE(cmd->data_len);
-	if (unlikely(len > b->max))
+	if (unlikely(!nvme_pmap_len_ok(len, b->max)))
 		return PMAP_NEXT_ALONE;
 	if (!nvme_pmap_batch_write(b, c, slot->cid, other, cmd, len, false))
 		return PMAP_NEXT_ALONE;
@@ -275,7 +289,8 @@ nvme_pmap_enqueue_owned_auto(struct nvme_pmap_queue *q,
 	struct nvme_command *c = &q->sq[at];
 	u64 offset;
 
-	if (unlikely(len - 1 >= b->max || !nvme_pmap_slot_free(slot)))
+	if (unlikely(!nvme_pmap_len_ok(len, b->max) ||
+		     !nvme_pmap_slot_free(slot)))
 		return false;
 	if (!nvme_pmap_batch_write(b, c, slot->cid, other, cmd, len, true))
 		return false;
@@ -330,9 +345,7 @@ static noinline void nvme_pmap_batch_extend(struct nvme_pmap_queue *q)
 static __always_inline bool nvme_pmap_batch_may_open(struct nvme_pmap_queue *q,
 						     struct nvme_pmap_file *pf)
 {
-	/* the queue may have been detached, and belong to another file by now */
-	if (!nvme_pmap_sq_free(q) || !q->live ||
-	    READ_ONCE(pf->queue[nvme_pmap_queue_kind(q->polled)]) != q ||
+	if (!nvme_pmap_sq_free(q) || !nvme_pmap_queue_is_ours(q, pf) ||
 	    !nvme_pmap_room(q) ||
 	    (q->batch.pf == pf && q->batch.limit != q->sent))
 		return false;
@@ -354,7 +367,6 @@ static __always_inline bool nvme_pmap_batch_setup(struct nvme_pmap_queue *q,
 						  struct nvme_pmap *pmap)
 {
 	const struct nvme_pmap_cmd *cmd = io_uring_sqe_cmd(ioucmd->sqe);
-	const struct nvme_ns_head *head = ns->head;
 	u64 format = READ_ONCE(pf->format->word);
 	struct nvme_pmap_batch *b = &q->batch;
 
@@ -364,8 +376,7 @@ static __always_inline bool nvme_pmap_batch_setup(struct nvme_pmap_queue *q,
 	b->limit = q->sent + 1;
 	b->lba_shift = format;
 	b->deadline = nvme_pmap_deadline(ns, 0);
-	/* blk-mq logs errors, where that is wanted */
-	if (!pmap_format_plain(format) || head->passthru_err_log_enabled ||
+	if (!pmap_format_plain(format) || nvme_pmap_logs_errors(ns) ||
 	    b->lba_shift > PMAP_BATCH_LBA_SHIFT ||
 	    !nvme_pmap_batch_opcodes(b, ns, READ_ONCE(cmd->opcode),
 				     ioucmd->file->f_mode)) {
@@ -439,7 +450,7 @@ nvme_pmap_enqueue_io(struct nvme_ns *ns, struct nvme_pmap_file *pf,
 {
 	int ret = PMAP_FALLBACK_BUSY;
 
-	if (ns->head->passthru_err_log_enabled)
+	if (nvme_pmap_logs_errors(ns))
 		return PMAP_FALLBACK_LOGGED;
 	nvme_pmap_await_sq(q);
 	spin_lock(&q->sq_lock);

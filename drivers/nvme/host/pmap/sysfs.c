@@ -77,7 +77,7 @@ static DEVICE_ATTR_RW(auto_mode);
 /* The counters are added by nvme_pmap_sysfs_add(). */
 static struct attribute *nvme_pmap_attrs[] = {
 	&dev_attr_auto_mode.attr,
-	PMAP_ATTR(queues, nvme_pmap_sysfs_granted),
+	PMAP_ATTR(queues_granted, nvme_pmap_sysfs_granted),
 	PMAP_ATTR(queues_free, nvme_pmap_sysfs_available),
 	PMAP_ATTR(auto_pinned, nvme_pmap_auto_bytes),
 	NULL,

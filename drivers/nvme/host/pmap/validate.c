@@ -54,6 +54,12 @@ static __always_inline u32 nvme_pmap_max(const struct nvme_pmap_file *pf)
 	return READ_ONCE(pf->pc->max_transfer);
 }
 
+/* May one command transfer @len bytes?  One comparison for a length of zero as well. */
+static __always_inline bool nvme_pmap_len_ok(u32 len, u32 max)
+{
+	return len - 1 < max;
+}
+
 /* May a slice begin at @offset and have @len bytes? */
 static __always_inline bool nvme_pmap_aligned(u64 offset, u32 len)
 {
@@ -67,8 +73,7 @@ nvme_pmap_check_slice(const struct nvme_pmap_file *pf,
 {
 	if (unlikely(!pmap_inside(&pmap->l, offset, len)))
 		return -ERANGE;
-	/* one comparison for a length of zero as well */
-	if (unlikely(len - 1 >= nvme_pmap_max(pf)))
+	if (unlikely(!nvme_pmap_len_ok(len, nvme_pmap_max(pf))))
 		return len ? -EMSGSIZE : -ERANGE;
 	return 0;
 }
