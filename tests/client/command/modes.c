@@ -296,12 +296,14 @@ static void prepared_once(void)
 /* It names a buffer, and does not touch it. */
 static void flush(void)
 {
+	struct io_uring_sqe *sqe;
 	struct completion done;
 	struct setup s;
 
-	if (setup_make(&s, NULL, MODE_IRQ, MEM_4K, PAGE)) {
+	if (setup_make(&s, NULL, MODE_IRQ, MEM_4K, PAGE) &&
+	    CHECK((sqe = io_uring_get_sqe(&s.ring)), "no SQE")) {
 		poison(s.mem.map, PAGE);
-		nvme_pmap_prep_flush(io_uring_get_sqe(&s.ring), s.dev.fd, s.dev.nsid, s.index);
+		nvme_pmap_prep_flush(sqe, s.dev.fd, s.dev.nsid, s.index);
 		CHECK(io_uring_submit(&s.ring) == 1, "submit");
 		CHECK_RET(ring_reap(&s.ring, &done, 20000), 0, "completion");
 		CHECK_RET(done.res, 0, "flush");
