@@ -6,20 +6,12 @@ KERNELS="plain kasan kcsan"
 
 requires() { have "$client"; }
 
-two_namespaces=(
-	--qemu "-device nvme,serial=multi,id=multi"
-	--qemu "-drive file=$dir/ns1,if=none,id=ns1,format=raw,cache=unsafe"
-	--qemu "-drive file=$dir/ns2,if=none,id=ns2,format=raw,cache=unsafe"
-	--qemu "-device nvme-ns,drive=ns1,bus=multi,nsid=1"
-	--qemu "-device nvme-ns,drive=ns2,bus=multi,nsid=2"
-)
-
 # Few tags, so that commands wait for one; a second controller with two
 # namespaces.
 # shellcheck disable=SC2016 # for the guest's shell
 modes() {
 	guest_results modes --modparam 'nvme io_queue_depth=64' --nvme mdts=9 --with "$client" \
-		"${two_namespaces[@]}" \
+		"${args[@]}" \
 		-- sh -c 'status=0
 			"$0" modes -d serial=pmap || status=1
 			"$0" parallel -d serial=pmap || status=1
@@ -31,9 +23,8 @@ modes() {
 # need not meet memory that is watched.  Stock maps the same memory as the auto door.
 # shellcheck disable=SC2016 # for the guest's shell
 racing() {
-	local args=()
 	overlapping
-	guest_results racing --iommu strict --no-nvme --with "$client" "${two_namespaces[@]}" "${args[@]}" \
+	guest_results racing --iommu strict --no-nvme --with "$client" "${args[@]}" \
 		-- sh -c 'status=0
 			"$0" racing -d serial=multi:1 -D serial=multi:2 || status=1
 			"$0" racing -q -d serial=multi:1 -D serial=multi:2 || status=1
@@ -41,7 +32,9 @@ racing() {
 }
 
 test() {
-	truncate -s 64M "$dir/ns1" "$dir/ns2"
+	local args=(--qemu "-device nvme,serial=multi,id=multi")
+	namespace multi 1 "" 64M
+	namespace multi 2 "" 64M
 	modes
 	racing
 }

@@ -10,7 +10,8 @@
  * A batch goes in by one io_uring_enter, which is one measured window; then
  * the program sleeps until the device has surely finished; then one
  * io_uring_enter reaps the batch, the other window.  SQEs are prepared and CQEs
- * checked outside of both: in a third window, which is the user's side.  io_uring_enter is called directly, as liburing's
+ * checked outside of both: in a third window, which is the user's side.
+ * io_uring_enter is called directly, as liburing's
  * io_uring_submit() polls every pending request on an IOPOLL ring.  Rings and files
  * are registered, as in fio's t/io_uring, so that neither is looked up.
  *

@@ -187,7 +187,7 @@ void hostile_late(void)
 /* From a disturbance, or else from the first time-out, until all is over. */
 #define NEVER_MS 30000u
 
-enum way { RECOVERED, RESET, UNBOUND, REMOVED, KILLED, NR_PATHS };
+enum way { RECOVERED, RESET, UNBOUND, REMOVED, KILLED, NR_WAYS };
 
 struct silence {
 	struct late l[LATE_MODES];
@@ -437,7 +437,7 @@ void never_answers(void *arg)
 	for (i = 0; !h->stop && !h->failed && !case_failed(); i++) {
 		fragile(h);
 		if (wait_live())
-			silence_round(h, s, i < NR_PATHS ? i : draw_of(&d, NR_PATHS),
+			silence_round(h, s, i < NR_WAYS ? i : draw_of(&d, NR_WAYS),
 				      !i || one_in(&d, 2));
 		solid(h);
 		sleep_ms(20);

@@ -16,7 +16,8 @@ bool trace_file(const char *name, const char *text)
 	return CHECK(write_file(path, text), "%s > %s: %s", text, path, strerror(errno));
 }
 
-bool trace_empty(void)
+/* Forget what was traced. */
+static bool trace_empty(void)
 {
 	int fd;
 

@@ -11,10 +11,8 @@
 
 /* Write to a file below tracefs. */
 bool trace_file(const char *name, const char *text);
-/* Forget what was traced. */
-bool trace_empty(void);
 /*
- * From now on, commands of blk-mq queues for which the @filter holds; "qid == 0" are admin
+ * From now on, and of nothing before, commands of blk-mq queues for which the @filter holds; "qid == 0" are admin
  * commands.  No tracepoint sees a command in a passthrough queue.
  */
 bool trace_commands(const char *filter);

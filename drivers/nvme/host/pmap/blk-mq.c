@@ -127,7 +127,7 @@ static void nvme_pmap_init_request(struct nvme_ns *ns, struct request *req)
 	nr->flags = NVME_REQ_USERCMD;
 	req->cmd_flags |= REQ_FAILFAST_DRIVER;
 	req->rq_flags |= RQF_DONTPREP;
-	if (likely(!ns->head->passthru_err_log_enabled))
+	if (likely(!nvme_pmap_logs_errors(ns)))
 		req->rq_flags |= RQF_QUIET;
 }
 

@@ -33,7 +33,7 @@ nvme_pmap_queue_is_ours(const struct nvme_pmap_queue *q,
 	return q->live && READ_ONCE(pf->queue[kind]) == q;
 }
 
-/* Commands of the namespace have to go over blk-mq, which logs their errors. */
+/* Does the namespace want errors in the log?  Only blk-mq writes them. */
 static __always_inline bool nvme_pmap_logs_errors(const struct nvme_ns *ns)
 {
 	return ns->head->passthru_err_log_enabled;
